@@ -1,0 +1,424 @@
+/*
+ * covey.h - object segmentation of video, without supervision.
+ *
+ * Frames go in; for every frame a label map comes out, in which each pixel
+ * carries the id of the object it belongs to (0 is background), and an object
+ * keeps its id for the whole video.  Nothing is prompted and nothing is named.
+ *
+ *     covey_model *model;
+ *     covey_session *session;
+ *     covey_result *result;
+ *     covey_status st;
+ *
+ *     if (covey_model_load("covey-nano.gguf", NULL, &model) < 0)
+ *         die(covey_last_error());
+ *     if (covey_session_create(model, NULL, &session) < 0)
+ *         die(covey_last_error());
+ *     while (read_frame(&frame))
+ *         if (covey_session_push(session, &frame) < 0)
+ *             die(covey_last_error());
+ *     if (covey_session_finish(session) < 0)
+ *         die(covey_last_error());
+ *     while ((st = covey_session_next(session, &result)) == COVEY_OK) {
+ *         use(covey_result_labels(result));
+ *         covey_result_free(result);
+ *     }
+ *     if (st < 0) die(covey_last_error());
+ *     covey_session_free(session);
+ *     covey_model_free(model);
+ *
+ * What is not declared in this file is not part of the interface.
+ *
+ * METHOD     A frozen self-supervised vision transformer gives one feature per
+ *            patch; one trained spatio-temporal block turns the features into
+ *            attention maps over the key frames of the whole video; clustering
+ *            those maps gives the objects ("Betrayed by Attention", ECCV 2024,
+ *            arXiv 2311.17893).  docs/ALGORITHM.md has the method in full.
+ * OWNERSHIP  Whoever calls X_load or X_create calls X_free, once; X_free(NULL)
+ *            does nothing.  Handles may be freed in any order: a session keeps
+ *            its model alive, a result depends on nothing.  A pointer passed in
+ *            is read only during the call.  A pointer handed out as `const` is
+ *            borrowed, and lives as long as the handle it was asked of.
+ * ERRORS     Functions that can fail return covey_status: 0 done, > 0 nothing
+ *            to return yet or any more, < 0 error.  On error, out-parameters
+ *            are NULL or untouched, the handle stays as it was before the call
+ *            and can be used on.  Bad input never aborts the process.
+ * THREADS    A covey_model may be used from any number of threads at once.
+ *            Every other handle belongs to one thread at a time, except
+ *            covey_session_cancel().  Callbacks run on the calling thread.
+ *            Results do not depend on the number of threads, bit for bit.
+ * FORK       A session made before fork() works on in the parent only.
+ * OPENBLAS   covey parallelises by itself.  While one of its calls computes,
+ *            OpenBLAS, whose thread count belongs to the process, is set to
+ *            one thread; the count found is put back when the call ends.
+ * GROWTH     Every struct starts with struct_size.  Set it to sizeof(the
+ *            struct), or have X_init() do so.  Fields are only ever appended,
+ *            and zero always means "the default".  Enumerators are never
+ *            renumbered; new ones may appear.  An input struct larger than this
+ *            library knows is accepted if all that is beyond is zero, else
+ *            COVEY_ERROR_VERSION; of an output struct the part known to both
+ *            sides is filled and the rest set to zero.
+ * STABILITY  Within a major version the ABI only grows.  Declarations under
+ *            COVEY_EXPERIMENTAL are exempt.
+ */
+#ifndef COVEY_H
+#define COVEY_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#if defined(__GNUC__)
+#  define COVEY_API __attribute__((visibility("default")))
+#  define COVEY_CHECK __attribute__((warn_unused_result))
+#else
+#  define COVEY_API
+#  define COVEY_CHECK
+#endif
+
+/* ---- Version ------------------------------------------------------------ */
+
+#define COVEY_VERSION_MAJOR 0
+#define COVEY_VERSION_MINOR 1
+#define COVEY_VERSION_PATCH 0
+#define COVEY_VERSION \
+    (COVEY_VERSION_MAJOR * 10000 + COVEY_VERSION_MINOR * 100 + COVEY_VERSION_PATCH)
+
+/* The version of the library that was loaded; compare with COVEY_VERSION. */
+COVEY_API int32_t covey_version(void);
+/* One line for bug reports: version, compiler, row kernels chosen for this CPU,
+ * BLAS.  Never NULL; lives as long as the library. */
+COVEY_API const char *covey_build_info(void);
+
+/* ---- Status and diagnostics --------------------------------------------- */
+
+typedef enum covey_status {
+    COVEY_OK                  =  0,
+    COVEY_AGAIN               =  1,  /* no result yet: push more, or finish  */
+    COVEY_END                 =  2,  /* the session is finished and drained  */
+
+    COVEY_ERROR_ARGUMENT      = -1,  /* NULL, out of range                   */
+    COVEY_ERROR_MEMORY        = -2,  /* allocation failed, or over the limit */
+    COVEY_ERROR_IO            = -3,  /* the file could not be read or written*/
+    COVEY_ERROR_FORMAT        = -4,  /* not a covey weight file, or damaged  */
+    COVEY_ERROR_VERSION       = -5,  /* a file or struct newer than this     */
+    COVEY_ERROR_UNSUPPORTED   = -6,  /* valid, but not in this build         */
+    COVEY_ERROR_CAPACITY      = -7,  /* buffer too small; needed size is set */
+    COVEY_ERROR_CANCELLED     = -8,  /* by a callback or covey_session_cancel*/
+    COVEY_ERROR_INTERNAL      = -9,  /* a bug in covey: please report        */
+    COVEY_ERROR_STATE         = -10  /* not now: for instance push after     */
+                                     /* finish                               */
+} covey_status;
+
+/* A static, lower-case description such as "out of memory"; "unknown status"
+ * for a number that is none.  Never NULL. */
+COVEY_API const char *covey_status_string(covey_status status);
+
+/* What the last failing call on this thread had to say, e.g.
+ * "encoder.blocks.3.attn.qkv.weight: expected 1152x384, found 1152x192".
+ * Never NULL ("" where nothing has failed); valid until the next call on this
+ * thread that fails. */
+COVEY_API const char *covey_last_error(void);
+
+typedef enum covey_log_level {
+    COVEY_LOG_ERROR = 1, COVEY_LOG_WARNING = 2, COVEY_LOG_INFO = 3, COVEY_LOG_DEBUG = 4
+} covey_log_level;
+
+/* The library prints nothing by itself.  One sink per process for messages of
+ * `level` and graver; NULL (the default) discards.  It is called on the thread
+ * that called covey, possibly on several at once; `message` has no trailing
+ * newline and lives during the call. */
+typedef void (*covey_log_fn)(void *user_data, covey_log_level level, const char *message);
+COVEY_API void covey_set_log(covey_log_fn log, void *user_data, covey_log_level level);
+
+/* ---- Model --------------------------------------------------------------- */
+
+/* The weights, and all that belongs to a checkpoint.  Immutable, shareable. */
+typedef struct covey_model covey_model;
+
+typedef enum covey_dtype {
+    COVEY_DTYPE_F32 = 1, COVEY_DTYPE_F16 = 2,
+    COVEY_DTYPE_Q8 = 3      /* int8: described in docs/FORMAT.md; this version */
+                            /* neither writes nor reads it (UNSUPPORTED)       */
+} covey_dtype;
+
+typedef struct covey_model_options {
+    uint32_t struct_size;
+    int32_t  read_into_memory;      /* 0: map the file (default), 1: copy it.
+                                     * A mapped file must not be truncated or
+                                     * overwritten in place while in use;
+                                     * replacing it by rename is safe.       */
+    int32_t  skip_checksum;         /* 0: verify (default)                   */
+} covey_model_options;
+
+typedef struct covey_model_info {
+    uint32_t    struct_size;
+    covey_dtype dtype;                      /* of the matrices               */
+    int32_t     patch_size, embed_dim, depth, heads;      /* of the ViT      */
+    int32_t     position_grid;              /* trained on grid x grid patches*/
+    int32_t     correlator_heads;
+    int32_t     has_cls_saliency;           /* 1: the CLS token means something */
+    int32_t     working_height, working_width;  /* default input size, pixels */
+    int32_t     window, key_stride, key_pool;   /* see covey_session_options */
+    float       tau;
+    int64_t     parameter_count;
+    int64_t     weight_bytes;               /* in the file                   */
+    const char *name;                       /* borrowed                      */
+} covey_model_info;
+
+/* `options` may be NULL for the defaults.  The bytes given to load_memory
+ * must outlive the model, and all its sessions, unless read_into_memory is
+ * set. */
+COVEY_API COVEY_CHECK covey_status covey_model_load(
+    const char *path, const covey_model_options *options, covey_model **out_model);
+COVEY_API COVEY_CHECK covey_status covey_model_load_memory(
+    const void *data, size_t size, const covey_model_options *options, covey_model **out_model);
+COVEY_API covey_status covey_model_get_info(const covey_model *model, covey_model_info *info);
+/* The metadata of the weight file (docs/FORMAT.md), as text: numbers in
+ * decimal, arrays as "[0.485, 0.456, 0.406]" (of more than 16 elements, the
+ * first 16 and "..."). */
+COVEY_API size_t covey_model_metadata_count(const covey_model *model);
+COVEY_API covey_status covey_model_metadata_at(
+    const covey_model *model, size_t index, const char **out_key, const char **out_value);
+/* Writes the model with its matrices as `dtype` (F32 or F16).  The file
+ * appears whole or not at all: it is written beside `path` and renamed. */
+COVEY_API COVEY_CHECK covey_status covey_model_save(
+    const covey_model *model, const char *path, covey_dtype dtype);
+COVEY_API void covey_model_free(covey_model *model);
+
+/* ---- Frames -------------------------------------------------------------- */
+
+typedef enum covey_pixel_format {
+    COVEY_PIXEL_RGB8  = 1,      /* planes[0]: 3 bytes a pixel                */
+    COVEY_PIXEL_BGR8  = 2,
+    COVEY_PIXEL_RGBA8 = 3,      /* 4 bytes a pixel; alpha is ignored         */
+    COVEY_PIXEL_BGRA8 = 4,
+    COVEY_PIXEL_GRAY8 = 5,
+    COVEY_PIXEL_I420  = 6,      /* planes Y, U, V; chroma of half size,      */
+                                /* rounded up; BT.601, limited range         */
+    COVEY_PIXEL_NV12  = 7,      /* planes Y, UV interleaved; else as I420    */
+    COVEY_PIXEL_YUYV  = 8       /* Y0 U Y1 V; even width; BT.601, limited    */
+} covey_pixel_format;
+
+typedef struct covey_frame {
+    uint32_t           struct_size;
+    covey_pixel_format format;
+    int32_t            width, height;       /* pixels, 1 to 32768            */
+    const uint8_t     *planes[3];           /* first byte of the TOP row     */
+    ptrdiff_t          strides[3];          /* bytes from row to row; may be
+                                             * negative (bottom-up images);
+                                             * 0: rows without padding       */
+    int64_t            timestamp;           /* yours; returned with results  */
+} covey_frame;
+
+/* ---- Session: one video -------------------------------------------------- */
+
+typedef struct covey_session covey_session;
+typedef struct covey_result covey_result;
+
+typedef enum covey_stage {
+    COVEY_STAGE_ENCODE  = 1,    /* the vision transformer, in push           */
+    COVEY_STAGE_CLUSTER = 2,    /* maps and level 1, window by window        */
+    COVEY_STAGE_MERGE   = 3,    /* levels 2, 3, ...: over the whole video    */
+    COVEY_STAGE_ASSIGN  = 4     /* every patch to its nearest centre         */
+} covey_stage;
+
+/* `fraction` is of the stage in the call in progress, in [0,1].  Return 0 to
+ * go on, anything else to cancel.  Called at most every 10 ms or so. */
+typedef int32_t (*covey_progress_fn)(void *user_data, covey_stage stage, float fraction);
+
+typedef enum covey_output {
+    COVEY_OUTPUT_OBJECTS  = 0,  /* ids 1..; what is no object is 0           */
+    COVEY_OUTPUT_CLUSTERS = 1   /* every cluster gets an id 1..; 0 is unused */
+} covey_output;
+
+typedef enum covey_key_rounding {
+    COVEY_KEYS_CEIL  = 0,       /* ceil(T / key_stride) key frames           */
+    COVEY_KEYS_FLOOR = 1        /* floor, at least 1: as the authors' code   */
+} covey_key_rounding;
+
+typedef struct covey_session_options {
+    uint32_t struct_size;
+    int32_t  threads;           /* at most 256; 0: one per usable core       */
+    int32_t  working_height;    /* frames are resized to this many pixels;   */
+    int32_t  working_width;     /* multiples of the patch size.  Both 0: the
+                                 * model's (height and width swapped for
+                                 * upright frames).  One 0: from the other,
+                                 * keeping the aspect of the frames.         */
+    int32_t  window;            /* frames clustered together at level 1,
+                                 * at most 64; 0: the model's                */
+    int32_t  key_stride;        /* every n-th frame serves as key, at most
+                                 * 10000; 0: the model's                     */
+    int32_t  key_pool;          /* keys are averaged over blocks of n x n
+                                 * patches, at most 64; 1: not; 0: the
+                                 * model's                                   */
+    covey_key_rounding key_rounding;
+    float    tau;               /* clustering distance threshold, nats, at
+                                 * most 1000; 0: the model's                 */
+    covey_output output;
+    int32_t  max_objects;       /* the best so many are kept, at most 65535;
+                                 * 0: 65535                                  */
+    float    min_area;          /* objects that never cover more than this
+                                 * fraction of a frame are background; below
+                                 * 1; 0: 0.001, negative: none               */
+    int64_t  memory_limit;      /* bytes, for all of the session but the
+                                 * model; 0: none                            */
+    covey_progress_fn progress; /* may be NULL                               */
+    void    *user_data;
+} covey_session_options;
+
+/* Zeroes the struct and sets struct_size, so that everything is at its
+ * default.  Pass sizeof(covey_session_options). */
+COVEY_API void covey_session_options_init(covey_session_options *options, size_t struct_size);
+
+/* `options` may be NULL for the defaults. */
+COVEY_API COVEY_CHECK covey_status covey_session_create(
+    covey_model *model, const covey_session_options *options, covey_session **out_session);
+COVEY_API void covey_session_free(covey_session *session);
+
+/* Takes one frame and computes its features.  The pixels are not kept.  All
+ * frames of a session have the same size.  After an error (cancelling
+ * included) the frame has not been taken and can be pushed again. */
+COVEY_API COVEY_CHECK covey_status covey_session_push(
+    covey_session *session, const covey_frame *frame);
+/* No more frames: clusters the whole video.  After an error (cancelling
+ * included) the session is as it was before the call, and more frames can be
+ * pushed or finish called again.  Without a frame pushed: ERROR_STATE. */
+COVEY_API COVEY_CHECK covey_status covey_session_finish(covey_session *session);
+/* Hands out results in frame order: COVEY_OK and a result, COVEY_AGAIN, or
+ * COVEY_END.  In this version results come only after finish: the method looks
+ * at the whole video. */
+COVEY_API covey_status covey_session_next(covey_session *session, covey_result **out_result);
+/* Back to the state after create: all frames and results are forgotten, the
+ * next video may have another size, object ids start again at 1. */
+COVEY_API covey_status covey_session_reset(covey_session *session);
+/* From any thread: the push or finish in progress, or else the next one, ends
+ * with ERROR_CANCELLED, within 50 ms as a rule.  One cancel ends one call. */
+COVEY_API void covey_session_cancel(covey_session *session);
+
+/* The same in one call.  `frames` is an array whose stride is
+ * frames[0].struct_size; `labels` receives frame_count x height x width ids,
+ * frame by frame, row by row; labels_count is its capacity in ids.
+ * out_object_count (may be NULL) receives the number of different objects,
+ * whose ids are 1 to that number. */
+COVEY_API COVEY_CHECK covey_status covey_segment(
+    covey_model *model, const covey_session_options *options,
+    const covey_frame *frames, size_t frame_count,
+    uint16_t *labels, size_t labels_count, int32_t *out_object_count);
+
+/* ---- Memory -------------------------------------------------------------- */
+
+/* All in bytes.  Small objects, and what libc, OpenBLAS and the threads' stacks
+ * take, are not counted. */
+typedef struct covey_memory {
+    uint32_t struct_size;
+    int64_t  weights;       /* of the model: in the file or converted        */
+    int64_t  features;      /* queries and keys kept of the frames           */
+    int64_t  workspace;     /* of encoding and clustering, at its largest    */
+    int64_t  current;       /* of the session, now: without the weights      */
+    int64_t  peak;          /* of the session, at its largest so far         */
+} covey_memory;
+
+/* What a session would need at most for `frame_count` frames of this size,
+ * before any is allocated: `peak` is the sum of features and workspace;
+ * `current` is 0.  The number of centres depends on the video; the estimate
+ * holds while no window has more than one centre for every 16 patches. */
+COVEY_API covey_status covey_estimate_memory(
+    const covey_model *model, const covey_session_options *options,
+    int32_t width, int32_t height, int64_t frame_count, covey_memory *memory);
+COVEY_API covey_status covey_session_get_memory(const covey_session *session, covey_memory *memory);
+
+/* ---- Result: one frame --------------------------------------------------- */
+
+typedef struct covey_result_info {
+    uint32_t struct_size;
+    int64_t  frame_index, timestamp;        /* index counts from 0           */
+    int32_t  width, height;
+    int32_t  object_count;                  /* in this frame                 */
+    int32_t  total_objects;                 /* ids of the video: 1 to this   */
+    int32_t  total_clusters;                /* objects and background        */
+} covey_result_info;
+
+typedef struct covey_object {
+    uint32_t struct_size;
+    int32_t  id;                            /* 1.., stable over the video    */
+    int64_t  area;                          /* pixels                        */
+    int32_t  x, y, width, height;           /* bounding box, pixels          */
+    float    centroid_x, centroid_y;        /* pixels; a pixel's centre is
+                                             * at its index                  */
+    float    confidence;                    /* mean over its patches of
+                                             * 1 - nearest / second distance,
+                                             * in [0,1]                      */
+    float    objectness;                    /* of the object over the whole
+                                             * video, in [0,1]; see
+                                             * docs/ALGORITHM.md             */
+    int64_t  first_frame;                   /* where this id was first seen  */
+} covey_object;
+
+COVEY_API covey_status covey_result_get_info(const covey_result *result, covey_result_info *info);
+/* `index` in [0, object_count), by decreasing area.  Set object->struct_size. */
+COVEY_API covey_status covey_result_get_object(
+    const covey_result *result, int32_t index, covey_object *object);
+/* height x width ids without padding; borrowed from the result.  NULL only for
+ * a NULL result. */
+COVEY_API const uint16_t *covey_result_labels(const covey_result *result);
+/* COCO run lengths of the mask of one id (0 is allowed): column by column,
+ * starting with the count of zeros.  Sets *out_count always; with too small a
+ * capacity, ERROR_CAPACITY and no counts; `counts` may be NULL with capacity
+ * 0.  An id that is not in the frame gives one run of zeros. */
+COVEY_API covey_status covey_result_get_rle(
+    const covey_result *result, int32_t object_id,
+    uint32_t *counts, size_t capacity, size_t *out_count);
+COVEY_API void covey_result_free(covey_result *result);
+
+/* ---- Stages, one by one: COVEY_EXPERIMENTAL ------------------------------ */
+
+/* For experiments, oracles and features of one's own.  Shape letters: T frames,
+ * N = rows x columns patches, C channels, M keys. */
+
+typedef struct covey_grid {
+    uint32_t struct_size;
+    int32_t  rows, columns;         /* patches                               */
+    int32_t  channels;
+} covey_grid;
+
+/* The keys of the last block for one frame: keys [N, C] of the vision
+ * transformer, before the spatio-temporal block.  Sets *out_grid always; with
+ * too small a capacity (in floats), ERROR_CAPACITY.  `saliency` [N] (may be
+ * NULL) receives the attention of the CLS token to the patches, mean over
+ * heads; a model without a meaningful CLS token: ERROR_UNSUPPORTED. */
+COVEY_API COVEY_CHECK covey_status covey_encode(
+    const covey_model *model, const covey_session_options *options, const covey_frame *frame,
+    float *keys, size_t capacity, float *saliency, covey_grid *out_grid);
+
+/* Queries and keys of the spatio-temporal block for features [count, C] as
+ * from covey_encode: layer norm, then W_q and W_k.  Either may be NULL. */
+COVEY_API COVEY_CHECK covey_status covey_correlate(
+    const covey_model *model, const covey_session_options *options,
+    const float *features, size_t count, float *queries, float *keys);
+
+typedef struct covey_maps {
+    uint32_t     struct_size;
+    int32_t      frames;                    /* T                             */
+    int32_t      patches;                   /* N, of one frame               */
+    int32_t      channels, heads;           /* heads divides channels        */
+    int64_t      key_count;                 /* M                             */
+    const float *queries;                   /* [T, N, C]                     */
+    const float *keys;                      /* [M, C]                        */
+} covey_maps;
+
+/* The clustering alone.  Of the options, threads, window (0: 3), tau (0: 1),
+ * memory_limit, progress and user_data count.  labels [T, N] receives clusters
+ * 0 .. *out_clusters - 1, in the order of their centres; confidence [T, N] may
+ * be NULL. */
+COVEY_API COVEY_CHECK covey_status covey_cluster(
+    const covey_maps *maps, const covey_session_options *options,
+    int32_t *labels, float *confidence, int32_t *out_clusters);
+
+#ifdef __cplusplus
+}
+#endif
+#endif /* COVEY_H */

@@ -1,0 +1,56 @@
+// swift-tools-version: 6.1
+import PackageDescription
+
+// Two builds of the same sources (docs/ARCHITECTURE.md):
+//   swift build / swift test          ordinary Swift, with the tests
+//   COVEY_BUILD=embedded swift build  Embedded Swift, the library that ships
+let embedded = Context.environment["COVEY_BUILD"] == "embedded"
+
+let kernelFlags: [CSetting] = [
+  // Results must be the same bits on every CPU: no fused multiply-add that one
+  // instruction set has and another has not.
+  .unsafeFlags(["-O3", "-ffp-contract=off", "-fvisibility=hidden", "-ffunction-sections"])
+]
+
+let interface: [Target] = [
+  .systemLibrary(name: "CCovey", path: "Include"),
+  .systemLibrary(
+    name: "COpenBLAS", pkgConfig: "openblas", providers: [.apt(["libopenblas-dev"])]),
+]
+
+let core: [Target] = [
+  .target(name: "CCoveyKernels", cSettings: kernelFlags),
+  .target(
+    name: "CCoveyPlatform",
+    cSettings: [.unsafeFlags(["-fvisibility=hidden", "-ffunction-sections"])]),
+  .target(
+    name: "Covey",
+    dependencies: ["CCovey", "CCoveyKernels", "CCoveyPlatform", "COpenBLAS"],
+    swiftSettings: embedded
+      ? [.enableExperimentalFeature("Embedded"), .unsafeFlags(["-wmo"])] : [],
+    linkerSettings: embedded
+      ? [
+        .linkedLibrary("m"),
+        .unsafeFlags([
+          "-Xlinker", "--version-script=\(Context.packageDirectory)/Sources/Covey/covey.map",
+          "-Xlinker", "-soname=libcovey.so.0",
+          "-Xlinker", "--no-undefined", "-Xlinker", "--gc-sections",
+          "-Xlinker", "-z", "-Xlinker", "nodelete",
+        ]),
+      ] : [.linkedLibrary("m")]
+  ),
+]
+
+// Linker flags of a target leak into test bundles, so the shipping build has
+// no tests.
+let tests: [Target] = [
+  .systemLibrary(name: "CPNG", path: "Tests/CPNG", pkgConfig: "libpng", providers: [.apt(["libpng-dev"])]),
+  .testTarget(name: "CoveyTests", dependencies: ["Covey", "CCovey", "CPNG"]),
+]
+
+let package = Package(
+  name: "covey",
+  products: [.library(name: "covey", type: .dynamic, targets: ["Covey"])],
+  targets: interface + core + (embedded ? [] : tests),
+  swiftLanguageModes: [.v6]
+)

@@ -1,0 +1,77 @@
+// What the core needs of the operating system, and Swift alone cannot do or
+// cannot do without a chance to fail: memory that may be refused, files,
+// threads, thread-local text, clock, CPU count.  Prefix cv_: not exported.
+#ifndef CCOVEY_PLATFORM_H
+#define CCOVEY_PLATFORM_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+// ---- memory.c -------------------------------------------------------------
+
+// 64-byte aligned, not initialised; NULL where the system refuses.
+void *cv_allocate(size_t bytes);
+void cv_deallocate(void *memory);
+
+// ---- files.c --------------------------------------------------------------
+
+typedef struct cv_file {
+  const void *bytes;
+  size_t size;
+  bool mapped;  // else allocated
+} cv_file;
+
+// Maps (or reads, where `copy`) a regular file for reading.  0 or an errno;
+// EISDIR for folders, EINVAL for other things that are no regular file.  An
+// empty file gives bytes NULL and size 0.
+int cv_file_open(const char *path, bool copy, cv_file *file);
+void cv_file_close(cv_file *file);
+
+// A file that appears under its name whole, or not at all: bytes go to a new
+// file beside it, which is flushed to disk and renamed over it by commit.
+typedef struct cv_writer cv_writer;
+int cv_writer_open(const char *path, cv_writer **writer);
+int cv_writer_write(cv_writer *writer, const void *bytes, size_t size);
+// Both end the writer.  0 or an errno; after a failure nothing is left behind.
+int cv_writer_commit(cv_writer *writer);
+void cv_writer_abandon(cv_writer *writer);
+
+// The system's text for an errno, into `text`, always terminated.
+void cv_errno_text(int number, char *text, size_t capacity);
+
+// ---- pool.c ---------------------------------------------------------------
+
+typedef struct cv_pool cv_pool;
+// `worker` is 0 on the calling thread, up to threads - 1 elsewhere.
+typedef void (*cv_task)(void *context, int32_t index, int32_t worker);
+
+// `threads` includes the caller's.  NULL where threads or memory are refused.
+cv_pool *cv_pool_create(int32_t threads);
+void cv_pool_free(cv_pool *pool);
+// Runs task 0 ..< count, in any order, and returns when all are done.  In a
+// child after fork() everything runs on the calling thread.
+void cv_pool_run(cv_pool *pool, int32_t count, cv_task task, void *context);
+// Cores this process may run on.
+int32_t cv_core_count(void);
+
+// ---- text.c ---------------------------------------------------------------
+
+// The thread's last error.
+void cv_error_set(const char *utf8, size_t length);
+const char *cv_error_get(void);
+// The shortest decimal that reads back as the same number; returns its length,
+// 0 where it does not fit.
+size_t cv_format_double(double value, char *text, size_t capacity);
+size_t cv_format_float(float value, char *text, size_t capacity);
+
+typedef void (*cv_log)(void *user_data, int32_t level, const char *message);
+void cv_log_set(cv_log log, void *user_data, int32_t level);
+bool cv_log_wants(int32_t level);
+void cv_log_send(int32_t level, const char *message);
+
+// ---- clock.c --------------------------------------------------------------
+
+int64_t cv_clock_nanoseconds(void);  // monotonic
+
+#endif

@@ -1,0 +1,172 @@
+#define _GNU_SOURCE
+#include "CCoveyPlatform.h"
+
+#include <pthread.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+// Workers look for new work this often before they go to sleep: between two
+// stages of a network there is work again within microseconds, and waking a
+// sleeping thread costs about as much as a small stage.
+enum { SPINS = 4000 };
+
+struct cv_pool {
+  pthread_mutex_t mutex;
+  pthread_cond_t wake, idle;
+  pid_t process;
+  int32_t threads;  // workers and the caller
+
+  // The job; written under the mutex while no worker is active.
+  cv_task task;
+  void *context;
+  int32_t count;
+  atomic_int next;
+  atomic_int active;      // workers that have not finished the current job
+  atomic_uint job;        // increases with every job
+  atomic_bool stop;
+
+  pthread_t workers[];
+};
+
+typedef struct start {
+  cv_pool *pool;
+  int32_t worker;
+} start;
+
+static inline void pause_briefly(void) {
+#if defined(__x86_64__) || defined(__i386__)
+  __builtin_ia32_pause();
+#elif defined(__aarch64__) || defined(__arm__)
+  __asm__ volatile("yield");
+#endif
+}
+
+static void work(cv_pool *pool, int32_t worker) {
+  for (;;) {
+    int32_t index = atomic_fetch_add_explicit(&pool->next, 1, memory_order_relaxed);
+    if (index >= pool->count) return;
+    pool->task(pool->context, index, worker);
+  }
+}
+
+static void *worker_main(void *argument) {
+  start given = *(start *)argument;
+  free(argument);
+  cv_pool *pool = given.pool;
+  unsigned seen = 0;
+  for (;;) {
+    for (int i = 0; i < SPINS && atomic_load(&pool->job) == seen && !atomic_load(&pool->stop); i++) {
+      pause_briefly();
+    }
+    pthread_mutex_lock(&pool->mutex);
+    while (atomic_load(&pool->job) == seen && !atomic_load(&pool->stop)) {
+      pthread_cond_wait(&pool->wake, &pool->mutex);
+    }
+    seen = atomic_load(&pool->job);
+    bool stop = atomic_load(&pool->stop);
+    pthread_mutex_unlock(&pool->mutex);
+    if (stop) return NULL;
+    work(pool, given.worker);
+    if (atomic_fetch_sub(&pool->active, 1) == 1) {
+      pthread_mutex_lock(&pool->mutex);
+      pthread_cond_signal(&pool->idle);
+      pthread_mutex_unlock(&pool->mutex);
+    }
+  }
+}
+
+static void stop_workers(cv_pool *pool, int32_t started) {
+  pthread_mutex_lock(&pool->mutex);
+  atomic_store(&pool->stop, true);
+  pthread_cond_broadcast(&pool->wake);
+  pthread_mutex_unlock(&pool->mutex);
+  for (int32_t i = 0; i < started; i++) pthread_join(pool->workers[i], NULL);
+}
+
+static void destroy(cv_pool *pool) {
+  pthread_cond_destroy(&pool->wake);
+  pthread_cond_destroy(&pool->idle);
+  pthread_mutex_destroy(&pool->mutex);
+  free(pool);
+}
+
+cv_pool *cv_pool_create(int32_t threads) {
+  if (threads < 1) threads = 1;
+  cv_pool *pool = calloc(1, sizeof *pool + (size_t)(threads - 1) * sizeof(pthread_t));
+  if (!pool) return NULL;
+  pthread_mutex_init(&pool->mutex, NULL);
+  pthread_cond_init(&pool->wake, NULL);
+  pthread_cond_init(&pool->idle, NULL);
+  pool->process = getpid();
+  pool->threads = threads;
+
+  // The program's signals are for the program's threads.
+  sigset_t all, before;
+  sigfillset(&all);
+  pthread_sigmask(SIG_SETMASK, &all, &before);
+  int32_t started = 0;
+  while (started < threads - 1) {
+    start *given = malloc(sizeof *given);
+    if (!given) break;
+    *given = (start){pool, started + 1};
+    if (pthread_create(&pool->workers[started], NULL, worker_main, given) != 0) {
+      free(given);
+      break;
+    }
+    started++;
+  }
+  pthread_sigmask(SIG_SETMASK, &before, NULL);
+  if (started < threads - 1) {
+    stop_workers(pool, started);
+    destroy(pool);
+    return NULL;
+  }
+  return pool;
+}
+
+void cv_pool_free(cv_pool *pool) {
+  if (!pool) return;
+  if (pool->process != getpid()) {
+    free(pool);  // the workers, and the right to wait for them, are the parent's
+    return;
+  }
+  stop_workers(pool, pool->threads - 1);
+  destroy(pool);
+}
+
+void cv_pool_run(cv_pool *pool, int32_t count, cv_task task, void *context) {
+  if (pool->threads == 1 || count <= 1 || pool->process != getpid()) {
+    for (int32_t i = 0; i < count; i++) task(context, i, 0);
+    return;
+  }
+  pthread_mutex_lock(&pool->mutex);
+  pool->task = task;
+  pool->context = context;
+  pool->count = count;
+  atomic_store(&pool->next, 0);
+  atomic_store(&pool->active, pool->threads - 1);
+  atomic_fetch_add(&pool->job, 1);
+  pthread_cond_broadcast(&pool->wake);
+  pthread_mutex_unlock(&pool->mutex);
+
+  work(pool, 0);
+
+  for (int i = 0; i < SPINS && atomic_load(&pool->active) != 0; i++) pause_briefly();
+  if (atomic_load(&pool->active) == 0) return;
+  pthread_mutex_lock(&pool->mutex);
+  while (atomic_load(&pool->active) != 0) pthread_cond_wait(&pool->idle, &pool->mutex);
+  pthread_mutex_unlock(&pool->mutex);
+}
+
+int32_t cv_core_count(void) {
+  cpu_set_t set;
+  if (sched_getaffinity(0, sizeof set, &set) == 0) {
+    int count = CPU_COUNT(&set);
+    if (count > 0) return count;
+  }
+  long online = sysconf(_SC_NPROCESSORS_ONLN);
+  return online > 0 ? (int32_t)online : 1;
+}

@@ -1,0 +1,78 @@
+#include "CCoveyPlatform.h"
+
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+// Static: a thread-local with external linkage would leak past the version
+// script of some linkers.
+static _Thread_local char last_error[1024];
+
+void cv_error_set(const char *utf8, size_t length) {
+  if (length >= sizeof last_error) {
+    length = sizeof last_error - 1;
+    // Cut between characters, not inside one.
+    while (length > 0 && ((unsigned char)utf8[length] & 0xC0) == 0x80) length--;
+  }
+  memcpy(last_error, utf8, length);
+  last_error[length] = 0;
+}
+
+const char *cv_error_get(void) { return last_error; }
+
+// Programs may have set a locale whose decimal point is a comma.
+static size_t with_point(char *text, int length) {
+  for (int i = 0; i < length; i++) {
+    if (text[i] == ',') text[i] = '.';
+  }
+  return (size_t)length;
+}
+
+size_t cv_format_double(double value, char *text, size_t capacity) {
+  // The shortest of 15 to 17 digits that reads back as the same number.
+  for (int digits = 15; digits <= 17; digits++) {
+    int length = snprintf(text, capacity, "%.*g", digits, value);
+    if (length < 0 || (size_t)length >= capacity) return 0;
+    if (digits == 17 || strtod(text, NULL) == value) return with_point(text, length);
+  }
+  return 0;
+}
+
+size_t cv_format_float(float value, char *text, size_t capacity) {
+  for (int digits = 6; digits <= 9; digits++) {
+    int length = snprintf(text, capacity, "%.*g", digits, (double)value);
+    if (length < 0 || (size_t)length >= capacity) return 0;
+    if (digits == 9 || strtof(text, NULL) == value) return with_point(text, length);
+  }
+  return 0;
+}
+
+static pthread_rwlock_t log_lock = PTHREAD_RWLOCK_INITIALIZER;
+static cv_log log_sink;
+static void *log_user_data;
+static int32_t log_level;
+
+void cv_log_set(cv_log log, void *user_data, int32_t level) {
+  pthread_rwlock_wrlock(&log_lock);
+  log_sink = log;
+  log_user_data = user_data;
+  log_level = level;
+  pthread_rwlock_unlock(&log_lock);
+}
+
+bool cv_log_wants(int32_t level) {
+  pthread_rwlock_rdlock(&log_lock);
+  bool wants = log_sink != NULL && level <= log_level;
+  pthread_rwlock_unlock(&log_lock);
+  return wants;
+}
+
+void cv_log_send(int32_t level, const char *message) {
+  pthread_rwlock_rdlock(&log_lock);
+  cv_log sink = level <= log_level ? log_sink : NULL;
+  void *user_data = log_user_data;
+  pthread_rwlock_unlock(&log_lock);
+  // Called without the lock, so that a sink may set another one.
+  if (sink) sink(user_data, level, message);
+}

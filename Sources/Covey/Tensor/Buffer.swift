@@ -1,0 +1,49 @@
+import CCoveyPlatform
+
+/// Storage for `count` elements: 64-byte aligned, not initialised, freed with
+/// its last reference.  Unlike an array it may fail to be had, and can be
+/// written by several threads at once (in different places).
+final class Buffer<Element: BitwiseCopyable> {
+  let count: Int
+  let base: UnsafeMutablePointer<Element>
+  private let budget: Budget?
+
+  var byteCount: Int { count * MemoryLayout<Element>.stride }
+
+  /// - Parameter purpose: what it is for, for the message where it is refused.
+  init(_ count: Int, budget: Budget? = nil, for purpose: StaticString) throws(CoveyError) {
+    let (bytes, overflow) = count.multipliedReportingOverflow(by: MemoryLayout<Element>.stride)
+    guard count >= 0, !overflow else {
+      throw CoveyError(.memory, "\(purpose): \(count) elements are more than can be addressed")
+    }
+    try budget?.take(bytes, for: purpose)
+    guard let memory = cv_allocate(bytes) else {
+      budget?.giveBack(bytes)
+      throw CoveyError(.memory, "\(purpose): the system refused \(bytes) bytes")
+    }
+    self.count = count
+    self.budget = budget
+    base = memory.bindMemory(to: Element.self, capacity: count)
+  }
+
+  deinit {
+    cv_deallocate(base)
+    budget?.giveBack(count * MemoryLayout<Element>.stride)
+  }
+
+  func fill(_ value: Element) {
+    base.update(repeating: value, count: count)
+  }
+
+  /// For whole-buffer reads and small loops; hot loops take `base` to a local.
+  subscript(index: Int) -> Element {
+    get {
+      precondition(index >= 0 && index < count)
+      return base[index]
+    }
+    set {
+      precondition(index >= 0 && index < count)
+      base[index] = newValue
+    }
+  }
+}
