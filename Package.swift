@@ -9,7 +9,9 @@ let embedded = Context.environment["COVEY_BUILD"] == "embedded"
 let kernelFlags: [CSetting] = [
   // Results must be the same bits on every CPU: no fused multiply-add that one
   // instruction set has and another has not.
-  .unsafeFlags(["-O3", "-ffp-contract=off", "-fvisibility=hidden", "-ffunction-sections"])
+  .unsafeFlags([
+      "-O3", "-ffp-contract=off", "-fvisibility=hidden", "-ffunction-sections", "-Wno-psabi",
+    ])
 ]
 
 let interface: [Target] = [

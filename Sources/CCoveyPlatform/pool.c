@@ -170,3 +170,8 @@ int32_t cv_core_count(void) {
   long online = sysconf(_SC_NPROCESSORS_ONLN);
   return online > 0 ? (int32_t)online : 1;
 }
+
+static pthread_mutex_t process_mutex = PTHREAD_MUTEX_INITIALIZER;
+
+void cv_process_lock(void) { pthread_mutex_lock(&process_mutex); }
+void cv_process_unlock(void) { pthread_mutex_unlock(&process_mutex); }

@@ -55,6 +55,10 @@ void cv_pool_run(cv_pool *pool, int32_t count, cv_task task, void *context);
 // Cores this process may run on.
 int32_t cv_core_count(void);
 
+// One mutex for what the process shares: the settings of OpenBLAS.
+void cv_process_lock(void);
+void cv_process_unlock(void);
+
 // ---- text.c ---------------------------------------------------------------
 
 // The thread's last error.

@@ -8,11 +8,16 @@ final class ThreadPool {
 
   /// - Parameter threads: with the caller's; 0 for one per usable core.
   init(threads: Int) throws(CoveyError) {
-    self.threads = threads > 0 ? threads : max(1, Int(cv_core_count()))
+    self.threads = ThreadPool.count(threads)
     guard let pool = cv_pool_create(Int32(self.threads)) else {
       throw CoveyError(.memory, "threads: the system refused to start \(self.threads - 1)")
     }
     self.pool = pool
+  }
+
+  /// - Parameter threads: as for `init`.
+  static func count(_ threads: Int) -> Int {
+    threads > 0 ? threads : max(1, Int(cv_core_count()))
   }
 
   deinit {

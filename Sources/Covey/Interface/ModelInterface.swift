@@ -1,0 +1,189 @@
+public import CCovey
+
+/// What a covey_model pointer points at: the checkpoint, and the C strings that
+/// are lent to the caller.
+final class ModelHandle {
+  let checkpoint: Checkpoint
+  let name: CText
+  let metadata: [(key: CText, value: CText)]
+
+  init(_ checkpoint: Checkpoint) {
+    self.checkpoint = checkpoint
+    name = CText(checkpoint.name)
+    metadata = checkpoint.metadata.map { (CText($0.key), CText($0.value.text)) }
+  }
+
+  static func of(_ pointer: OpaquePointer?) throws(CoveyError) -> ModelHandle {
+    let pointer = try required(pointer, "model")
+    return Unmanaged<ModelHandle>.fromOpaque(UnsafeRawPointer(pointer)).takeUnretainedValue()
+  }
+}
+
+/// A text that C can read for as long as this object lives.
+final class CText {
+  let pointer: UnsafePointer<CChar>
+
+  init(_ text: String) {
+    let copy = UnsafeMutablePointer<CChar>.allocate(capacity: text.utf8.count + 1)
+    var end = copy
+    for byte in text.utf8 {
+      end.initialize(to: CChar(bitPattern: byte))
+      end += 1
+    }
+    end.initialize(to: 0)
+    pointer = UnsafePointer(copy)
+  }
+
+  deinit {
+    pointer.deallocate()
+  }
+}
+
+private func deliver(
+  _ checkpoint: Checkpoint, to out: UnsafeMutablePointer<OpaquePointer?>
+) {
+  let config = checkpoint.config
+  Log.send(
+    .info,
+    "model \(checkpoint.name): patch \(config.patchSize), dim \(config.embedDim), depth "
+      + "\(config.depth), heads \(config.heads), \(checkpoint.weightBytes) bytes")
+  out.pointee = OpaquePointer(Unmanaged.passRetained(ModelHandle(checkpoint)).toOpaque())
+}
+
+private func modelOptions(
+  _ options: UnsafePointer<covey_model_options>?
+) throws(CoveyError) -> (copy: Bool, verify: Bool) {
+  guard let options else { return (false, true) }
+  let read = try readStruct(options, "options")
+  return (read.read_into_memory != 0, read.skip_checksum == 0)
+}
+
+@c @implementation
+public func covey_model_load(
+  _ path: UnsafePointer<CChar>!, _ options: UnsafePointer<covey_model_options>!,
+  _ out_model: UnsafeMutablePointer<OpaquePointer?>!
+) -> covey_status {
+  reporting { () throws(CoveyError) in
+    let out = try required(out_model, "out_model")
+    out.pointee = nil
+    let path = try required(path, "path")
+    let (copy, verify) = try modelOptions(options)
+    deliver(try Checkpoint(path: path, copy: copy, verify: verify), to: out)
+    return COVEY_OK
+  }
+}
+
+@c @implementation
+public func covey_model_load_memory(
+  _ data: UnsafeRawPointer!, _ size: Int, _ options: UnsafePointer<covey_model_options>!,
+  _ out_model: UnsafeMutablePointer<OpaquePointer?>!
+) -> covey_status {
+  reporting { () throws(CoveyError) in
+    let out = try required(out_model, "out_model")
+    out.pointee = nil
+    let data = try required(data, "data")
+    guard size >= 0 else {
+      throw CoveyError(.argument, "size: expected less than 2^63, found \(UInt(bitPattern: size))")
+    }
+    let (copy, verify) = try modelOptions(options)
+    let bytes = UnsafeRawBufferPointer(start: data, count: size)
+    deliver(try Checkpoint(bytes: bytes, copy: copy, verify: verify), to: out)
+    return COVEY_OK
+  }
+}
+
+@c @implementation
+public func covey_model_get_info(
+  _ model: OpaquePointer!, _ info: UnsafeMutablePointer<covey_model_info>!
+) -> covey_status {
+  reporting { () throws(CoveyError) in
+    let model = try ModelHandle.of(model)
+    let info = try required(info, "info")
+    let config = model.checkpoint.config
+    var filled = covey_model_info()
+    filled.dtype = model.checkpoint.dtype.code
+    filled.patch_size = Int32(config.patchSize)
+    filled.embed_dim = Int32(config.embedDim)
+    filled.depth = Int32(config.depth)
+    filled.heads = Int32(config.heads)
+    filled.position_grid = Int32(config.positionGrid)
+    filled.correlator_heads = Int32(config.correlatorHeads)
+    filled.has_cls_saliency = config.hasClsSaliency ? 1 : 0
+    filled.working_height = Int32(config.workingHeight)
+    filled.working_width = Int32(config.workingWidth)
+    filled.window = Int32(config.window)
+    filled.key_stride = Int32(config.keyStride)
+    filled.key_pool = Int32(config.keyPool)
+    filled.tau = config.tau
+    filled.parameter_count = Int64(model.checkpoint.parameterCount)
+    filled.weight_bytes = Int64(model.checkpoint.weightBytes)
+    filled.name = model.name.pointer
+    try writeStruct(filled, to: info, "info")
+    return COVEY_OK
+  }
+}
+
+@c @implementation
+public func covey_model_metadata_count(_ model: OpaquePointer!) -> Int {
+  guard let model = try? ModelHandle.of(model) else { return 0 }
+  return model.metadata.count
+}
+
+@c @implementation
+public func covey_model_metadata_at(
+  _ model: OpaquePointer!, _ index: Int,
+  _ out_key: UnsafeMutablePointer<UnsafePointer<CChar>?>!,
+  _ out_value: UnsafeMutablePointer<UnsafePointer<CChar>?>!
+) -> covey_status {
+  reporting { () throws(CoveyError) in
+    let model = try ModelHandle.of(model)
+    let key = try required(out_key, "out_key")
+    let value = try required(out_value, "out_value")
+    guard model.metadata.indices.contains(index) else {
+      throw CoveyError(
+        .argument,
+        "index: expected less than \(model.metadata.count), found \(UInt(bitPattern: index))")
+    }
+    key.pointee = model.metadata[index].key.pointer
+    value.pointee = model.metadata[index].value.pointer
+    return COVEY_OK
+  }
+}
+
+@c @implementation
+public func covey_model_save(
+  _ model: OpaquePointer!, _ path: UnsafePointer<CChar>!, _ dtype: covey_dtype
+) -> covey_status {
+  reporting { () throws(CoveyError) in
+    let model = try ModelHandle.of(model)
+    let path = try required(path, "path")
+    try model.checkpoint.save(path: path, dtype: try WeightType(code: dtype))
+    return COVEY_OK
+  }
+}
+
+@c @implementation
+public func covey_model_free(_ model: OpaquePointer!) {
+  guard let model else { return }
+  Unmanaged<ModelHandle>.fromOpaque(UnsafeRawPointer(model)).release()
+}
+
+extension WeightType {
+  fileprivate var code: covey_dtype {
+    switch self {
+    case .f32: COVEY_DTYPE_F32
+    case .f16: COVEY_DTYPE_F16
+    }
+  }
+
+  fileprivate init(code: covey_dtype) throws(CoveyError) {
+    switch code {
+    case COVEY_DTYPE_F32: self = .f32
+    case COVEY_DTYPE_F16: self = .f16
+    case COVEY_DTYPE_Q8:
+      throw CoveyError(.unsupported, "dtype: this version does not write int8 weights")
+    default:
+      throw CoveyError(.argument, "dtype: expected 1 to 3, found \(code.rawValue)")
+    }
+  }
+}

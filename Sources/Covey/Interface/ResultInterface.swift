@@ -1,0 +1,93 @@
+public import CCovey
+
+private func result(_ pointer: OpaquePointer?) throws(CoveyError) -> FrameResult {
+  let pointer = try required(pointer, "result")
+  return Unmanaged<FrameResult>.fromOpaque(UnsafeRawPointer(pointer)).takeUnretainedValue()
+}
+
+@c @implementation
+public func covey_result_get_info(
+  _ pointer: OpaquePointer!, _ info: UnsafeMutablePointer<covey_result_info>!
+) -> covey_status {
+  reporting { () throws(CoveyError) in
+    let result = try result(pointer)
+    let info = try required(info, "info")
+    var filled = covey_result_info()
+    filled.frame_index = Int64(result.frameIndex)
+    filled.timestamp = result.timestamp
+    filled.width = Int32(result.width)
+    filled.height = Int32(result.height)
+    filled.object_count = Int32(result.regions.count)
+    filled.total_objects = Int32(result.tracks.count)
+    filled.total_clusters = Int32(result.totalClusters)
+    try writeStruct(filled, to: info, "info")
+    return COVEY_OK
+  }
+}
+
+@c @implementation
+public func covey_result_get_object(
+  _ pointer: OpaquePointer!, _ index: Int32, _ object: UnsafeMutablePointer<covey_object>!
+) -> covey_status {
+  reporting { () throws(CoveyError) in
+    let result = try result(pointer)
+    let object = try required(object, "object")
+    guard result.regions.indices.contains(Int(index)) else {
+      throw CoveyError(
+        .argument, "index: expected 0 to less than \(result.regions.count), found \(index)")
+    }
+    let region = result.regions[Int(index)]
+    let track = result.tracks[region.id - 1]
+    var filled = covey_object()
+    filled.id = Int32(region.id)
+    filled.area = Int64(region.area)
+    filled.x = Int32(region.x)
+    filled.y = Int32(region.y)
+    filled.width = Int32(region.width)
+    filled.height = Int32(region.height)
+    filled.centroid_x = Float(region.centroidX)
+    filled.centroid_y = Float(region.centroidY)
+    filled.confidence = Float(region.confidence)
+    filled.objectness = track.objectness
+    filled.first_frame = Int64(track.firstFrame)
+    try writeStruct(filled, to: object, "object")
+    return COVEY_OK
+  }
+}
+
+@c @implementation
+public func covey_result_labels(_ pointer: OpaquePointer!) -> UnsafePointer<UInt16>! {
+  guard let pointer else { return nil }
+  let result = Unmanaged<FrameResult>.fromOpaque(UnsafeRawPointer(pointer)).takeUnretainedValue()
+  return UnsafePointer(result.labels.base)
+}
+
+@c @implementation
+public func covey_result_get_rle(
+  _ pointer: OpaquePointer!, _ object_id: Int32, _ counts: UnsafeMutablePointer<UInt32>!,
+  _ capacity: Int, _ out_count: UnsafeMutablePointer<Int>!
+) -> covey_status {
+  reporting { () throws(CoveyError) in
+    let result = try result(pointer)
+    let out = try required(out_count, "out_count")
+    guard let id = UInt16(exactly: object_id) else {
+      throw CoveyError(.argument, "object_id: expected 0 to 65535, found \(object_id)")
+    }
+    if capacity != 0 { _ = try required(counts, "counts") }
+    let room = capacity < 0 ? Int.max : capacity  // a size_t of 2^63 or more
+    let needed = RunLength.counts(
+      result.labels.base, width: result.width, height: result.height, id: id, into: counts,
+      capacity: room)
+    out.pointee = needed
+    guard needed <= room else {
+      throw CoveyError(.capacity, "capacity: expected at least \(needed), found \(capacity)")
+    }
+    return COVEY_OK
+  }
+}
+
+@c @implementation
+public func covey_result_free(_ pointer: OpaquePointer!) {
+  guard let pointer else { return }
+  Unmanaged<FrameResult>.fromOpaque(UnsafeRawPointer(pointer)).release()
+}

@@ -1,0 +1,146 @@
+public import CCovey
+import CCoveyKernels
+
+// The stages one by one: for experiments, oracles and features of one's own.
+
+@c @implementation
+public func covey_encode(
+  _ model: OpaquePointer!, _ options: UnsafePointer<covey_session_options>!,
+  _ given: UnsafePointer<covey_frame>!, _ keys: UnsafeMutablePointer<Float>!, _ capacity: Int,
+  _ saliency: UnsafeMutablePointer<Float>!, _ out_grid: UnsafeMutablePointer<covey_grid>!
+) -> covey_status {
+  reporting { () throws(CoveyError) in
+    let checkpoint = try ModelHandle.of(model).checkpoint
+    let (options, callback) = try sessionOptions(options)
+    let frame = try frame(try required(given, "frame"))
+    let out = try required(out_grid, "out_grid")
+    if capacity != 0 { _ = try required(keys, "keys") }
+    let source = try frame.validate()
+
+    let config = checkpoint.config
+    let settings = try Settings(options, config)
+    let size = settings.workingSize(
+      frameWidth: frame.width, frameHeight: frame.height, config)
+    var grid = covey_grid()
+    grid.rows = Int32(size.height / config.patchSize)
+    grid.columns = Int32(size.width / config.patchSize)
+    grid.channels = Int32(config.embedDim)
+    try writeStruct(grid, to: out, "out_grid")
+    guard saliency == nil || config.hasClsSaliency else {
+      throw CoveyError(.unsupported, "saliency: this model has no meaningful CLS token")
+    }
+    let needed = Int(grid.rows) * Int(grid.columns) * config.embedDim
+    guard let keys, capacity < 0 || capacity >= needed else {
+      throw CoveyError(.capacity, "capacity: expected at least \(needed), found \(capacity)")
+    }
+    let encoder = try FrameEncoder(
+      checkpoint, settings, frameWidth: frame.width, frameHeight: frame.height,
+      pool: ThreadPool(threads: settings.threads), budget: Budget(limit: settings.memoryLimit))
+    try encoder.keysOfLastBlock(
+      source, into: keys, saliency: saliency, monitor: Monitor(callback: callback))
+    return COVEY_OK
+  }
+}
+
+@c @implementation
+public func covey_correlate(
+  _ model: OpaquePointer!, _ options: UnsafePointer<covey_session_options>!,
+  _ features: UnsafePointer<Float>!, _ count: Int, _ queries: UnsafeMutablePointer<Float>!,
+  _ keys: UnsafeMutablePointer<Float>!
+) -> covey_status {
+  reporting { () throws(CoveyError) in
+    let checkpoint = try ModelHandle.of(model).checkpoint
+    let settings = try Settings(try sessionOptions(options).options, checkpoint.config)
+    let features = try required(features, "features")
+    let values = try elements("count x channels", count, checkpoint.config.embedDim)
+    try requireFinite(features, values, "features")
+    let pool = try ThreadPool(threads: settings.threads)
+    let copy = try Buffer<Float>(
+      values, budget: Budget(limit: settings.memoryLimit), for: "copy of the features")
+    copy.base.update(from: features, count: values)
+    BLAS.claim()
+    defer { BLAS.release() }
+    Correlator(checkpoint).project(
+      copy.base, count: count, queries: queries, keys: keys, pool: pool)
+    return COVEY_OK
+  }
+}
+
+@c @implementation
+public func covey_cluster(
+  _ given: UnsafePointer<covey_maps>!, _ options: UnsafePointer<covey_session_options>!,
+  _ labels: UnsafeMutablePointer<Int32>!, _ confidence: UnsafeMutablePointer<Float>!,
+  _ out_clusters: UnsafeMutablePointer<Int32>!
+) -> covey_status {
+  reporting { () throws(CoveyError) in
+    let maps = try readStruct(try required(given, "maps"), "maps")
+    let (options, callback) = try sessionOptions(options)
+    let labels = try required(labels, "labels")
+    let out = try required(out_clusters, "out_clusters")
+    let queries = try required(maps.queries, "maps.queries")
+    let keys = try required(maps.keys, "maps.keys")
+    let (frames, patches) = (Int(maps.frames), Int(maps.patches))
+    let (channels, heads) = (Int(maps.channels), Int(maps.heads))
+    let rows = try elements("maps.frames x patches", frames, patches)
+    let queryCount = try elements("maps.queries", rows, channels)
+    let keyCount = try elements("maps.keys", Int(maps.key_count), channels)
+    guard rows <= Int(Int32.max), maps.key_count <= Int64(Int32.max) else {
+      throw CoveyError(
+        .argument, "maps: expected fewer than 2^31 queries and keys, found \(rows) and \(maps.key_count)")
+    }
+    guard heads >= 1, channels % heads == 0 else {
+      throw CoveyError(.argument, "maps.heads: expected a divisor of \(channels), found \(heads)")
+    }
+    let settings = try ClusterSettings(options)
+    try requireFinite(queries, queryCount, "maps.queries")
+    try requireFinite(keys, keyCount, "maps.keys")
+
+    let budget = Budget(limit: settings.memoryLimit)
+    let margins = try Buffer<Float>(rows, budget: budget, for: "confidences")
+    let found = try Buffer<Int32>(rows, budget: budget, for: "cluster labels")
+    BLAS.claim()
+    defer { BLAS.release() }
+    let clustering = Clustering(
+      queries: (0..<frames).map { queries + $0 * patches * channels }, patches: patches,
+      affinity: Affinity(
+        keys: keys, keyCount: Int(maps.key_count), channels: channels, heads: heads),
+      window: settings.window, tau: settings.tau, pool: try ThreadPool(threads: settings.threads),
+      budget: budget, monitor: Monitor(callback: callback))
+    let count = try clustering.run(labels: found.base, confidence: margins.base)
+    labels.update(from: found.base, count: rows)
+    confidence?.update(from: margins.base, count: rows)
+    out.pointee = Int32(count)
+    return COVEY_OK
+  }
+}
+
+/// The options that count where there is no model to take defaults from.
+private struct ClusterSettings {
+  let threads: Int
+  let window: Int
+  let tau: Float
+  let memoryLimit: Int
+
+  init(_ options: SessionOptions) throws(CoveyError) {
+    let checked = try Settings(options, defaults: (window: 3, tau: 1))
+    (threads, window, tau) = (checked.threads, checked.window, checked.tau)
+    memoryLimit = checked.memoryLimit
+  }
+}
+
+private func elements(_ name: StaticString, _ a: Int, _ b: Int) throws(CoveyError) -> Int {
+  let (product, overflow) = a.multipliedReportingOverflow(by: b)
+  guard a >= 1, b >= 1, !overflow, product <= Int.max / 16 else {
+    throw CoveyError(.argument, "\(name): expected positive sizes, found \(a) x \(b)")
+  }
+  return product
+}
+
+private func requireFinite(
+  _ values: UnsafePointer<Float>, _ count: Int, _ name: StaticString
+) throws(CoveyError) {
+  let bad = cv_first_not_finite(values, count)
+  guard bad == count else {
+    throw CoveyError(.argument, "\(name)[\(bad)]: is not a finite number")
+  }
+}

@@ -1,0 +1,223 @@
+import CCoveyKernels
+
+/// One pre-norm block of the backbone, in place on the residual stream.
+///
+/// Two passes over the rows, each tile of rows on one thread:
+///   1. qkv = W_qkv norm1(x) + b                                [n, 3C]
+///   2. everything else, which is local to the rows of x: for each head scores
+///      against all keys, softmax, times the values; proj; norm2 and the MLP.
+/// So nothing of size n x n exists: a thread holds the scores of `queryRows`
+/// rows of one head.
+final class TransformerBlock {
+  /// What one thread works in.
+  struct Scratch {
+    let normed: UnsafeMutablePointer<Float>  // [tile, C]
+    let attended: UnsafeMutablePointer<Float>  // [tile, C]
+    let hidden: UnsafeMutablePointer<Float>  // [tile, F]
+    let hiddenCapacity: Int
+    let scores: UnsafeMutablePointer<Float>  // [queryRows, n]
+  }
+
+  /// Rows whose scores are held at a time: 96 x 2401 floats stay in a level-2
+  /// cache of 1 MB.
+  private static let queryRows = 96
+
+  let scratch: [Scratch]
+  private let tokens: Int  // n = 1 + N
+  private let channels: Int  // C
+  private let heads: Int  // H
+  private let tiles: RowTiles
+  private let qkv: Buffer<Float>  // [n, 3C]
+  private let scratchStorage: Buffer<Float>
+
+  init(
+    tokens: Int, config: ModelConfig, tiles: RowTiles, threads: Int, budget: Budget
+  ) throws(CoveyError) {
+    self.tokens = tokens
+    self.tiles = tiles
+    channels = config.embedDim
+    heads = config.heads
+    qkv = try Buffer(tokens * 3 * channels, budget: budget, for: "queries, keys and values")
+    let sizes = TransformerBlock.scratchSizes(tokens: tokens, config: config, tiles: tiles)
+    let each = sizes.rows * 2 + sizes.hidden + sizes.scores
+    let storage = try Buffer<Float>(each * threads, budget: budget, for: "scratch of the threads")
+    scratchStorage = storage
+    scratch = (0..<threads).map { thread in
+      let base = storage.base + thread * each
+      return Scratch(
+        normed: base, attended: base + sizes.rows, hidden: base + 2 * sizes.rows,
+        hiddenCapacity: sizes.hidden, scores: base + 2 * sizes.rows + sizes.hidden)
+    }
+  }
+
+  private static func scratchSizes(
+    tokens: Int, config: ModelConfig, tiles: RowTiles
+  ) -> (rows: Int, hidden: Int, scores: Int) {
+    // Whole cache lines, so that threads do not share one.
+    func lines(_ floats: Int) -> Int { (floats + 15) / 16 * 16 }
+    let patch = 3 * config.patchSize * config.patchSize
+    return (
+      lines(tiles.size * config.embedDim),
+      lines(max(tiles.size * config.mlpDim, patch, config.embedDim)),
+      lines(queryRows * tokens)
+    )
+  }
+
+  static func byteCount(
+    tokens: Int, config: ModelConfig, tiles: RowTiles, threads: Int
+  ) -> Int {
+    let sizes = scratchSizes(tokens: tokens, config: config, tiles: tiles)
+    return 4 * (tokens * 3 * config.embedDim + threads * (sizes.rows * 2 + sizes.hidden + sizes.scores))
+  }
+
+  /// x [n, C] = block(x)
+  func run(
+    _ weights: BlockWeights, _ x: UnsafeMutablePointer<Float>, pool: ThreadPool, monitor: Monitor
+  ) throws(CoveyError) {
+    project(weights.norm1, weights.qkv, x, pool, monitor)
+    attendAndTransform(weights, x, pool, monitor)
+    try monitor.check()
+  }
+
+  /// Pass 1: qkv = W_qkv norm1(x) + b
+  private func project(
+    _ norm: LayerNormWeights, _ linear: LinearWeights, _ x: UnsafePointer<Float>,
+    _ pool: ThreadPool, _ monitor: Monitor
+  ) {
+    let (channels, tiles, qkv, scratch) = (channels, tiles, qkv.base, scratch)
+    let kernels = cv_rows().pointee
+    pool.run(tiles.count) { index, worker in
+      if monitor.isCancelled { return }
+      let tile = tiles.range(index)
+      let normed = scratch[worker].normed
+      let out = qkv + tile.lowerBound * 3 * channels
+      kernels.layer_norm(
+        x + tile.lowerBound * channels, channels, tile.count, channels, norm.weight, norm.bias,
+        norm.eps, normed, channels)
+      BLAS.multiply(
+        tile.count, 3 * channels, channels, normed, channels, linear.weight, channels,
+        transposed: true, into: out, 3 * channels)
+      if let bias = linear.bias {
+        kernels.bias_add(out, 3 * channels, tile.count, 3 * channels, bias)
+      }
+      monitor.advance(worker: worker)
+    }
+  }
+
+  /// Pass 2: x += proj(softmax(q k^T / sqrt D) v); x += fc2(gelu(fc1(norm2(x))))
+  private func attendAndTransform(
+    _ weights: BlockWeights, _ x: UnsafeMutablePointer<Float>, _ pool: ThreadPool,
+    _ monitor: Monitor
+  ) {
+    let (tokens, channels, heads, tiles) = (tokens, channels, heads, tiles)
+    let (qkv, scratch) = (qkv.base, scratch)
+    let headDim = channels / heads  // D
+    let hiddenDim = weights.fc1.outputs  // F
+    let scale = 1 / Float(headDim).squareRoot()
+    let kernels = cv_rows().pointee
+
+    pool.run(tiles.count) { index, worker in
+      let tile = tiles.range(index)
+      let (normed, attended) = (scratch[worker].normed, scratch[worker].attended)
+      let (hidden, scores) = (scratch[worker].hidden, scratch[worker].scores)
+
+      for head in 0..<heads {
+        let queries = qkv + head * headDim
+        let keys = qkv + channels + head * headDim
+        let values = qkv + 2 * channels + head * headDim
+        var first = tile.lowerBound
+        while first < tile.upperBound {
+          if monitor.isCancelled { return }
+          let count = min(TransformerBlock.queryRows, tile.upperBound - first)
+          BLAS.multiply(
+            count, tokens, headDim, queries + first * 3 * channels, 3 * channels,
+            keys, 3 * channels, transposed: true, into: scores, tokens)
+          kernels.softmax(scores, tokens, count, tokens, scale)
+          BLAS.multiply(
+            count, headDim, tokens, scores, tokens, values, 3 * channels, transposed: false,
+            into: attended + (first - tile.lowerBound) * channels + head * headDim, channels)
+          first += count
+        }
+      }
+
+      let rows = x + tile.lowerBound * channels
+      BLAS.multiply(
+        tile.count, channels, channels, attended, channels, weights.proj.weight, channels,
+        transposed: true, into: rows, channels, add: 1)
+      if let bias = weights.proj.bias {
+        kernels.bias_add(rows, channels, tile.count, channels, bias)
+      }
+      if monitor.isCancelled { return }
+
+      kernels.layer_norm(
+        rows, channels, tile.count, channels, weights.norm2.weight, weights.norm2.bias,
+        weights.norm2.eps, normed, channels)
+      BLAS.multiply(
+        tile.count, hiddenDim, channels, normed, channels, weights.fc1.weight, channels,
+        transposed: true, into: hidden, hiddenDim)
+      kernels.bias_gelu(hidden, hiddenDim, tile.count, hiddenDim, weights.fc1.bias!)
+      BLAS.multiply(
+        tile.count, channels, hiddenDim, hidden, hiddenDim, weights.fc2.weight, hiddenDim,
+        transposed: true, into: rows, channels, add: 1)
+      if let bias = weights.fc2.bias {
+        kernels.bias_add(rows, channels, tile.count, channels, bias)
+      }
+      monitor.advance(worker: worker)
+    }
+  }
+
+  /// keys [N, C] = W_k norm1(x) + b_k of the patches; and, on request, the
+  /// saliency [N]: softmax over all tokens of the CLS query against the keys,
+  /// mean over heads, the CLS token's own share left out.
+  func lastKeys(
+    _ weights: LastBlockWeights, _ x: UnsafePointer<Float>,
+    keys: UnsafeMutablePointer<Float>, saliency: UnsafeMutablePointer<Float>?,
+    pool: ThreadPool, monitor: Monitor
+  ) {
+    let (channels, tiles, scratch) = (channels, tiles, scratch)
+    let keyWeight = weights.qkv.weight + channels * channels
+    let keyBias = weights.qkv.bias.map { $0 + channels }
+    let norm = weights.norm1
+    let kernels = cv_rows().pointee
+
+    pool.run(tiles.count) { index, worker in
+      if monitor.isCancelled { return }
+      // Row 0 is the CLS token, which has no place in `keys`.
+      let tile = max(1, tiles.range(index).lowerBound)..<max(1, tiles.range(index).upperBound)
+      let normed = scratch[worker].normed
+      let out = keys + (tile.lowerBound - 1) * channels
+      kernels.layer_norm(
+        x + tile.lowerBound * channels, channels, tile.count, channels, norm.weight, norm.bias,
+        norm.eps, normed, channels)
+      BLAS.multiply(
+        tile.count, channels, channels, normed, channels, keyWeight, channels, transposed: true,
+        into: out, channels)
+      if let keyBias { kernels.bias_add(out, channels, tile.count, channels, keyBias) }
+      monitor.advance(worker: worker)
+    }
+    guard let saliency, !monitor.isCancelled else { return }
+
+    let headDim = channels / heads
+    let (normed, scores) = (scratch[0].normed, scratch[0].scores)
+    let (query, clsKey) = (scratch[0].attended, scratch[0].hidden)
+    kernels.layer_norm(x, channels, 1, channels, norm.weight, norm.bias, norm.eps, normed, channels)
+    func project(_ slice: Int, _ out: UnsafeMutablePointer<Float>) {
+      BLAS.multiply(
+        1, channels, channels, normed, channels, weights.qkv.weight + slice * channels * channels,
+        channels, transposed: true, into: out, channels)
+      if let bias = weights.qkv.bias { kernels.accumulate(bias + slice * channels, channels, out) }
+    }
+    project(0, query)
+    project(1, clsKey)
+    for head in 0..<heads {
+      scores[0] = Float(kernels.dot(query + head * headDim, clsKey + head * headDim, headDim))
+      BLAS.multiply(
+        1, tokens - 1, headDim, query + head * headDim, channels, keys + head * headDim, channels,
+        transposed: true, into: scores + 1, tokens)
+      kernels.softmax(scores, tokens, 1, tokens, 1 / Float(headDim).squareRoot())
+      if head == 0 { saliency.update(repeating: 0, count: tokens - 1) }
+      kernels.accumulate(scores + 1, tokens - 1, saliency)
+    }
+    kernels.scale(saliency, tokens - 1, 1 / Float(heads))
+  }
+}

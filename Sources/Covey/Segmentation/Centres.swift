@@ -1,0 +1,33 @@
+/// A growing list of maps [count, M]: the centres of clusters.
+final class Centres {
+  let keyCount: Int  // M
+  private(set) var count = 0
+  private var storage: Buffer<Float>
+  private let budget: Budget
+
+  var maps: UnsafeMutablePointer<Float> { storage.base }
+
+  init(keyCount: Int, capacity: Int = 16, budget: Budget) throws(CoveyError) {
+    self.keyCount = keyCount
+    self.budget = budget
+    storage = try Buffer(capacity * keyCount, budget: budget, for: "cluster centres")
+  }
+
+  /// The place of a new centre, not initialised.  Invalidates `maps`.
+  func append() throws(CoveyError) -> UnsafeMutablePointer<Float> {
+    if (count + 1) * keyCount > storage.count {
+      let larger = try Buffer<Float>(
+        2 * (count + 1) * keyCount, budget: budget, for: "cluster centres")
+      larger.base.update(from: storage.base, count: count * keyCount)
+      storage = larger
+    }
+    count += 1
+    return storage.base + (count - 1) * keyCount
+  }
+
+  /// Bytes of a list that has grown to `centres`: while it grows, the old and
+  /// the new storage exist side by side.
+  static func byteCount(keyCount: Int, centres: Int) -> Int {
+    4 * keyCount * 3 * max(centres, 16)
+  }
+}

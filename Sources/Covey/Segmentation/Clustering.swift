@@ -1,0 +1,119 @@
+/// The clustering of the maps of a whole video, as the paper's code does it
+/// ("reference" in docs/ALGORITHM.md): level 1 window by window, higher levels
+/// over the centres of all windows until nothing merges, then every patch to
+/// its nearest centre.
+struct Clustering {
+  /// Of every frame [N, C].
+  let queries: [UnsafePointer<Float>]
+  let patches: Int  // N
+  let affinity: Affinity
+  let window: Int  // frames
+  let tau: Float  // nats
+  let pool: ThreadPool
+  let budget: Budget
+  let monitor: Monitor
+
+  /// - Parameters:
+  ///   - labels: [T, N] receives clusters 0 ..< the count returned, in the
+  ///     order of their centres
+  ///   - confidence: [T, N]
+  /// - Returns: the number of clusters that own a patch.
+  func run(
+    labels: UnsafeMutablePointer<Int32>, confidence: UnsafeMutablePointer<Float>
+  ) throws(CoveyError) -> Int {
+    let centres = try mergeLevels(levelOne())
+    try assign(to: centres, labels, confidence)
+    return Clustering.renumber(labels, count: queries.count * patches, clusters: centres.count)
+  }
+
+  private func levelOne() throws(CoveyError) -> Centres {
+    let capacity = min(window, queries.count) * patches
+    let starts = stride(from: 0, to: queries.count, by: window)
+    var pieces = 0
+    for start in starts {
+      pieces += MeanShift.pieces(min(window, queries.count - start) * patches)
+    }
+    monitor.begin(.cluster, total: pieces)
+    let keyCount = affinity.keyCount
+    let centres = try Centres(keyCount: keyCount, budget: budget)
+    let meanShift = try MeanShift(
+      capacity: capacity, keyCount: keyCount, pool: pool, monitor: monitor, budget: budget)
+    let merge = try GreedyMerge(
+      capacity: capacity, keyCount: keyCount, pool: pool, monitor: monitor, budget: budget)
+    for start in starts {
+      let frames = Array(queries[start..<min(start + window, queries.count)])
+      try meanShift.run(frames, patches: patches, affinity: affinity, tau: tau)
+      try merge.run(
+        meanShift.shifted.base, logs: meanShift.logs.base, count: frames.count * patches,
+        tau: tau, into: centres)
+    }
+    monitor.end()
+    return centres
+  }
+
+  private func mergeLevels(_ levelOne: Centres) throws(CoveyError) -> Centres {
+    var centres = levelOne
+    let keyCount = centres.keyCount
+    monitor.begin(.merge, total: 1)
+    while true {
+      let (count, maps) = (centres.count, centres.maps)
+      let logs = try Buffer<Float>(
+        count * keyCount, budget: budget, for: "logarithms of the centres")
+      let merge = try GreedyMerge(
+        capacity: count, keyCount: keyCount, pool: pool, monitor: monitor, budget: budget)
+      let merged = try Centres(keyCount: keyCount, budget: budget)
+      Divergence.logarithms(maps, rows: count, n: keyCount, into: logs.base)
+      try merge.run(maps, logs: logs.base, count: count, tau: tau, into: merged)
+      if merged.count == count { break }
+      centres = merged
+    }
+    monitor.end()
+    return centres
+  }
+
+  private func assign(
+    to centres: Centres, _ labels: UnsafeMutablePointer<Int32>,
+    _ confidence: UnsafeMutablePointer<Float>
+  ) throws(CoveyError) {
+    monitor.begin(.assign, total: queries.count * Assignment.pieces(patches: patches))
+    let assignment = try Assignment(centres, pool: pool, monitor: monitor, budget: budget)
+    for (frame, queries) in queries.enumerated() {
+      try assignment.run(
+        queries, patches: patches, affinity: affinity, labels: labels + frame * patches,
+        confidence: confidence + frame * patches)
+    }
+    monitor.end()
+  }
+
+  /// Clusters that own no patch vanish; the others keep their order.
+  static func renumber(_ labels: UnsafeMutablePointer<Int32>, count: Int, clusters: Int) -> Int {
+    var numbers = [Int32](repeating: -1, count: clusters)
+    for i in 0..<count { numbers[Int(labels[i])] = 0 }
+    var next: Int32 = 0
+    for cluster in 0..<clusters where numbers[cluster] == 0 {
+      numbers[cluster] = next
+      next += 1
+    }
+    for i in 0..<count { labels[i] = numbers[Int(labels[i])] }
+    return Int(next)
+  }
+
+  /// Bytes `run` takes beside its arguments while no window has more than one
+  /// centre for every 16 patches.
+  static func byteCount(
+    frames: Int, patches: Int, window: Int, keyCount: Int, threads: Int
+  ) -> Int {
+    let capacity = min(window, frames) * patches
+    let centres = frames * patches / 16 + frames
+    let list = Centres.byteCount(keyCount: keyCount, centres: centres)
+    let levelOne =
+      list + MeanShift.byteCount(capacity: capacity, keyCount: keyCount, threads: threads)
+      + GreedyMerge.byteCount(capacity: capacity, keyCount: keyCount)
+    let levels =
+      2 * list + 4 * centres * keyCount
+      + GreedyMerge.byteCount(capacity: centres, keyCount: keyCount)
+    let assigning =
+      list + Assignment.byteCount(keyCount: keyCount, centres: centres, threads: threads)
+    return max(levelOne, levels, assigning)
+  }
+}

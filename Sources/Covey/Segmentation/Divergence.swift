@@ -1,0 +1,52 @@
+import CCoveyKernels
+
+/// The distance between two maps: the Jeffreys divergence
+///
+///     D(p, q) = KL(p||q) + KL(q||p) = sum_c (p_c - q_c)(ln p_c - ln q_c)
+///
+/// in nats.  Probabilities below `floor` count as `floor` in the logarithm.
+///
+/// For many pairs at once it is one matrix product and not two:
+///
+///     D_ij = h_i + h_j - G_ij - G_ji,  G = P L^T,  h_i = G_ii
+///
+/// where L is ln P less any one row v: v cancels, because the two differences
+/// are what counts.  With v the mean of the rows the terms are of the size of D
+/// itself rather than of ln M, which leaves fp32 some two digits more.
+enum Divergence {
+  static let floor: Float = 1e-12
+
+  /// Rows of a tile of pairs.  64-bit words of a row of the neighbour bits
+  /// belong to one tile, so that threads do not write the same word.
+  static let tileRows = 256
+
+  /// logs [rows, n] = ln(max(maps, floor))
+  static func logarithms(
+    _ maps: UnsafePointer<Float>, rows: Int, n: Int, into logs: UnsafeMutablePointer<Float>
+  ) {
+    cv_rows().pointee.log_rows(maps, n, rows, n, floor, logs, n)
+  }
+
+  /// logs [rows, n] = ln(max(maps, floor)) - centre, selfProducts[i] = h_i.
+  static func prepare(
+    _ maps: UnsafePointer<Float>, rows: Int, n: Int, centre: UnsafePointer<Float>,
+    logs: UnsafeMutablePointer<Float>, selfProducts: UnsafeMutablePointer<Float>
+  ) {
+    let kernels = cv_rows().pointee
+    logarithms(maps, rows: rows, n: n, into: logs)
+    kernels.subtract(logs, n, rows, n, centre)
+    for row in 0..<rows {
+      selfProducts[row] = Float(kernels.dot(maps + row * n, logs + row * n, n))
+    }
+  }
+
+  /// cross [rowsA, rowsB] = G_ij + G_ji, so that D_ij = h_i + h_j - cross_ij.
+  static func crossProducts(
+    _ mapsA: UnsafePointer<Float>, _ logsA: UnsafePointer<Float>, rows rowsA: Int,
+    _ mapsB: UnsafePointer<Float>, _ logsB: UnsafePointer<Float>, rows rowsB: Int,
+    n: Int, into cross: UnsafeMutablePointer<Float>
+  ) {
+    BLAS.multiply(rowsA, rowsB, n, mapsA, n, logsB, n, transposed: true, into: cross, rowsB)
+    BLAS.multiply(rowsA, rowsB, n, logsA, n, mapsB, n, transposed: true, into: cross, rowsB, add: 1)
+  }
+}

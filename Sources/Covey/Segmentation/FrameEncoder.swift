@@ -1,0 +1,119 @@
+import CCoveyKernels
+
+/// What is kept of a frame: all that the clustering needs of it.
+struct EncodedFrame {
+  let timestamp: Int64
+  let queries: Buffer<Float>  // [N, C]
+  let keys: Buffer<Float>?  // [keys of a frame, C], of key frames
+  let saliency: Buffer<Float>?  // [N], where the model has a meaningful CLS
+
+  var byteCount: Int {
+    queries.byteCount + (keys?.byteCount ?? 0) + (saliency?.byteCount ?? 0)
+  }
+}
+
+/// Frames of one size to queries and keys: resample, vision transformer,
+/// correlator.
+final class FrameEncoder {
+  var rows: Int { transformer.rows }
+  var columns: Int { transformer.columns }
+  private let settings: Settings
+  private let hasSaliency: Bool
+  private let resample: ResamplePlan
+  private let transformer: VisionTransformer
+  private let correlator: Correlator
+  private let planes: Buffer<Float>  // [3, H, W]
+  private let features: Buffer<Float>  // [N, C]
+  private let fullKeys: Buffer<Float>  // [N, C], before pooling
+  private let pool: ThreadPool
+  private let budget: Budget
+
+  init(
+    _ checkpoint: Checkpoint, _ settings: Settings, frameWidth: Int, frameHeight: Int,
+    pool: ThreadPool, budget: Budget
+  ) throws(CoveyError) {
+    let config = checkpoint.config
+    self.settings = settings
+    self.pool = pool
+    self.budget = budget
+    hasSaliency = config.hasClsSaliency
+    let (height, width) = settings.workingSize(
+      frameWidth: frameWidth, frameHeight: frameHeight, config)
+    resample = try ResamplePlan(
+      frameWidth: frameWidth, frameHeight: frameHeight, outWidth: width, outHeight: height,
+      mean: config.mean, std: config.std, workers: pool.threads, budget: budget)
+    planes = try Buffer(3 * height * width, budget: budget, for: "input planes")
+    transformer = try VisionTransformer(
+      checkpoint, height: height, width: width, pool: pool, budget: budget)
+    correlator = Correlator(checkpoint)
+    let count = transformer.patches * transformer.channels
+    features = try Buffer(count, budget: budget, for: "features")
+    fullKeys = try Buffer(count, budget: budget, for: "keys")
+  }
+
+  func accepts(_ frame: Frame) -> Bool {
+    resample.frameWidth == frame.width && resample.frameHeight == frame.height
+  }
+
+  static func byteCount(
+    _ config: ModelConfig, _ settings: Settings, frameWidth: Int, frameHeight: Int, threads: Int
+  ) -> Int {
+    let (height, width) = settings.workingSize(
+      frameWidth: frameWidth, frameHeight: frameHeight, config)
+    let patches = (height / config.patchSize) * (width / config.patchSize)
+    return ResamplePlan.byteCount(
+      frameWidth: frameWidth, outWidth: width, outHeight: height, workers: threads)
+      + 4 * (3 * height * width + 2 * patches * config.embedDim)
+      + VisionTransformer.byteCount(
+        config: config, height: height, width: width, threads: threads)
+  }
+
+  /// The keys of the last block, into `keys` [N, C], and on request the
+  /// saliency [N].
+  func keysOfLastBlock(
+    _ source: PixelSource, into keys: UnsafeMutablePointer<Float>,
+    saliency: UnsafeMutablePointer<Float>?, monitor: Monitor
+  ) throws(CoveyError) {
+    BLAS.claim()
+    defer { BLAS.release() }
+    monitor.begin(.encode, total: transformer.pieces)
+    resample.run(source, on: pool, into: planes.base)
+    try transformer.encode(planes.base, keys: keys, saliency: saliency, monitor: monitor)
+    let count = transformer.patches * transformer.channels
+    let bad = cv_first_not_finite(keys, count)
+    guard bad == count else {
+      throw CoveyError(
+        .format,
+        "features: patch \(bad / transformer.channels), channel \(bad % transformer.channels) is "
+          + "not a finite number; the weights seem damaged")
+    }
+    monitor.end()
+  }
+
+  func encode(
+    _ source: PixelSource, timestamp: Int64, isKey: Bool, monitor: Monitor
+  ) throws(CoveyError) -> EncodedFrame {
+    let (patches, channels) = (transformer.patches, transformer.channels)
+    let queries = try Buffer<Float>(patches * channels, budget: budget, for: "queries of a frame")
+    var keys: Buffer<Float>?
+    if isKey {
+      let count = settings.keysPerFrame(rows: rows, columns: columns)
+      keys = try Buffer(count * channels, budget: budget, for: "keys of a frame")
+    }
+    var saliency: Buffer<Float>?
+    if hasSaliency { saliency = try Buffer(patches, budget: budget, for: "saliency of a frame") }
+
+    try keysOfLastBlock(source, into: features.base, saliency: saliency?.base, monitor: monitor)
+    BLAS.claim()
+    defer { BLAS.release() }
+    correlator.project(
+      features.base, count: patches, queries: queries.base,
+      keys: isKey ? fullKeys.base : nil, pool: pool)
+    if let keys {
+      Correlator.averageBlocks(
+        fullKeys.base, rows: rows, columns: columns, channels: channels, pool: settings.keyPool,
+        into: keys.base)
+    }
+    return EncodedFrame(timestamp: timestamp, queries: queries, keys: keys, saliency: saliency)
+  }
+}

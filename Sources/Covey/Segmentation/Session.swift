@@ -1,0 +1,114 @@
+import CCoveyKernels
+
+/// One video: frames in, features kept, clustered at the end, results out.
+final class Session {
+  let cancelFlag = CancelFlag()
+  let budget: Budget
+  private let checkpoint: Checkpoint
+  private let settings: Settings
+  private let callback: Monitor.Callback?
+  private let pool: ThreadPool
+  private let correlator: Correlator
+
+  private var size: (width: Int, height: Int)?  // of the frames
+  private var grid = (rows: 0, columns: 0)
+  private var encoder: FrameEncoder?
+  private var frames: [EncodedFrame] = []
+  private var segmentation: Segmentation?
+  private var next = 0
+
+  init(
+    _ checkpoint: Checkpoint, _ options: SessionOptions, callback: Monitor.Callback?
+  ) throws(CoveyError) {
+    self.checkpoint = checkpoint
+    self.callback = callback
+    settings = try Settings(options, checkpoint.config)
+    budget = Budget(limit: settings.memoryLimit)
+    pool = try ThreadPool(threads: settings.threads)
+    correlator = Correlator(checkpoint)
+  }
+
+  var weightBytes: Int { checkpoint.residentBytes }
+
+  /// Bytes of the queries and keys kept.
+  var featureBytes: Int {
+    var bytes = 0
+    for frame in frames { bytes += frame.byteCount }
+    return bytes
+  }
+
+  /// Takes one frame.  Where it throws, the session is as before.
+  func push(_ frame: Frame) throws(CoveyError) {
+    guard segmentation == nil else {
+      throw CoveyError(.state, "push: after finish; reset the session for another video")
+    }
+    let source = try frame.validate()
+    if let size, size != (frame.width, frame.height) {
+      throw CoveyError(
+        .argument,
+        "frame: expected \(size.width)x\(size.height) like the first one, "
+          + "found \(frame.width)x\(frame.height)")
+    }
+    let monitor = Monitor(flag: cancelFlag, callback: callback)
+    try monitor.check()
+    let encoder = try encoder(for: frame)
+    let encoded = try encoder.encode(
+      source, timestamp: frame.timestamp, isKey: frames.count % settings.keyStride == 0,
+      monitor: monitor)
+    size = (frame.width, frame.height)
+    grid = (encoder.rows, encoder.columns)
+    frames.append(encoded)
+  }
+
+  /// Clusters what was pushed.  Where it throws, the session is as before.
+  func finish() throws(CoveyError) {
+    guard segmentation == nil else {
+      throw CoveyError(.state, "finish: the session is finished already")
+    }
+    guard !frames.isEmpty else {
+      throw CoveyError(.state, "finish: no frame has been pushed")
+    }
+    let monitor = Monitor(flag: cancelFlag, callback: callback)
+    try monitor.check()
+    encoder = nil  // its memory now serves the clustering
+    segmentation = try Segmentation(
+      frames, rows: grid.rows, columns: grid.columns, settings: settings,
+      correlator: correlator, pool: pool, budget: budget, monitor: monitor)
+  }
+
+  enum Next {
+    case result(FrameResult)
+    case again
+    case end
+  }
+
+  func nextResult() throws(CoveyError) -> Next {
+    guard let segmentation, let size else { return .again }
+    guard next < frames.count else { return .end }
+    let result = try FrameResult(
+      segmentation, frame: next, timestamp: frames[next].timestamp, width: size.width,
+      height: size.height)
+    next += 1
+    return .result(result)
+  }
+
+  func reset() {
+    size = nil
+    encoder = nil
+    frames = []
+    segmentation = nil
+    next = 0
+    _ = cancelFlag.take()
+  }
+
+  /// Made for the first frame, and again after a finish that failed.
+  private func encoder(for frame: Frame) throws(CoveyError) -> FrameEncoder {
+    if let encoder, encoder.accepts(frame) { return encoder }
+    encoder = nil
+    let made = try FrameEncoder(
+      checkpoint, settings, frameWidth: frame.width, frameHeight: frame.height, pool: pool,
+      budget: budget)
+    encoder = made
+    return made
+  }
+}

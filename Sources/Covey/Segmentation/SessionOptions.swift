@@ -1,0 +1,135 @@
+/// What a caller may choose for a session; 0 and nil-like values are still to be
+/// filled in from the model by `Settings`.
+struct SessionOptions {
+  enum Output: Int32 {
+    /// Ids 1.. for objects, 0 for what is no object.
+    case objects = 0
+    /// Ids 1.. for every cluster.
+    case clusters = 1
+  }
+
+  enum KeyRounding: Int32 {
+    case ceil = 0
+    case floor = 1
+  }
+
+  var threads = 0
+  var workingHeight = 0
+  var workingWidth = 0
+  var window = 0
+  var keyStride = 0
+  var keyPool = 0
+  var keyRounding = KeyRounding.ceil
+  var tau: Float = 0
+  var output = Output.objects
+  var maxObjects = 0
+  var minArea: Float = 0
+  var memoryLimit = 0
+
+  static let maximumThreads = 256
+  static let maximumWorkingSize = 8192
+}
+
+/// The options of a session with every default filled in, checked against the
+/// model.
+struct Settings {
+  let threads: Int
+  let window: Int
+  let keyStride: Int
+  let keyPool: Int
+  let keyRounding: SessionOptions.KeyRounding
+  let tau: Float
+  let output: SessionOptions.Output
+  let maxObjects: Int
+  let minArea: Float
+  let memoryLimit: Int
+  private let workingHeight: Int
+  private let workingWidth: Int
+
+  init(_ options: SessionOptions, _ config: ModelConfig) throws(CoveyError) {
+    func check(
+      _ name: StaticString, _ value: Int, _ maximum: Int, else standard: Int
+    ) throws(CoveyError) -> Int {
+      guard value >= 0, value <= maximum else {
+        throw CoveyError(.argument, "options.\(name): expected 0 to \(maximum), found \(value)")
+      }
+      return value == 0 ? standard : value
+    }
+    threads = try check("threads", options.threads, SessionOptions.maximumThreads, else: 0)
+    window = try check("window", options.window, 64, else: config.window)
+    keyStride = try check("key_stride", options.keyStride, 10_000, else: config.keyStride)
+    keyPool = try check("key_pool", options.keyPool, 64, else: config.keyPool)
+    keyRounding = options.keyRounding
+    guard options.tau >= 0, options.tau <= 1000 else {
+      throw CoveyError(
+        .argument, "options.tau: expected 0 to 1000, found \(NumberText.of(options.tau))")
+    }
+    tau = options.tau == 0 ? config.tau : options.tau
+    output = options.output
+    maxObjects = try check("max_objects", options.maxObjects, 65_535, else: 65_535)
+    guard options.minArea < 1 else {  // also refuses NaN
+      throw CoveyError(
+        .argument, "options.min_area: expected less than 1, found \(NumberText.of(options.minArea))")
+    }
+    minArea = options.minArea == 0 ? 0.001 : max(options.minArea, 0)
+    guard options.memoryLimit >= 0 else {
+      throw CoveyError(
+        .argument, "options.memory_limit: expected 0 or more, found \(options.memoryLimit)")
+    }
+    memoryLimit = options.memoryLimit == 0 ? .max : options.memoryLimit
+
+    let size = SessionOptions.maximumWorkingSize
+    workingHeight = try check("working_height", options.workingHeight, size, else: 0)
+    workingWidth = try check("working_width", options.workingWidth, size, else: 0)
+    let patch = config.patchSize
+    guard workingHeight % patch == 0, workingWidth % patch == 0 else {
+      throw CoveyError(
+        .argument,
+        "options.working_height, working_width: expected multiples of the patch size \(patch), "
+          + "found \(workingHeight) and \(workingWidth)")
+    }
+  }
+
+  /// The size, in pixels, at which frames of this size are encoded.
+  ///
+  /// The model's default is for frames that lie; for upright ones it is turned,
+  /// which a model without built-in orientation does not mind and which
+  /// distorts them less.
+  func workingSize(
+    frameWidth: Int, frameHeight: Int, _ config: ModelConfig
+  ) -> (height: Int, width: Int) {
+    let patch = config.patchSize
+    func scaled(_ length: Int, by numerator: Int, over denominator: Int) -> Int {
+      let exact = Double(length) * Double(numerator) / Double(denominator)
+      let patches = (exact / Double(patch)).rounded()
+      let most = Double(SessionOptions.maximumWorkingSize / patch)
+      return max(1, Int(min(patches, most))) * patch
+    }
+    switch (workingHeight, workingWidth) {
+    case (0, 0):
+      let upright = frameHeight > frameWidth
+      return upright == (config.workingHeight > config.workingWidth)
+        ? (config.workingHeight, config.workingWidth)
+        : (config.workingWidth, config.workingHeight)
+    case (let height, 0):
+      return (height, scaled(height, by: frameWidth, over: frameHeight))
+    case (0, let width):
+      return (scaled(width, by: frameHeight, over: frameWidth), width)
+    case (let height, let width):
+      return (height, width)
+    }
+  }
+
+  /// How many of `frames` frames serve as keys: frames 0, r, 2r, ...
+  func keyFrameCount(_ frames: Int) -> Int {
+    switch keyRounding {
+    case .ceil: (frames + keyStride - 1) / keyStride
+    case .floor: max(1, frames / keyStride)
+    }
+  }
+
+  /// Keys one key frame contributes.
+  func keysPerFrame(rows: Int, columns: Int) -> Int {
+    ((rows + keyPool - 1) / keyPool) * ((columns + keyPool - 1) / keyPool)
+  }
+}

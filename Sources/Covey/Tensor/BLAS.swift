@@ -1,0 +1,82 @@
+import CCoveyPlatform
+import COpenBLAS
+
+/// OpenBLAS, called for one tile at a time from several threads of ours.
+///
+/// A tile's product is computed on one thread by a call whose shape does not
+/// depend on how many threads there are, so neither does a single bit of the
+/// result.  For that OpenBLAS itself must run on one thread while we compute.
+/// Its thread count belongs to the process: `claim()` sets it to one and
+/// `release()` puts back the count found; with several sessions at work the
+/// first does the one and the last the other.
+enum BLAS {
+  nonisolated(unsafe) private static var claims = 0
+  nonisolated(unsafe) private static var threadsBefore: Int32 = 1
+
+  /// The serial flavour returns wrong results when called concurrently
+  /// (observed with Debian 12's 0.3.21).
+  private static let isSerial = openblas_get_parallel() == OPENBLAS_SEQUENTIAL
+
+  static func claim() {
+    cv_process_lock()
+    if claims == 0 {
+      threadsBefore = openblas_get_num_threads()
+      if threadsBefore != 1 { openblas_set_num_threads(1) }
+    }
+    claims += 1
+    cv_process_unlock()
+  }
+
+  static func release() {
+    cv_process_lock()
+    claims -= 1
+    if claims == 0, threadsBefore != 1 { openblas_set_num_threads(threadsBefore) }
+    cv_process_unlock()
+  }
+
+  /// For bug reports: version, kernel set and flavour.
+  static var description: String {
+    guard let configuration = openblas_get_config() else { return "OpenBLAS" }
+    return String(cString: configuration)
+  }
+
+  /// c [m, n] = a [m, k] b + add * c, where b is [k, n], or [n, k] if
+  /// `transposed` (as the weights of a linear layer are).  Strides are in
+  /// elements, from row to row.
+  static func multiply(
+    _ m: Int, _ n: Int, _ k: Int,
+    _ a: UnsafePointer<Float>, _ aStride: Int,
+    _ b: UnsafePointer<Float>, _ bStride: Int, transposed: Bool,
+    into c: UnsafeMutablePointer<Float>, _ cStride: Int,
+    add: Float = 0
+  ) {
+    if isSerial { cv_process_lock() }
+    cblas_sgemm(
+      CblasRowMajor, CblasNoTrans, transposed ? CblasTrans : CblasNoTrans,
+      blasint(m), blasint(n), blasint(k), 1, a, blasint(aStride), b, blasint(bStride), add,
+      c, blasint(cStride))
+    if isSerial { cv_process_unlock() }
+  }
+}
+
+/// A matrix's rows in tiles for the threads to share.
+struct RowTiles {
+  let rows: Int
+  let size: Int
+  let count: Int
+
+  /// Tiles of about `size` rows, as equal as can be, and a multiple of four of
+  /// them where there are several, so that two and four threads finish
+  /// together.  Depends on nothing but its arguments.
+  init(rows: Int, size: Int) {
+    self.rows = rows
+    let needed = (rows + size - 1) / size
+    let wanted = needed <= 1 ? max(needed, 1) : (needed + 3) / 4 * 4
+    self.size = max(1, (rows + wanted - 1) / wanted)
+    count = (rows + self.size - 1) / self.size
+  }
+
+  func range(_ index: Int) -> Range<Int> {
+    index * size..<min(rows, (index + 1) * size)
+  }
+}

@@ -1,0 +1,73 @@
+import CCoveyPlatform
+import Synchronization
+
+/// The stages a caller sees progress of.
+enum Stage {
+  case encode
+  case cluster
+  case merge
+  case assign
+}
+
+/// Progress to the caller and cancelling by the caller, for the one call in
+/// progress.  Loops call `advance` after each piece of work and return early
+/// when `isCancelled`; whoever started them calls `check`.
+final class Monitor {
+  /// Returns whether to go on.  Called on the calling thread only.
+  typealias Callback = (_ stage: Stage, _ fraction: Float) -> Bool
+
+  /// Callbacks cost the caller something (a switch to Python, say).
+  private static let nanosecondsBetweenCallbacks: Int64 = 10_000_000
+
+  private let flag: CancelFlag
+  private let callback: Callback?
+  private let stopped = Atomic<Bool>(false)
+  private let done = Atomic<Int>(0)
+  private var stage = Stage.encode
+  private var total = 1
+  private var lastCallback: Int64 = 0
+
+  init(flag: CancelFlag = CancelFlag(), callback: Callback? = nil) {
+    self.flag = flag
+    self.callback = callback
+  }
+
+  var isCancelled: Bool { stopped.load(ordering: .relaxed) || flag.isSet }
+
+  /// A stage of `total` pieces of work begins.
+  func begin(_ stage: Stage, total: Int) {
+    self.stage = stage
+    self.total = max(total, 1)
+    done.store(0, ordering: .relaxed)
+    report(always: true)
+  }
+
+  /// Pieces of work have been done; from any worker, at most every few
+  /// milliseconds' worth of work.
+  func advance(_ pieces: Int = 1, worker: Int) {
+    done.wrappingAdd(pieces, ordering: .relaxed)
+    if worker == 0 { report(always: false) }
+  }
+
+  /// The stage is complete.
+  func end() {
+    done.store(total, ordering: .relaxed)
+    report(always: true)
+  }
+
+  /// Throws where the call has been cancelled; one cancel ends one call.
+  func check() throws(CoveyError) {
+    guard isCancelled else { return }
+    _ = flag.take()
+    throw CoveyError(.cancelled, "cancelled")
+  }
+
+  private func report(always: Bool) {
+    guard let callback, !stopped.load(ordering: .relaxed) else { return }
+    let now = cv_clock_nanoseconds()
+    guard always || now - lastCallback >= Monitor.nanosecondsBetweenCallbacks else { return }
+    lastCallback = now
+    let fraction = Float(min(done.load(ordering: .relaxed), total)) / Float(total)
+    if !callback(stage, fraction) { stopped.store(true, ordering: .relaxed) }
+  }
+}
