@@ -1,0 +1,121 @@
+/// A model's weights and all that belongs to them, from one weight file
+/// (docs/FORMAT.md).  Immutable: any number of threads may read it.
+final class Checkpoint: @unchecked Sendable {
+  let config: ModelConfig
+  /// "" where the file does not say.
+  let name: String
+  /// Of the matrices, in the file.
+  let dtype: WeightType
+  /// In the order of the file; values lie in it.
+  let metadata: [GGUFEntry]
+  let encoder: EncoderWeights
+  let correlator: CorrelatorWeights
+
+  /// Numbers in all tensors, those that inference never reads included.
+  let parameterCount: Int
+  /// Bytes of all tensors, in the file.
+  let weightBytes: Int
+  /// Bytes of memory made for tensors that could not be used where they lie.
+  let convertedBytes: Int
+
+  let file: GGUFReader
+  private let storage: FileBytes
+  private let converted: Buffer<Float>
+
+  /// - Parameters:
+  ///   - copy: read the file instead of mapping it.
+  ///   - verify: check the checksum, and that all weights are finite.
+  /// - Throws: `.io`, `.memory`, `.format`, `.version`, `.unsupported`.
+  convenience init(
+    path: UnsafePointer<CChar>, copy: Bool, verify: Bool
+  ) throws(CoveyError) {
+    try self.init(FileBytes(path: path, copy: copy), verify: verify)
+  }
+
+  /// - Parameter bytes: a whole file, at any address; without `copy`, must
+  ///   outlive the checkpoint.
+  /// - Throws: as above, but `.io`.
+  convenience init(
+    bytes: UnsafeRawBufferPointer, copy: Bool, verify: Bool
+  ) throws(CoveyError) {
+    try self.init(FileBytes(lent: bytes, copy: copy), verify: verify)
+  }
+
+  private init(_ storage: FileBytes, verify: Bool) throws(CoveyError) {
+    let file = try GGUFReader(storage.bytes)
+    let config = try ModelConfig(file)
+    let dtype = try WeightType(file)
+    let specs = config.tensors(in: file)
+    try file.check(specs, dtype)
+    if verify {
+      try file.checkSum()
+      for tensor in file.tensors {
+        try tensor.checkFinite()
+      }
+    }
+
+    let locator = try WeightLocator(file, specs)
+    let prefix = "encoder.blocks"
+    var blocks: [BlockWeights] = []
+    for index in 0..<(config.depth - 1) {
+      blocks.append(locator.block("\(prefix).\(index)", config))
+    }
+    encoder = EncoderWeights(
+      patch: locator.linear("encoder.patch_embed.proj", config.embedDim, config.patchInputs),
+      clsToken: locator.pointer("encoder.cls_token"),
+      positions: locator.pointer("encoder.pos_embed"),
+      blocks: blocks,
+      last: LastBlockWeights(
+        norm1: locator.norm("\(prefix).\(config.depth - 1).norm1", config.layerNormEps),
+        qkv: locator.linear(
+          "\(prefix).\(config.depth - 1).attn.qkv", 3 * config.embedDim, config.embedDim)))
+    let c = config.embedDim
+    let qkv = locator.pointer("correlator.attn.qkv.weight")
+    correlator = CorrelatorWeights(
+      norm1: locator.norm("correlator.norm1", config.correlatorEps),
+      query: LinearWeights(outputs: c, inputs: c, weight: qkv, bias: nil),
+      key: LinearWeights(outputs: c, inputs: c, weight: qkv + c * c, bias: nil))
+
+    self.config = config
+    self.dtype = dtype
+    self.file = file
+    self.storage = storage
+    metadata = file.entries
+    converted = locator.converted
+    convertedBytes = locator.converted.byteCount
+    name = file.value("general.name")?.string.map { String(decoding: $0, as: UTF8.self) } ?? ""
+    // They do not overlap in the file, so the sums stay below its size.
+    parameterCount = file.tensors.reduce(0) { $0 + $1.count }
+    weightBytes = file.tensors.reduce(0) { $0 + $1.data.count }
+  }
+}
+
+/// How the matrices are stored.
+enum WeightType {
+  case f32
+  case f16
+  /// int8 with a scale per output channel: described in docs/FORMAT.md, neither
+  /// read nor written by this version.
+  case q8
+
+  /// - Throws: `.format`, `.unsupported`.
+  init(_ file: GGUFReader) throws(CoveyError) {
+    switch try file.integer("general.file_type", 0...Int(UInt32.max)) {
+    case 0: self = .f32
+    case 1: self = .f16
+    case let number:
+      throw CoveyError(
+        .unsupported, "general.file_type: expected 0 (F32) or 1 (F16), found \(number)")
+    }
+  }
+
+  /// Of a tensor in a file whose matrices are of this type.
+  func element(of spec: TensorSpec) -> GGUFTensor.Element {
+    self == .f16 && spec.isMatrix ? .f16 : .f32
+  }
+}
+
+extension ModelConfig {
+  /// Numbers in a patch.
+  var patchInputs: Int { 3 * patchSize * patchSize }
+}

@@ -1,0 +1,81 @@
+/// Finds the weights that inference reads, as aligned floats: where they lie in
+/// the file if they are that, else converted into one buffer.
+///
+/// Only for files that `GGUFReader.check` has passed: asking for a tensor that
+/// is not required is a bug.
+struct WeightLocator {
+  let converted: Buffer<Float>
+  private let file: GGUFReader
+  /// By index in the file; nil for what inference does not read.
+  private let pointers: [UnsafePointer<Float>?]
+
+  /// - Throws: `.memory`.
+  init(_ file: GGUFReader, _ specs: [TensorSpec]) throws(CoveyError) {
+    let required = specs.compactMap { $0.isRequired ? file.tensorIndex($0.name) : nil }
+    // At most four bytes for every two of the file: no overflow.
+    let count = required.reduce(0) { $0 + (file.tensors[$1].alignedFloats == nil ? file.tensors[$1].count : 0) }
+    let converted = try Buffer<Float>(count, for: "converted weights")
+    var pointers = [UnsafePointer<Float>?](repeating: nil, count: file.tensors.count)
+    var next = converted.base
+    for index in required {
+      let tensor = file.tensors[index]
+      if let floats = tensor.alignedFloats {
+        pointers[index] = floats
+      } else if let source = tensor.data.baseAddress {
+        tensor.read(source, tensor.count, to: next)
+        pointers[index] = UnsafePointer(next)
+        next += tensor.count
+      }
+    }
+    self.file = file
+    self.converted = converted
+    self.pointers = pointers
+  }
+
+  func pointer(_ name: String) -> UnsafePointer<Float> {
+    guard let index = file.tensorIndex(name), let pointer = pointers[index] else {
+      preconditionFailure("a tensor that was not checked")
+    }
+    return pointer
+  }
+
+  func norm(_ prefix: String, _ eps: Float) -> LayerNormWeights {
+    LayerNormWeights(
+      weight: pointer("\(prefix).weight"), bias: pointer("\(prefix).bias"), eps: eps)
+  }
+
+  func linear(_ prefix: String, _ outputs: Int, _ inputs: Int) -> LinearWeights {
+    LinearWeights(
+      outputs: outputs, inputs: inputs, weight: pointer("\(prefix).weight"),
+      bias: pointer("\(prefix).bias"))
+  }
+
+  func block(_ prefix: String, _ config: ModelConfig) -> BlockWeights {
+    let (c, f) = (config.embedDim, config.mlpDim)
+    return BlockWeights(
+      norm1: norm("\(prefix).norm1", config.layerNormEps),
+      qkv: linear("\(prefix).attn.qkv", 3 * c, c),
+      proj: linear("\(prefix).attn.proj", c, c),
+      norm2: norm("\(prefix).norm2", config.layerNormEps),
+      fc1: linear("\(prefix).mlp.fc1", f, c),
+      fc2: linear("\(prefix).mlp.fc2", c, f))
+  }
+}
+
+extension GGUFTensor {
+  /// Where the tensor can be used where it lies.
+  var alignedFloats: UnsafePointer<Float>? {
+    guard element == .f32, let base = data.baseAddress,
+      UInt(bitPattern: base) % UInt(MemoryLayout<Float>.alignment) == 0
+    else { return nil }
+    return base.assumingMemoryBound(to: Float.self)
+  }
+
+  /// Elements from `source` on, a place within `data`, as floats.
+  func read(_ source: UnsafeRawPointer, _ count: Int, to target: UnsafeMutablePointer<Float>) {
+    switch element {
+    case .f32: UnsafeMutableRawPointer(target).copyMemory(from: source, byteCount: 4 * count)
+    case .f16: Half.widen(source, to: target, count: count)
+    }
+  }
+}

@@ -1,0 +1,48 @@
+// Where the weights of each part lie.  All pointers are 4-byte aligned and
+// live as long as the Checkpoint they were asked of.
+
+/// y = (x - mean) / sqrt(variance + eps) * weight + bias, over channels.
+struct LayerNormWeights {
+  let weight: UnsafePointer<Float>  // [C]
+  let bias: UnsafePointer<Float>  // [C]
+  let eps: Float
+}
+
+/// y = W x + bias.
+struct LinearWeights {
+  let outputs: Int
+  let inputs: Int
+  let weight: UnsafePointer<Float>  // [outputs, inputs]
+  let bias: UnsafePointer<Float>?  // [outputs]
+}
+
+/// One block of the vision transformer; F is the width of its MLP.
+struct BlockWeights {
+  let norm1: LayerNormWeights
+  let qkv: LinearWeights  // [3C, C]: queries, then keys, then values
+  let proj: LinearWeights  // [C, C]
+  let norm2: LayerNormWeights
+  let fc1: LinearWeights  // [F, C]
+  let fc2: LinearWeights  // [C, F]
+}
+
+/// Of the last block only the queries and keys are of use.
+struct LastBlockWeights {
+  let norm1: LayerNormWeights
+  let qkv: LinearWeights  // [3C, C]
+}
+
+struct EncoderWeights {
+  let patch: LinearWeights  // [C, 3 * p * p]: channel, row, column of the patch
+  let clsToken: UnsafePointer<Float>  // [C]
+  let positions: UnsafePointer<Float>  // [1 + G * G, C]: CLS first
+  let blocks: [BlockWeights]  // depth - 1
+  let last: LastBlockWeights
+}
+
+/// The spatio-temporal block, as far as inference runs it.
+struct CorrelatorWeights {
+  let norm1: LayerNormWeights
+  let query: LinearWeights  // [C, C], without bias
+  let key: LinearWeights  // [C, C], without bias
+}
