@@ -28,6 +28,7 @@ let core: [Target] = [
   .target(
     name: "Covey",
     dependencies: ["CCovey", "CCoveyKernels", "CCoveyPlatform", "COpenBLAS"],
+    exclude: ["covey.map"],
     swiftSettings: embedded
       ? [.enableExperimentalFeature("Embedded"), .unsafeFlags(["-wmo"])] : [],
     linkerSettings: embedded

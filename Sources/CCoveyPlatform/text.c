@@ -5,21 +5,46 @@
 #include <stdlib.h>
 #include <string.h>
 
-// Static: a thread-local with external linkage would leak past the version
-// script of some linkers.
-static _Thread_local char last_error[1024];
+enum { ERROR_CAPACITY = 1024 };
+
+// A key and not _Thread_local: thread-locals of a shared library need the
+// dynamic loader as a further dependency, and may not fit where programs load
+// the library late.
+static pthread_key_t error_key;
+static bool error_key_made;
+
+static void make_error_key(void) { error_key_made = pthread_key_create(&error_key, free) == 0; }
+
+static char *error_text(void) {
+  static pthread_once_t once = PTHREAD_ONCE_INIT;
+  pthread_once(&once, make_error_key);
+  return error_key_made ? pthread_getspecific(error_key) : NULL;
+}
 
 void cv_error_set(const char *utf8, size_t length) {
-  if (length >= sizeof last_error) {
-    length = sizeof last_error - 1;
+  char *text = error_text();
+  if (!text) {
+    if (!error_key_made) return;
+    text = malloc(ERROR_CAPACITY);
+    // Without memory for the message there is still the status.
+    if (!text || pthread_setspecific(error_key, text) != 0) {
+      free(text);
+      return;
+    }
+  }
+  if (length >= ERROR_CAPACITY) {
+    length = ERROR_CAPACITY - 1;
     // Cut between characters, not inside one.
     while (length > 0 && ((unsigned char)utf8[length] & 0xC0) == 0x80) length--;
   }
-  memcpy(last_error, utf8, length);
-  last_error[length] = 0;
+  memcpy(text, utf8, length);
+  text[length] = 0;
 }
 
-const char *cv_error_get(void) { return last_error; }
+const char *cv_error_get(void) {
+  const char *text = error_text();
+  return text ? text : "";
+}
 
 // Programs may have set a locale whose decimal point is a comma.
 static size_t with_point(char *text, int length) {

@@ -1,11 +1,11 @@
-public import CCovey
+import CCovey
 import CCoveyKernels
 import CCoveyPlatform
 
 private let versionText: StaticString = "0.1.0"
 
 /// Made once and kept for the life of the process.
-private let buildInfo: UnsafePointer<CChar> = {
+nonisolated(unsafe) private let buildInfo: UnsafePointer<CChar> = {
   #if hasFeature(Embedded)
     let runtime = "Embedded Swift"
   #else

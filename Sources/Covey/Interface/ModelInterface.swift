@@ -173,6 +173,7 @@ extension WeightType {
     switch self {
     case .f32: COVEY_DTYPE_F32
     case .f16: COVEY_DTYPE_F16
+    case .q8: COVEY_DTYPE_Q8
     }
   }
 
@@ -180,8 +181,7 @@ extension WeightType {
     switch code {
     case COVEY_DTYPE_F32: self = .f32
     case COVEY_DTYPE_F16: self = .f16
-    case COVEY_DTYPE_Q8:
-      throw CoveyError(.unsupported, "dtype: this version does not write int8 weights")
+    case COVEY_DTYPE_Q8: self = .q8
     default:
       throw CoveyError(.argument, "dtype: expected 1 to 3, found \(code.rawValue)")
     }

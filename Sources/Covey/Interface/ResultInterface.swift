@@ -76,7 +76,7 @@ public func covey_result_get_rle(
     if capacity != 0 { _ = try required(counts, "counts") }
     let room = capacity < 0 ? Int.max : capacity  // a size_t of 2^63 or more
     let needed = RunLength.counts(
-      result.labels.base, width: result.width, height: result.height, id: id, into: counts,
+      of: id, in: result.labels.base, width: result.width, height: result.height, into: counts,
       capacity: room)
     out.pointee = needed
     guard needed <= room else {

@@ -18,7 +18,7 @@ public func covey_encode(
     let source = try frame.validate()
 
     let config = checkpoint.config
-    let settings = try Settings(options, config)
+    let settings = try Settings(options, config.defaults)
     let size = settings.workingSize(
       frameWidth: frame.width, frameHeight: frame.height, config)
     var grid = covey_grid()
@@ -50,7 +50,8 @@ public func covey_correlate(
 ) -> covey_status {
   reporting { () throws(CoveyError) in
     let checkpoint = try ModelHandle.of(model).checkpoint
-    let settings = try Settings(try sessionOptions(options).options, checkpoint.config)
+    let settings = try Settings(
+      try sessionOptions(options).options, checkpoint.config.defaults)
     let features = try required(features, "features")
     let values = try elements("count x channels", count, checkpoint.config.embedDim)
     try requireFinite(features, values, "features")
@@ -91,7 +92,7 @@ public func covey_cluster(
     guard heads >= 1, channels % heads == 0 else {
       throw CoveyError(.argument, "maps.heads: expected a divisor of \(channels), found \(heads)")
     }
-    let settings = try ClusterSettings(options)
+    let settings = try Settings(options, clusterDefaults)
     try requireFinite(queries, queryCount, "maps.queries")
     try requireFinite(keys, keyCount, "maps.keys")
 
@@ -114,19 +115,9 @@ public func covey_cluster(
   }
 }
 
-/// The options that count where there is no model to take defaults from.
-private struct ClusterSettings {
-  let threads: Int
-  let window: Int
-  let tau: Float
-  let memoryLimit: Int
-
-  init(_ options: SessionOptions) throws(CoveyError) {
-    let checked = try Settings(options, defaults: (window: 3, tau: 1))
-    (threads, window, tau) = (checked.threads, checked.window, checked.tau)
-    memoryLimit = checked.memoryLimit
-  }
-}
+/// Where there is no model to take defaults from.
+private let clusterDefaults = Settings.Defaults(
+  patchSize: 1, tau: 1, window: 3, keyStride: 1, keyPool: 1)
 
 private func elements(_ name: StaticString, _ a: Int, _ b: Int) throws(CoveyError) -> Int {
   let (product, overflow) = a.multipliedReportingOverflow(by: b)

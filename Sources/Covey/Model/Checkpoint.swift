@@ -17,6 +17,8 @@ final class Checkpoint: @unchecked Sendable {
   let weightBytes: Int
   /// Bytes of memory made for tensors that could not be used where they lie.
   let convertedBytes: Int
+  /// What the weights take in memory: the file and what was made of it.
+  var residentBytes: Int { weightBytes + convertedBytes }
 
   let file: GGUFReader
   private let storage: FileBytes
@@ -73,8 +75,7 @@ final class Checkpoint: @unchecked Sendable {
     let qkv = locator.pointer("correlator.attn.qkv.weight")
     correlator = CorrelatorWeights(
       norm1: locator.norm("correlator.norm1", config.correlatorEps),
-      query: LinearWeights(outputs: c, inputs: c, weight: qkv, bias: nil),
-      key: LinearWeights(outputs: c, inputs: c, weight: qkv + c * c, bias: nil))
+      query: qkv, key: qkv + c * c)
 
     self.config = config
     self.dtype = dtype

@@ -37,12 +37,12 @@ struct Correlator {
         weights.norm1.eps, z, channels)
       if let queries {
         BLAS.multiply(
-          tile.count, channels, channels, z, channels, weights.query.weight, channels,
+          tile.count, channels, channels, z, channels, weights.query, channels,
           transposed: true, into: queries + tile.lowerBound * channels, channels)
       }
       if let keys {
         BLAS.multiply(
-          tile.count, channels, channels, z, channels, weights.key.weight, channels,
+          tile.count, channels, channels, z, channels, weights.key, channels,
           transposed: true, into: keys + tile.lowerBound * channels, channels)
       }
     }

@@ -97,9 +97,7 @@ final class TransformerBlock {
       BLAS.multiply(
         tile.count, 3 * channels, channels, normed, channels, linear.weight, channels,
         transposed: true, into: out, 3 * channels)
-      if let bias = linear.bias {
-        kernels.bias_add(out, 3 * channels, tile.count, 3 * channels, bias)
-      }
+      kernels.bias_add(out, 3 * channels, tile.count, 3 * channels, linear.bias)
       monitor.advance(worker: worker)
     }
   }
@@ -144,9 +142,7 @@ final class TransformerBlock {
       BLAS.multiply(
         tile.count, channels, channels, attended, channels, weights.proj.weight, channels,
         transposed: true, into: rows, channels, add: 1)
-      if let bias = weights.proj.bias {
-        kernels.bias_add(rows, channels, tile.count, channels, bias)
-      }
+      kernels.bias_add(rows, channels, tile.count, channels, weights.proj.bias)
       if monitor.isCancelled { return }
 
       kernels.layer_norm(
@@ -155,13 +151,11 @@ final class TransformerBlock {
       BLAS.multiply(
         tile.count, hiddenDim, channels, normed, channels, weights.fc1.weight, channels,
         transposed: true, into: hidden, hiddenDim)
-      kernels.bias_gelu(hidden, hiddenDim, tile.count, hiddenDim, weights.fc1.bias!)
+      kernels.bias_gelu(hidden, hiddenDim, tile.count, hiddenDim, weights.fc1.bias)
       BLAS.multiply(
         tile.count, channels, hiddenDim, hidden, hiddenDim, weights.fc2.weight, hiddenDim,
         transposed: true, into: rows, channels, add: 1)
-      if let bias = weights.fc2.bias {
-        kernels.bias_add(rows, channels, tile.count, channels, bias)
-      }
+      kernels.bias_add(rows, channels, tile.count, channels, weights.fc2.bias)
       monitor.advance(worker: worker)
     }
   }
@@ -176,7 +170,7 @@ final class TransformerBlock {
   ) {
     let (channels, tiles, scratch) = (channels, tiles, scratch)
     let keyWeight = weights.qkv.weight + channels * channels
-    let keyBias = weights.qkv.bias.map { $0 + channels }
+    let keyBias = weights.qkv.bias + channels
     let norm = weights.norm1
     let kernels = cv_rows().pointee
 
@@ -192,7 +186,7 @@ final class TransformerBlock {
       BLAS.multiply(
         tile.count, channels, channels, normed, channels, keyWeight, channels, transposed: true,
         into: out, channels)
-      if let keyBias { kernels.bias_add(out, channels, tile.count, channels, keyBias) }
+      kernels.bias_add(out, channels, tile.count, channels, keyBias)
       monitor.advance(worker: worker)
     }
     guard let saliency, !monitor.isCancelled else { return }
@@ -205,7 +199,7 @@ final class TransformerBlock {
       BLAS.multiply(
         1, channels, channels, normed, channels, weights.qkv.weight + slice * channels * channels,
         channels, transposed: true, into: out, channels)
-      if let bias = weights.qkv.bias { kernels.accumulate(bias + slice * channels, channels, out) }
+      kernels.accumulate(weights.qkv.bias + slice * channels, channels, out)
     }
     project(0, query)
     project(1, clsKey)

@@ -114,9 +114,7 @@ final class VisionTransformer {
         BLAS.multiply(
           count, channels, inputs, gathered, inputs, weights.weight, inputs, transposed: true,
           into: x + first * channels, channels, add: 1)
-        if let bias = weights.bias {
-          kernels.bias_add(x + first * channels, channels, count, channels, bias)
-        }
+        kernels.bias_add(x + first * channels, channels, count, channels, weights.bias)
         first += count
       }
       monitor.advance(worker: worker)

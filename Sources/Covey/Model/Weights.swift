@@ -13,7 +13,7 @@ struct LinearWeights {
   let outputs: Int
   let inputs: Int
   let weight: UnsafePointer<Float>  // [outputs, inputs]
-  let bias: UnsafePointer<Float>?  // [outputs]
+  let bias: UnsafePointer<Float>  // [outputs]
 }
 
 /// One block of the vision transformer; F is the width of its MLP.
@@ -43,6 +43,6 @@ struct EncoderWeights {
 /// The spatio-temporal block, as far as inference runs it.
 struct CorrelatorWeights {
   let norm1: LayerNormWeights
-  let query: LinearWeights  // [C, C], without bias
-  let key: LinearWeights  // [C, C], without bias
+  let query: UnsafePointer<Float>  // [C, C]; no bias
+  let key: UnsafePointer<Float>  // [C, C]; no bias
 }

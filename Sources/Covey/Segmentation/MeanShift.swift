@@ -64,6 +64,11 @@ final class MeanShift {
     let count = queries.count * patches
     makeMaps(queries, patches, affinity)
     takeLogarithms(count)
+    try monitor.check()
+    guard cv_first_not_finite(selfProducts.base, count) == count else {
+      throw CoveyError(
+        .argument, "attention maps: not finite; products of queries and keys overflow")
+    }
     findNeighbours(count, tau)
     shift(count)
     try monitor.check()

@@ -9,7 +9,7 @@ struct MemoryEstimate {
     frames: Int
   ) throws(CoveyError) {
     let config = checkpoint.config
-    let settings = try Settings(options, config)
+    let settings = try Settings(options, config.defaults)
     let sizes = 1...Frame.maximumSize
     guard sizes.contains(frameWidth), sizes.contains(frameHeight) else {
       throw CoveyError(
@@ -25,6 +25,14 @@ struct MemoryEstimate {
       frameWidth: frameWidth, frameHeight: frameHeight, config)
     let (rows, columns) = (height / config.patchSize, width / config.patchSize)
     let patches = rows * columns
+    // 12 bytes for each pair of a centre and a key are the largest term that
+    // grows with the square of the length.
+    let keys = Double(settings.keysPerFrame(rows: rows, columns: columns))
+    let pairs = Double(frames) * Double(patches) / 16 * (Double(frames) * keys + 1)
+    let whole = 24 * pairs + 16 * Double(frames) * Double(patches) * Double(config.embedDim)
+    guard whole < 0x1p62 else {
+      throw CoveyError(.memory, "\(frames) frames would need more than 2^62 bytes")
+    }
     let keyFrames = (frames + settings.keyStride - 1) / settings.keyStride
     weights = checkpoint.residentBytes
     features =

@@ -22,7 +22,7 @@ final class Session {
   ) throws(CoveyError) {
     self.checkpoint = checkpoint
     self.callback = callback
-    settings = try Settings(options, checkpoint.config)
+    settings = try Settings(options, checkpoint.config.defaults)
     budget = Budget(limit: settings.memoryLimit)
     pool = try ThreadPool(threads: settings.threads)
     correlator = Correlator(checkpoint)

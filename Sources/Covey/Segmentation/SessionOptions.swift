@@ -46,7 +46,16 @@ struct Settings {
   private let workingHeight: Int
   private let workingWidth: Int
 
-  init(_ options: SessionOptions, _ config: ModelConfig) throws(CoveyError) {
+  /// What the options leave open.
+  struct Defaults {
+    let patchSize: Int
+    let tau: Float
+    let window: Int
+    let keyStride: Int
+    let keyPool: Int
+  }
+
+  init(_ options: SessionOptions, _ defaults: Defaults) throws(CoveyError) {
     func check(
       _ name: StaticString, _ value: Int, _ maximum: Int, else standard: Int
     ) throws(CoveyError) -> Int {
@@ -56,15 +65,15 @@ struct Settings {
       return value == 0 ? standard : value
     }
     threads = try check("threads", options.threads, SessionOptions.maximumThreads, else: 0)
-    window = try check("window", options.window, 64, else: config.window)
-    keyStride = try check("key_stride", options.keyStride, 10_000, else: config.keyStride)
-    keyPool = try check("key_pool", options.keyPool, 64, else: config.keyPool)
+    window = try check("window", options.window, 64, else: defaults.window)
+    keyStride = try check("key_stride", options.keyStride, 10_000, else: defaults.keyStride)
+    keyPool = try check("key_pool", options.keyPool, 64, else: defaults.keyPool)
     keyRounding = options.keyRounding
     guard options.tau >= 0, options.tau <= 1000 else {
       throw CoveyError(
         .argument, "options.tau: expected 0 to 1000, found \(NumberText.of(options.tau))")
     }
-    tau = options.tau == 0 ? config.tau : options.tau
+    tau = options.tau == 0 ? defaults.tau : options.tau
     output = options.output
     maxObjects = try check("max_objects", options.maxObjects, 65_535, else: 65_535)
     guard options.minArea < 1 else {  // also refuses NaN
@@ -81,7 +90,7 @@ struct Settings {
     let size = SessionOptions.maximumWorkingSize
     workingHeight = try check("working_height", options.workingHeight, size, else: 0)
     workingWidth = try check("working_width", options.workingWidth, size, else: 0)
-    let patch = config.patchSize
+    let patch = defaults.patchSize
     guard workingHeight % patch == 0, workingWidth % patch == 0 else {
       throw CoveyError(
         .argument,
@@ -131,5 +140,12 @@ struct Settings {
   /// Keys one key frame contributes.
   func keysPerFrame(rows: Int, columns: Int) -> Int {
     ((rows + keyPool - 1) / keyPool) * ((columns + keyPool - 1) / keyPool)
+  }
+}
+
+extension ModelConfig {
+  var defaults: Settings.Defaults {
+    Settings.Defaults(
+      patchSize: patchSize, tau: tau, window: window, keyStride: keyStride, keyPool: keyPool)
   }
 }

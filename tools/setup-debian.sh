@@ -1,0 +1,27 @@
+#!/usr/bin/env bash
+# Installs the Debian packages that covey is built with, where they are missing.
+set -euo pipefail
+
+packages=(libopenblas-dev libpng-dev pkg-config binutils)
+[[ "${1:-}" == --test ]] && packages+=(valgrind)
+
+missing=()
+for package in "${packages[@]}"; do
+  dpkg-query -W -f='${Status}' "$package" 2>/dev/null | grep -q 'ok installed' || missing+=("$package")
+done
+if (( ${#missing[@]} == 0 )); then
+  echo "Debian packages: ${packages[*]} are installed"
+  exit 0
+fi
+if ! command -v apt-get >/dev/null; then
+  echo "Please install, with your system's package manager: ${missing[*]}" >&2
+  exit 1
+fi
+root=()
+if (( EUID != 0 )); then
+  command -v sudo >/dev/null || { echo "Please install as root: apt-get install ${missing[*]}" >&2; exit 1; }
+  root=(sudo)
+fi
+echo "Debian packages: installing ${missing[*]}${root:+ with sudo}"
+"${root[@]}" apt-get update -qq
+"${root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq "${missing[@]}" >/dev/null
