@@ -1,100 +1,47 @@
-/// What is known of each cluster over the whole video.
-struct ClusterStatistics {
-  struct Cluster {
-    var index = 0
-    var patches = 0  // over all frames
-    var frames = 0  // in which it has a patch
-    var firstFrame = -1
-    var firstArea = 0  // patches in that frame
-    var largestShare: Float = 0  // of a frame, at its largest
-    var borderPatches = 0  // that lie at the frame's border, over all frames
-    var saliency: Double = 0  // sum over its patches
-  }
-
-  private var clusters: [Cluster]
-  let patchCount: Int  // over all frames
-  let borderPatchCount: Int
-  let totalSaliency: Double?  // nil where the model has none
-
-  var count: Int { clusters.count }
-  subscript(index: Int) -> Cluster { clusters[index] }
-
-  /// - Parameter labels: [T, rows, columns], 0 ..< clusters
-  init(
-    _ labels: UnsafePointer<Int32>, clusters count: Int, frames: [EncodedFrame],
-    rows: Int, columns: Int
-  ) {
-    clusters = (0..<count).map { Cluster(index: $0) }
-    patchCount = frames.count * rows * columns
-    var border = 0
-    var areas = [Int](repeating: 0, count: count)
-    var hasSaliency = true
-    var saliencySum = 0.0
-    for (time, frame) in frames.enumerated() {
-      if frame.saliency == nil { hasSaliency = false }
-      for i in 0..<count { areas[i] = 0 }
-      let grid = labels + time * rows * columns
-      for row in 0..<rows {
-        for column in 0..<columns {
-          let patch = row * columns + column
-          let cluster = Int(grid[patch])
-          areas[cluster] += 1
-          if row == 0 || row == rows - 1 || column == 0 || column == columns - 1 {
-            clusters[cluster].borderPatches += 1
-            border += 1
-          }
-          if let saliency = frame.saliency {
-            clusters[cluster].saliency += Double(saliency[patch])
-            saliencySum += Double(saliency[patch])
-          }
-        }
-      }
-      for i in 0..<count where areas[i] > 0 {
-        if clusters[i].frames == 0 {
-          clusters[i].firstFrame = time
-          clusters[i].firstArea = areas[i]
-        }
-        clusters[i].frames += 1
-        clusters[i].patches += areas[i]
-        clusters[i].largestShare = max(
-          clusters[i].largestShare, Float(areas[i]) / Float(rows * columns))
-      }
-    }
-    borderPatchCount = border
-    totalSaliency = hasSaliency && saliencySum > 0 ? saliencySum : nil
-  }
-}
-
 /// Which clusters are objects.  The method itself does not say; this is a rule
 /// of this library (docs/ALGORITHM.md has its measurement).
 ///
-/// Things stand inside the picture, what is behind them reaches its border.  So
-/// the objectness of a cluster falls with the share of the frame's border that
-/// it holds and with its area; where the model has a meaningful CLS token, it
-/// rises with the attention the cluster gets relative to its area.
+/// Things stand inside the picture; what is behind them reaches its border,
+/// fills much of it, or lies about its rim.  The objectness of a cluster is the
+/// product of one term for each of these cues, 1 where the cue is absent and
+/// 1/2 where it reaches the value below.  Where the model has a meaningful CLS
+/// token, the attention that the cluster gets is a fourth.
 struct Foreground {
+  /// Of each cluster, in [0, 1].
   let objectness: [Float]
   let isObject: [Bool]
 
-  /// A cluster that holds this share of the border has an objectness of
-  /// 1/2 by its border alone.
-  static let halfBorderShare = 0.15
-  static let halfAreaShare = 0.35
   static let threshold: Float = 0.5
+
+  /// Patches at the frame's border over the outline of a square of the
+  /// cluster's area: 1 for the whole frame, about 1/4 for a square that leans
+  /// against one side.
+  static let halfContact = 0.2
+  /// Share of the frame.
+  static let halfArea = 0.5
+  /// Mean squared distance from the centre of a frame of 1 x 1: 1/6 for the
+  /// whole frame, 1/4 in the middle of a side, 1/2 in a corner.
+  static let halfSpread = 0.25
+  /// CLS attention over that of the average patch.
+  static let halfAttention = 0.5
 
   init(_ clusters: ClusterStatistics) {
     var objectness: [Float] = []
     for i in 0..<clusters.count {
       let cluster = clusters[i]
-      let area = Double(cluster.patches) / Double(clusters.patchCount)
-      let border = Double(cluster.borderPatches) / Double(max(clusters.borderPatchCount, 1))
-      var score = Foreground.falling(border, half: Foreground.halfBorderShare)
-        * Foreground.falling(area, half: Foreground.halfAreaShare)
+      let patches = Double(cluster.patches)
+      let area = patches / Double(max(cluster.frames, 1))  // patches of a frame
+      let contact = Double(cluster.borderPatches) / Double(max(cluster.frames, 1))
+      var score =
+        Foreground.falling(contact / (4 * area.squareRoot()), half: Foreground.halfContact)
+        * Foreground.falling(area / Double(clusters.patchesPerFrame), half: Foreground.halfArea)
+        * Foreground.falling(cluster.spread / patches, half: Foreground.halfSpread)
       if let total = clusters.totalSaliency {
-        let attention = cluster.saliency / total / area  // 1 is the average
-        score = (score * attention / (1 + attention) * 2).squareRoot()
+        let average = total / Double(clusters.patchCount)
+        let attention = cluster.saliency / patches / average
+        score *= 1 - Foreground.falling(attention, half: Foreground.halfAttention)
       }
-      objectness.append(Float(min(max(score, 0), 1)))
+      objectness.append(Float(score))
     }
     self.objectness = objectness
     isObject = objectness.map { $0 >= Foreground.threshold }
