@@ -16,15 +16,19 @@ struct ByteCursor {
   /// The next `size` bytes.
   mutating func take(_ size: UInt64, _ what: String) throws(CoveyError) -> UnsafeRawBufferPointer {
     guard let size = Int(exactly: size), size <= remaining else {
-      throw CoveyError(
-        .format,
-        bytes.count < fileSize
-          ? "\(what): \(size) bytes at byte \(offset) make a header of more than \(bytes.count) bytes"
-          : "\(what): truncated, \(size) bytes at byte \(offset), the file has \(fileSize)")
+      throw overrun("\(size) bytes", what)
     }
     let taken = UnsafeRawBufferPointer(rebasing: bytes[offset..<(offset + size)])
     offset += size
     return taken
+  }
+
+  private func overrun(_ size: String, _ what: String) -> CoveyError {
+    CoveyError(
+      .format,
+      bytes.count < fileSize
+        ? "\(what): \(size) at byte \(offset) make a header of more than \(bytes.count) bytes"
+        : "\(what): truncated, \(size) at byte \(offset), the file has \(fileSize)")
   }
 
   mutating func integer<T: FixedWidthInteger & BitwiseCopyable>(
@@ -76,8 +80,7 @@ struct ByteCursor {
     // No element takes less than a byte: a larger count is refused here, and
     // what follows cannot overflow.
     guard let count = Int(exactly: count), count <= remaining else {
-      throw CoveyError(
-        .format, "\(key): truncated, \(count) elements at byte \(offset), the file has \(fileSize)")
+      throw overrun("\(count) elements", key)
     }
     let start = offset
     if let size = kind.size {
