@@ -63,6 +63,7 @@ private typealias Sample = WeightFileSample
       let model = try #require(Sample.load(path: path).model)
       try model.save(path: "\(folder)/a", dtype: model.dtype)
       let again = try #require(Sample.load(path: "\(folder)/a").model)
+      defer { withExtendedLifetime((model, again)) {} }
       for entry in model.metadata {
         let found = again.metadata.first { $0.key == entry.key }
         #expect(found?.value.text == entry.value.text, "\(entry.key)")
@@ -95,6 +96,7 @@ private typealias Sample = WeightFileSample
       let f32 = try #require(Sample.load(sample.file).model)
       try f32.save(path: "\(folder)/a16", dtype: .f16)
       let f16 = try #require(Sample.load(path: "\(folder)/a16").model)
+      defer { withExtendedLifetime(f16) {} }
       for tensor in f16.file.tensors where tensor.element == .f16 {
         let expected = sample.values(tensor.name).map { Float16($0).bitPattern }
         #expect(Array(tensor.data.bindMemory(to: UInt16.self)) == expected, "\(tensor.name)")

@@ -47,6 +47,7 @@ private typealias Sample = WeightFileSample
       bytes.copyBytes(from: file)
       do throws(CoveyError) {
         let model = try Checkpoint(bytes: UnsafeRawBufferPointer(bytes), copy: false, verify: verify)
+        defer { withExtendedLifetime(model) {} }
         loaded[verify ? 1 : 0] += 1
         let count = model.inferenceWeights.values.reduce(0) { $0 + $1.count }
         #expect(count > 0 && count <= model.parameterCount)

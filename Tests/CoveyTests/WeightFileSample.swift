@@ -279,6 +279,7 @@ extension WeightFileSample {
 extension Checkpoint {
   /// What inference reads, by name: read through the pointers it is given.
   var inferenceWeights: [String: [Float]] {
+    defer { withExtendedLifetime(self) {} }
     var found: [String: [Float]] = [:]
     func take(_ name: String, _ pointer: UnsafePointer<Float>, _ count: Int) {
       found[name] = Array(UnsafeBufferPointer(start: pointer, count: count))

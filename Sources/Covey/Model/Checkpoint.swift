@@ -1,5 +1,9 @@
 /// A model's weights and all that belongs to them, from one weight file
 /// (docs/FORMAT.md).  Immutable: any number of threads may read it.
+///
+/// Swift frees an object after its last use, and does not see the use of a
+/// pointer into it: whoever takes weights or metadata out of a checkpoint keeps
+/// it in a property, or holds on to it with `withExtendedLifetime`.
 final class Checkpoint: @unchecked Sendable {
   let config: ModelConfig
   /// "" where the file does not say.

@@ -17,6 +17,8 @@ extension Checkpoint {
     }
     let elements = elements(in: dtype)
     let chunk = try TensorChunk()
+    // What is written lies in these two, and is reached by pointers only.
+    defer { withExtendedLifetime((self, chunk)) {} }
 
     // The checksum stands before the data: two passes, which hold no more
     // memory than one chunk.
