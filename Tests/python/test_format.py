@@ -1,0 +1,240 @@
+"""Weight files against the gguf package, and against docs/FORMAT.md."""
+
+import re
+import struct
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+gguf = pytest.importorskip("gguf")
+
+ROOT = Path(__file__).resolve().parents[2]
+GOLDEN = ROOT / "Tests" / "golden"
+NANO = ROOT / "models" / "covey-nano.gguf"
+
+MATRICES = ("attn.qkv.weight", "attn.proj.weight", "mlp.fc1.weight", "mlp.fc2.weight")
+WRITTEN = ("general.file_type", "general.alignment", "covey.checksum.crc32")
+
+FILES = [
+    pytest.param(GOLDEN / "tiny-f32.gguf", id="tiny-f32"),
+    pytest.param(GOLDEN / "tiny-f16.gguf", id="tiny-f16"),
+    pytest.param(
+        NANO,
+        id="covey-nano",
+        marks=pytest.mark.skipif(not NANO.exists(), reason="models/covey-nano.gguf is not there"),
+    ),
+]
+
+
+@pytest.fixture
+def covey():
+    return pytest.importorskip("covey", reason="the covey package is not installed")
+
+
+def metadata(path):
+    """Keys, types and values of a file, but the counts that the package adds."""
+    fields = gguf.GGUFReader(path).fields
+    return {
+        key: ([int(kind) for kind in field.types], field.contents())
+        for key, field in fields.items()
+        if not key.startswith("GGUF.")
+    }
+
+
+def tensors(path):
+    return {
+        tensor.name: np.array(tensor.data).reshape([int(n) for n in tensor.shape[::-1]])
+        for tensor in gguf.GGUFReader(path).tensors
+    }
+
+
+# ---- docs/FORMAT.md, read by a machine -------------------------------------------
+
+
+def documented_keys():
+    """Key, type and whether it is required, from the table of the metadata."""
+    text = (ROOT / "docs" / "FORMAT.md").read_text()
+    section = text.split("## Metadata\n")[1].split("\n## ")[0]
+    rows = re.findall(r"^\| `([a-z0-9_.]+)` \| (\S+) \| (.*?) \|", section, re.M)
+    return {key: (kind, not re.search("optional|default", span)) for key, kind, span in rows}
+
+
+def documented_tensors():
+    """Pattern, shape and whether it is a matrix, from the table of the tensors."""
+    text = (ROOT / "docs" / "FORMAT.md").read_text()
+    section = text.split("## Tensors\n")[1].split("\n## ")[0]
+    for cell, shape in re.findall(r"^\| (`.*?) \| \[(.*?)\] \|", section, re.M):
+        names = re.findall(r"`([^`]+)`", cell)
+        for name in names:
+            if name.startswith("."):
+                name = names[0].rsplit(".", 1)[0] + name
+            yield re.escape(name).replace("I", r"\d+"), shape, "*M*" in cell
+
+
+def shape_of(text, keys, correlator_width):
+    """The shape that a line of the table gives for a file's metadata."""
+    values = {
+        "C": keys["covey.vit.embed_dim"][1],
+        "F": keys["covey.vit.mlp_dim"][1],
+        "G": keys["covey.vit.position_grid"][1],
+        "p": keys["covey.vit.patch_size"][1],
+        "E": correlator_width,
+    }
+    sizes = []
+    for part in text.split(","):
+        part = re.sub(r"(\d)([A-Z])", r"\1*\2", part.strip())
+        assert re.fullmatch(r"[CFGEp0-9+* ]+", part), part
+        sizes.append(eval(part, {"__builtins__": {}}, values))
+    return tuple(sizes)
+
+
+TYPES = {"u32": [4], "f32": [6], "bool": [7], "string": [8], "f32[3]": [9, 6]}
+
+
+@pytest.mark.parametrize("path", FILES)
+def test_metadata_is_as_documented(path):
+    keys = metadata(path)
+    documented = documented_keys()
+    assert len(documented) == 27  # the table was found
+    for key, (kind, required) in documented.items():
+        assert key in keys or not required, key
+        if key in keys:
+            assert keys[key][0] == TYPES[kind], key
+            assert kind != "f32[3]" or len(keys[key][1]) == 3, key
+    unknown = [key for key in keys if key.startswith("covey.") and key not in documented]
+    assert unknown == []
+
+
+@pytest.mark.parametrize("path", FILES)
+def test_tensors_are_as_documented(path):
+    keys, found = metadata(path), tensors(path)
+    lines = list(documented_tensors())
+    assert len(lines) == 29  # the table was found
+    fc1 = found.get("correlator.mlp.fc1.weight")
+    width = 4 * keys["covey.vit.embed_dim"][1] if fc1 is None else fc1.shape[0]
+    for name, value in found.items():
+        matching = [line for line in lines if re.fullmatch(line[0], name)]
+        assert len(matching) == 1, name
+        _, shape, is_matrix = matching[0]
+        assert value.shape == shape_of(shape, keys, width), name
+        assert is_matrix == name.endswith(MATRICES), name
+        half = is_matrix and keys["general.file_type"][1] == 1
+        assert value.dtype == (np.float16 if half else np.float32), name
+        assert np.isfinite(value).all(), name
+
+
+@pytest.mark.parametrize("path", FILES)
+def test_checksum(path):
+    keys = metadata(path)
+    if "covey.checksum.crc32" not in keys:
+        pytest.skip("the file has none")
+    start = gguf.GGUFReader(path).data_offset
+    assert zlib.crc32(path.read_bytes()[start:]) == keys["covey.checksum.crc32"][1]
+
+
+@pytest.mark.parametrize("path", FILES)
+def test_layout_in_bytes(path):
+    """A reader written from docs/FORMAT.md alone finds what the package finds."""
+    data = path.read_bytes()
+    place = 0
+
+    def take(form):
+        nonlocal place
+        (value,) = struct.unpack_from("<" + form, data, place)
+        place += struct.calcsize("<" + form)
+        return value
+
+    def string():
+        return take(f"{take('Q')}s").decode()
+
+    forms = dict(enumerate(["B", "b", "H", "h", "I", "i", "f", "?", None, None, "Q", "q", "d"]))
+
+    def value(kind):
+        if kind == 8:
+            return string()
+        if kind == 9:
+            element, count = take("I"), take("Q")
+            return [value(element) for _ in range(count)]
+        return take(forms[kind])
+
+    assert take("4s") == b"GGUF" and take("I") == 3
+    tensor_count, entry_count = take("Q"), take("Q")
+    entries = {}
+    for _ in range(entry_count):
+        key = string()
+        entries[key] = value(take("I"))
+    records = [
+        (string(), [take("Q") for _ in range(take("I"))], take("I"), take("Q"))
+        for _ in range(tensor_count)
+    ]
+    alignment = entries.get("general.alignment", 32)
+    start = (place + alignment - 1) // alignment * alignment
+
+    assert entries == {key: found for key, (_, found) in metadata(path).items()}
+    expected = tensors(path)
+    assert [record[0] for record in records] == list(expected)
+    for name, sizes, kind, offset in records:
+        assert offset % alignment == 0
+        shape = sizes[::-1]
+        found = np.frombuffer(
+            data, "<f4" if kind == 0 else "<f2", int(np.prod(shape)), start + offset
+        )
+        assert np.array_equal(found.reshape(shape), expected[name]), name
+
+
+def test_example_of_the_document():
+    """The Python example runs, and what it asserts holds."""
+    text = (ROOT / "docs" / "FORMAT.md").read_text()
+    (example,) = re.findall(r"```python\n(.*?)```", text, re.S)
+    assert "models/covey-nano.gguf" in example
+    path = str(GOLDEN / "tiny-f32.gguf")
+    names = {}
+    exec(example.replace("models/covey-nano.gguf", path), names)
+    assert names["weights"]["encoder.blocks.0.attn.qkv.weight"].shape == (72, 24)
+    assert names["found"] == names["settings"]["covey.checksum.crc32"]
+
+
+# ---- Through the library ---------------------------------------------------------
+
+
+@pytest.mark.parametrize("path", FILES)
+def test_save_as_f32_and_f16(covey, tmp_path, path):
+    model = covey.Model(path)
+    before, keys = tensors(path), metadata(path)
+    for dtype, kind in (("f32", np.float32), ("f16", np.float16)):
+        saved = tmp_path / f"{dtype}.gguf"
+        model.save(saved, dtype)
+        after = tensors(saved)
+        assert list(after) == list(before)
+        for name, value in before.items():
+            expected = value.astype(kind if name.endswith(MATRICES) else np.float32)
+            assert after[name].dtype == expected.dtype, name
+            # NumPy rounds to the nearest, ties to even, as the library must.
+            assert np.array_equal(after[name], expected), name
+        found = metadata(saved)
+        assert found["general.file_type"] == ([4], int(dtype == "f16"))
+        assert found["general.alignment"] == ([4], 64)
+        reader = gguf.GGUFReader(saved)
+        assert found["covey.checksum.crc32"] == (
+            [4],
+            zlib.crc32(saved.read_bytes()[reader.data_offset :]),
+        )
+        assert all(tensor.data_offset % 64 == 0 for tensor in reader.tensors)
+        for key in WRITTEN:
+            found.pop(key)
+        assert found == {key: value for key, value in keys.items() if key not in WRITTEN}
+        # A second round changes nothing.
+        again = tmp_path / "again.gguf"
+        covey.Model(saved).save(again, dtype)
+        assert again.read_bytes() == saved.read_bytes()
+
+
+def test_library_sees_damage(covey, tmp_path):
+    data = bytearray((GOLDEN / "tiny-f32.gguf").read_bytes())
+    data[-1000] ^= 4
+    path = tmp_path / "damaged.gguf"
+    path.write_bytes(data)
+    with pytest.raises(covey.FormatError, match="covey.checksum.crc32"):
+        covey.Model(path)
