@@ -42,7 +42,9 @@ private typealias Sample = WeightFileSample
     #expect(model.parameterCount == sample.tensors.reduce(0) { $0 + $1.values.count })
     let matrices = sample.tensors.filter(\.isMatrix).reduce(0) { $0 + $1.values.count }
     #expect(model.weightBytes == 4 * model.parameterCount - (half ? 2 * matrices : 0))
-    let read = expected(sample).filter { Sample.isMatrix($0.key) }.values.reduce(0) { $0 + $1.count }
+    let read = expected(sample).filter { Sample.isMatrix($0.key) }.values.reduce(0) {
+      $0 + $1.count
+    }
     // And the correlator's, of which the values' rows are converted with the rest.
     #expect(model.convertedBytes == (half ? 4 * (read + 3 * Sample.c * Sample.c) : 0))
   }
@@ -73,12 +75,14 @@ private typealias Sample = WeightFileSample
   /// Files of the gguf package; their first and last numbers as NumPy has them.
   @Test func goldenFiles() throws {
     let folder = Sample.goldenFolder
-    let f32 = try #require(Sample.load(path: folder.appendingPathComponent("tiny-f32.gguf").path).model)
+    let f32 = try #require(
+      Sample.load(path: folder.appendingPathComponent("tiny-f32.gguf").path).model)
     #expect(f32.name == "tiny")
     #expect(f32.dtype == .f32)
     #expect(f32.convertedBytes == 0)
     #expect(!f32.config.hasClsSaliency)
-    let f16 = try #require(Sample.load(path: folder.appendingPathComponent("tiny-f16.gguf").path).model)
+    let f16 = try #require(
+      Sample.load(path: folder.appendingPathComponent("tiny-f16.gguf").path).model)
     #expect(f16.name == "")
     #expect(f16.dtype == .f16)
     #expect(f16.config.hasClsSaliency)
@@ -160,7 +164,9 @@ private typealias Sample = WeightFileSample
         #expect(model.convertedBytes == 0)
       }
       #expect(Sample.load(path: "\(folder)/none.gguf").error?.kind == .io)
-      #expect(Sample.load(path: "\(folder)/none.gguf").error?.message == "\(folder)/none.gguf: No such file or directory")
+      #expect(
+        Sample.load(path: "\(folder)/none.gguf").error?.message
+          == "\(folder)/none.gguf: No such file or directory")
       #expect(Sample.load(path: folder).error?.kind == .io)
       try Data().write(to: URL(fileURLWithPath: path))
       #expect(Sample.load(path: path).error?.kind == .format)
@@ -220,9 +226,15 @@ private typealias Sample = WeightFileSample
         #expect(text.hasPrefix("\(key): expected more than 0"), "\(text)")
       }
     }
-    #expect(message { $0.set("covey.input.mean", floats: [0, .nan, 0]) } == "covey.input.mean: expected finite numbers, found [0, nan, 0]")
-    #expect(message { $0.set("covey.input.std", floats: [1, 0, 1]) } == "covey.input.std: expected positive numbers, found [1, 0, 1]")
-    #expect(message { $0.set("covey.input.std", floats: [1, 1, .infinity]) }.hasPrefix("covey.input.std: expected finite"))
+    #expect(
+      message { $0.set("covey.input.mean", floats: [0, .nan, 0]) }
+        == "covey.input.mean: expected finite numbers, found [0, nan, 0]")
+    #expect(
+      message { $0.set("covey.input.std", floats: [1, 0, 1]) }
+        == "covey.input.std: expected positive numbers, found [1, 0, 1]")
+    #expect(
+      message { $0.set("covey.input.std", floats: [1, 1, .infinity]) }.hasPrefix(
+        "covey.input.std: expected finite"))
     #expect(message { $0.set("covey.clustering.tau", float: 1000) } == "no error")
   }
 
@@ -232,8 +244,12 @@ private typealias Sample = WeightFileSample
       change(&sample)
       return Sample.load(sample.file).error?.kind
     }
-    #expect(message { $0.set("general.architecture", string: "llama") } == "general.architecture: expected covey, found llama")
-    #expect(message { $0.remove("general.architecture") } == "general.architecture: missing, or no string")
+    #expect(
+      message { $0.set("general.architecture", string: "llama") }
+        == "general.architecture: expected covey, found llama")
+    #expect(
+      message { $0.remove("general.architecture") } == "general.architecture: missing, or no string"
+    )
     #expect(kind { $0.set("covey.format_version", 2) } == .version)
     #expect(kind { $0.set("covey.format_version", 0) } == .format)
     #expect(kind { $0.set("general.file_type", 7) } == .unsupported)
@@ -244,7 +260,12 @@ private typealias Sample = WeightFileSample
 
   @Test func shapes() {
     let name = "encoder.blocks.0.attn.qkv.weight"
-    let narrow = message { $0.change(name) { $0.shape = [72, 12]; $0.values = Array($0.values.prefix(72 * 12)) } }
+    let narrow = message {
+      $0.change(name) {
+        $0.shape = [72, 12]
+        $0.values = Array($0.values.prefix(72 * 12))
+      }
+    }
     #expect(narrow == "\(name): expected 72x24, found 72x12")
     let turned = message { $0.change(name) { $0.shape = [24, 72] } }
     #expect(turned == "\(name): expected 72x24, found 24x72")
@@ -253,9 +274,13 @@ private typealias Sample = WeightFileSample
     let patch = message { $0.change("encoder.patch_embed.proj.weight") { $0.shape = [24, 192] } }
     #expect(patch == "encoder.patch_embed.proj.weight: expected 24x3x8x8, found 24x192")
     // All sizes are those the metadata gives, the optional tensors' too.
-    #expect(message { $0.set("covey.vit.mlp_dim", 40) } == "encoder.blocks.0.mlp.fc1.weight: expected 40x24, found 48x24")
+    #expect(
+      message { $0.set("covey.vit.mlp_dim", 40) }
+        == "encoder.blocks.0.mlp.fc1.weight: expected 40x24, found 48x24")
     #expect(message { $0.set("covey.vit.depth", 3) }.hasSuffix("missing"))
-    #expect(message { $0.set("covey.vit.depth", 1) } == "encoder.blocks.1.norm1.weight: no tensor of this model has this name")
+    #expect(
+      message { $0.set("covey.vit.depth", 1) }
+        == "encoder.blocks.1.norm1.weight: no tensor of this model has this name")
     let last = message { $0.change("encoder.blocks.1.mlp.fc2.weight") { $0.shape = [48, 24] } }
     #expect(last == "encoder.blocks.1.mlp.fc2.weight: expected 24x48, found 48x24")
     // The spatio-temporal block's MLP may have a width of its own.
@@ -268,7 +293,9 @@ private typealias Sample = WeightFileSample
       }
     }
     #expect(other == "no error")
-    #expect(message { $0.change("correlator.mlp.fc1.weight") { $0.shape = [24, 96] } } == "correlator.mlp.fc1.weight: expected 24x24, found 24x96")
+    #expect(
+      message { $0.change("correlator.mlp.fc1.weight") { $0.shape = [24, 96] } }
+        == "correlator.mlp.fc1.weight: expected 24x24, found 24x96")
   }
 
   @Test func missingAndUnknown() {
@@ -278,7 +305,9 @@ private typealias Sample = WeightFileSample
       // Without fc1 the width expected of the correlator's others is 4C, which it is.
       #expect(text == (required.contains(tensor.name) ? "\(tensor.name): missing" : "no error"))
     }
-    #expect(message { $0.tensors.append(.init(name: "encoder.clstoken", shape: [1], values: [0])) } == "encoder.clstoken: no tensor of this model has this name")
+    #expect(
+      message { $0.tensors.append(.init(name: "encoder.clstoken", shape: [1], values: [0])) }
+        == "encoder.clstoken: no tensor of this model has this name")
     #expect(message { $0.tensors = [] } == "encoder.cls_token: missing")
   }
 
@@ -289,14 +318,18 @@ private typealias Sample = WeightFileSample
       var sample = Sample(half: true)
       sample.change(tensor.name) { $0.type = 1 - $0.type }
       let other = Sample.load(sample.file).error?.message
-      #expect(other == "\(tensor.name): " + (tensor.isMatrix ? "expected F16, found F32" : "expected F32, found F16"))
+      #expect(
+        other == "\(tensor.name): "
+          + (tensor.isMatrix ? "expected F16, found F32" : "expected F32, found F16"))
     }
   }
 
   @Test func weightsThatAreNotFinite() throws {
     var sample = Sample()
     sample.set("covey.vit.mlp_dim", 400)  // fc1.weight of more than one look
-    for (name, shape) in [("fc1.weight", [400, 24]), ("fc1.bias", [400]), ("fc2.weight", [24, 400])] {
+    for (name, shape) in [
+      ("fc1.weight", [400, 24]), ("fc1.bias", [400]), ("fc2.weight", [24, 400]),
+    ] {
       for block in ["encoder.blocks.0", "encoder.blocks.1"] {
         sample.change("\(block).mlp.\(name)") {
           $0.shape = shape
@@ -315,7 +348,9 @@ private typealias Sample = WeightFileSample
         for wrong in [Float.nan, .infinity, -.infinity] {
           var changed = sample
           changed.change(name) { $0.values[place] = wrong }
-          #expect(Sample.load(changed.file).error?.message == "\(name): element \(place) is not a finite number")
+          #expect(
+            Sample.load(changed.file).error?.message
+              == "\(name): element \(place) is not a finite number")
           #expect(Sample.load(changed.file, verify: false).error == nil)
         }
       }
@@ -325,7 +360,9 @@ private typealias Sample = WeightFileSample
     #expect(Sample.load(large.file).error == nil)
     // In what inference does not read too: it would be saved.
     sample.change("correlator.mlp.fc2.bias") { $0.values[0] = .nan }
-    #expect(Sample.load(sample.file).error?.message == "correlator.mlp.fc2.bias: element 0 is not a finite number")
+    #expect(
+      Sample.load(sample.file).error?.message
+        == "correlator.mlp.fc2.bias: element 0 is not a finite number")
   }
 
   @Test func checksum() throws {
@@ -336,11 +373,15 @@ private typealias Sample = WeightFileSample
     let file = sample.file
     #expect(Sample.load(file).error == nil)
     // One bit of any of a hundred bytes, and of the padding at the end.
-    for place in stride(from: file.count - 1, to: file.count - sample.data.count, by: -(sample.data.count / 100)) {
+    for place in stride(
+      from: file.count - 1, to: file.count - sample.data.count, by: -(sample.data.count / 100))
+    {
       var damaged = file
       damaged[place] ^= 1
       let message = Sample.load(damaged).error?.message ?? "no error"
-      #expect(message.hasPrefix("covey.checksum.crc32: the file is damaged: expected \(crc.value), found "))
+      #expect(
+        message.hasPrefix(
+          "covey.checksum.crc32: the file is damaged: expected \(crc.value), found "))
       #expect(Sample.load(damaged, verify: false).error == nil)
     }
     sample.set("covey.checksum.crc32", string: "x")

@@ -88,7 +88,7 @@ private typealias Sample = WeightFileSample
       for index in sample.tensors.indices {
         for place in sample.tensors[index].values.indices {
           // Of all sizes that halves have, their subnormals included.
-          let exponent = Float.random(in: -26 ..< 15, using: &random)
+          let exponent = Float.random(in: -26..<15, using: &random)
           sample.tensors[index].values[place] =
             Float.random(in: -1...1, using: &random) * Float(exp2(exponent))
         }
@@ -115,7 +115,9 @@ private typealias Sample = WeightFileSample
       var sample = Sample()
       let width = 8191
       sample.set("covey.vit.mlp_dim", UInt32(width))
-      for (name, shape) in [("fc1.weight", [width, 24]), ("fc1.bias", [width]), ("fc2.weight", [24, width])] {
+      for (name, shape) in [
+        ("fc1.weight", [width, 24]), ("fc1.bias", [width]), ("fc2.weight", [24, width]),
+      ] {
         for block in ["encoder.blocks.0", "encoder.blocks.1"] {
           sample.change("\(block).mlp.\(name)") {
             $0.shape = shape

@@ -46,7 +46,8 @@ private typealias Sample = WeightFileSample
       let bytes = UnsafeMutableRawBufferPointer(rebasing: memory[shift...])
       bytes.copyBytes(from: file)
       do throws(CoveyError) {
-        let model = try Checkpoint(bytes: UnsafeRawBufferPointer(bytes), copy: false, verify: verify)
+        let model = try Checkpoint(
+          bytes: UnsafeRawBufferPointer(bytes), copy: false, verify: verify)
         defer { withExtendedLifetime(model) {} }
         loaded[verify ? 1 : 0] += 1
         let count = model.inferenceWeights.values.reduce(0) { $0 + $1.count }
@@ -64,8 +65,11 @@ private typealias Sample = WeightFileSample
     // A reader that refused all, or looked at nothing, would pass otherwise.
     // Found: 1445 of 5000 loaded unverified, 331 verified (one of the four files
     // has no checksum, and the others tell of damaged data only), 335 messages.
-    #expect(loaded[0] > 500 && refused[0] > 500, "unverified: \(loaded[0]) loaded, \(refused[0]) refused")
-    #expect(loaded[1] < loaded[0] / 2 && refused[1] > 2500, "verified: \(loaded[1]) loaded, \(refused[1]) refused")
+    #expect(
+      loaded[0] > 500 && refused[0] > 500, "unverified: \(loaded[0]) loaded, \(refused[0]) refused")
+    #expect(
+      loaded[1] < loaded[0] / 2 && refused[1] > 2500,
+      "verified: \(loaded[1]) loaded, \(refused[1]) refused")
     #expect(messages.count > 50, "\(messages.count) different messages")
   }
 
@@ -87,7 +91,8 @@ private typealias Sample = WeightFileSample
       let value = extremes[Int.random(in: 0..<extremes.count, using: &random)]
       file.replaceSubrange(place..<(place + 8), with: Sample.bytes(value))
     case 4:
-      let value = UInt32(truncatingIfNeeded: random.next() >> UInt64.random(in: 32..<64, using: &random))
+      let value = UInt32(
+        truncatingIfNeeded: random.next() >> UInt64.random(in: 32..<64, using: &random))
       file.replaceSubrange(place..<(place + 4), with: Sample.bytes(value))
     case 5:
       // A piece of the file put somewhere else in it.
@@ -102,7 +107,9 @@ private typealias Sample = WeightFileSample
         file.removeSubrange(place..<(place + Int.random(in: 1...8, using: &random)))
       }
     default:
-      file.removeLast(Int.random(in: 0..<min(file.count, 1 << Int.random(in: 1...16, using: &random)), using: &random))
+      file.removeLast(
+        Int.random(
+          in: 0..<min(file.count, 1 << Int.random(in: 1...16, using: &random)), using: &random))
     }
   }
 }

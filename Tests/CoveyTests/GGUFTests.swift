@@ -72,7 +72,8 @@ import Testing
     for float in floats {
       let expected = Float16(float)
       let found = Float16(bitPattern: Half.narrowed(float))
-      wrong += expected.isNaN ? (found.isNaN ? 0 : 1) : found.bitPattern == expected.bitPattern ? 0 : 1
+      wrong +=
+        expected.isNaN ? (found.isNaN ? 0 : 1) : found.bitPattern == expected.bitPattern ? 0 : 1
     }
     #expect(wrong == 0)
   }
@@ -156,7 +157,9 @@ import Testing
   }
 
   @Test func keys() {
-    #expect(error { $0.entries[3].key = "general.name" }?.message == "general.name: the key is there twice")
+    #expect(
+      error { $0.entries[3].key = "general.name" }?.message
+        == "general.name: the key is there twice")
     #expect(error { $0.set("", 1) }?.message.contains("a name of 1 to 256 bytes, found 0") == true)
     #expect(error { $0.set(String(repeating: "k", count: 257), 1) }?.kind == .format)
     #expect(error { $0.set(String(repeating: "k", count: 256), 1) } == nil)
@@ -208,7 +211,9 @@ import Testing
     for wrong in [0, 1, 4, 48, 8192, 1 << 31, .max] as [UInt32] {
       #expect(error { $0.set("general.alignment", wrong) }?.kind == .format, "\(wrong)")
     }
-    #expect(error { $0.set("general.alignment", float: 64) }?.message == "general.alignment: expected u32, found f32")
+    #expect(
+      error { $0.set("general.alignment", float: 64) }?.message
+        == "general.alignment: expected u32, found f32")
     // Without the key it is 32.
     let found = error {
       $0.remove("general.alignment")
@@ -255,11 +260,15 @@ import Testing
     // A product of 0 when multiplied without looking.
     #expect(with(b64(1 << 32) + b64(1 << 32), at: end + 4)?.kind == .format)
     #expect(with(b64(1 << 31) + b64(1 << 31), at: end + 4)?.kind == .format)
-    #expect(with(WeightFileSample.bytes(UInt32(24)), at: end + 20)?.message == "\(name): int8 weights (I8) are not read by this version")
+    #expect(
+      with(WeightFileSample.bytes(UInt32(24)), at: end + 20)?.message
+        == "\(name): int8 weights (I8) are not read by this version")
     for type in [2, 8, 30, .max] as [UInt32] {
       #expect(with(WeightFileSample.bytes(type), at: end + 20)?.kind == .unsupported)
     }
-    #expect(with(WeightFileSample.bytes(UInt32(1)), at: end + 20)?.message == "\(name): expected F32, found F16")
+    #expect(
+      with(WeightFileSample.bytes(UInt32(1)), at: end + 20)?.message
+        == "\(name): expected F32, found F16")
     for offset in [1 << 20, 1 << 62, 1 << 63, .max, .max - 63] as [UInt64] {
       #expect(with(b64(offset), at: end + 24)?.message.contains("beyond") == true, "\(offset)")
     }
@@ -268,7 +277,9 @@ import Testing
   }
 
   @Test func namesOfTensors() {
-    #expect(error { $0.tensors[5].name = "encoder.cls_token" }?.message == "encoder.cls_token: the tensor is there twice")
+    #expect(
+      error { $0.tensors[5].name = "encoder.cls_token" }?.message
+        == "encoder.cls_token: the tensor is there twice")
     #expect(error { $0.tensors[5].name = "encoder\0" }?.kind == .format)
     #expect(error { $0.tensors[5].name = "" }?.kind == .format)
   }
@@ -278,7 +289,9 @@ import Testing
     let sample = WeightFileSample()
     let file = sample.file
     var loaded: [Int] = []
-    for length in Array(0...sample.header.count + 64) + stride(from: sample.header.count + 64, to: file.count, by: 997) {
+    for length in Array(0...sample.header.count + 64)
+      + stride(from: sample.header.count + 64, to: file.count, by: 997)
+    {
       let error = WeightFileSample.load(Array(file[..<length]), verify: false).error
       if error?.kind != .format { loaded.append(length) }
     }
@@ -287,7 +300,9 @@ import Testing
     let last = WeightFileSample.c * 4
     let padding = WeightFileSample.padded(last, 64) - last
     #expect(WeightFileSample.load(Array(file.dropLast(padding)), verify: false).error == nil)
-    #expect(WeightFileSample.load(Array(file.dropLast(padding + 1)), verify: false).error?.kind == .format)
+    #expect(
+      WeightFileSample.load(Array(file.dropLast(padding + 1)), verify: false).error?.kind == .format
+    )
   }
 
   /// The most that the limits let through must not take long: what would be
@@ -303,7 +318,9 @@ import Testing
     let start = Date()
     var many = WeightFileSample()
     many.tensors = (0..<4096).map {
-      .init(name: "\(String(repeating: "t", count: 50)).\($0)", shape: [16], values: [Float](repeating: 0, count: 16))
+      .init(
+        name: "\(String(repeating: "t", count: 50)).\($0)", shape: [16],
+        values: [Float](repeating: 0, count: 16))
     }
     #expect(WeightFileSample.load(many.file).error?.kind == .format)
     // Some 10 ms; a machine a hundred times as busy may pass too.
@@ -314,9 +331,14 @@ import Testing
   @Test func hugeHeader() {
     var sample = WeightFileSample()
     let size = 65 << 20
-    sample.set("x", type: 9, WeightFileSample.bytes(UInt32(0)) + WeightFileSample.bytes(UInt64(size)) + [UInt8](repeating: 0, count: size))
+    sample.set(
+      "x", type: 9,
+      WeightFileSample.bytes(UInt32(0)) + WeightFileSample.bytes(UInt64(size))
+        + [UInt8](repeating: 0, count: size))
     let error = WeightFileSample.load(sample.file).error
     #expect(error?.kind == .format)
-    #expect(error?.message.contains("a header of more than 67108864 bytes") == true, "\(error?.message ?? "")")
+    #expect(
+      error?.message.contains("a header of more than 67108864 bytes") == true,
+      "\(error?.message ?? "")")
   }
 }

@@ -188,7 +188,8 @@ struct WeightFileSample {
 
   var file: [UInt8] {
     let header = header
-    return header + [UInt8](repeating: 0, count: Self.padded(header.count, alignment) - header.count)
+    return header
+      + [UInt8](repeating: 0, count: Self.padded(header.count, alignment) - header.count)
       + data
   }
 
@@ -290,7 +291,7 @@ extension Checkpoint {
     }
     func linear(_ name: String, _ weights: LinearWeights) {
       take("\(name).weight", weights.weight, weights.outputs * weights.inputs)
-      if let bias = weights.bias { take("\(name).bias", bias, weights.outputs) }
+      take("\(name).bias", weights.bias, weights.outputs)
     }
     let grid = config.positionGrid
     take("encoder.cls_token", encoder.clsToken, config.embedDim)
@@ -308,8 +309,9 @@ extension Checkpoint {
     norm("encoder.blocks.\(config.depth - 1).norm1", encoder.last.norm1)
     linear("encoder.blocks.\(config.depth - 1).attn.qkv", encoder.last.qkv)
     norm("correlator.norm1", correlator.norm1)
-    linear("correlator.query", correlator.query)
-    linear("correlator.key", correlator.key)
+    let square = config.embedDim * config.embedDim
+    take("correlator.query.weight", correlator.query, square)
+    take("correlator.key.weight", correlator.key, square)
     return found
   }
 }

@@ -30,7 +30,12 @@ FILES = [
 
 @pytest.fixture
 def covey():
-    return pytest.importorskip("covey", reason="the covey package is not installed")
+    module = pytest.importorskip("covey", reason="the covey package is not installed")
+    try:
+        module.version()
+    except OSError as error:
+        pytest.skip(f"the library is not built: {error}")
+    return module
 
 
 def metadata(path):

@@ -53,7 +53,8 @@ struct ByteCursor {
     let what = "\(what) \(index)"
     let length = try integer(UInt64.self, what)
     guard length >= 1, length <= maximum else {
-      throw CoveyError(.format, "\(what): expected a name of 1 to \(maximum) bytes, found \(length)")
+      throw CoveyError(
+        .format, "\(what): expected a name of 1 to \(maximum) bytes, found \(length)")
     }
     let name = try take(length, what)
     guard isUTF8(name), !name.contains(where: { $0 < 0x20 || $0 == 0x7F }) else {

@@ -11,10 +11,8 @@ extension GGUFReader {
       isKnown[index] = true
       let tensor = tensors[index]
       guard tensor.shape == spec.shape else {
-        throw CoveyError(
-          .format,
-          "\(spec.name): expected \(GGUFTensor.text(spec.shape)), found \(GGUFTensor.text(tensor.shape))"
-        )
+        let (expected, found) = (GGUFTensor.text(spec.shape), GGUFTensor.text(tensor.shape))
+        throw CoveyError(.format, "\(spec.name): expected \(expected), found \(found)")
       }
       let element = dtype.element(of: spec)
       guard tensor.element == element else {

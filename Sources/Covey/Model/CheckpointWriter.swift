@@ -108,7 +108,7 @@ private struct TensorChunk {
           start += count
         }
       }
-      floats.fill(0)
+      floats.base.update(repeating: 0, count: alignment / 4)
       let padding = -(tensor.count * element.size) & (alignment - 1)
       try sink(UnsafeRawBufferPointer(start: floats.base, count: padding))
     }

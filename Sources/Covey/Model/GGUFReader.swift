@@ -247,8 +247,8 @@ private struct TensorInfo {
     else {
       throw CoveyError(
         .format,
-        "\(text): \(count) elements at byte \(self.offset) reach beyond the \(data.count) bytes of data"
-      )
+        "\(text): \(count) elements at byte \(self.offset) reach beyond "
+          + "the \(data.count) bytes of data")
     }
     guard offset & (alignment - 1) == 0 else {
       throw CoveyError(

@@ -12,7 +12,8 @@ enum Half {
   ) {
     let bits = UnsafeMutableRawPointer(target)
     for index in 0..<count {
-      let half = UInt16(littleEndian: source.loadUnaligned(fromByteOffset: 2 &* index, as: UInt16.self))
+      let half = UInt16(
+        littleEndian: source.loadUnaligned(fromByteOffset: 2 &* index, as: UInt16.self))
       bits.storeBytes(of: widened(half).bitPattern, toByteOffset: 4 &* index, as: UInt32.self)
     }
   }

@@ -34,10 +34,8 @@ struct ModelConfig {
       throw CoveyError(.format, "general.architecture: missing, or no string")
     }
     guard architecture.elementsEqual("covey".utf8) else {
-      throw CoveyError(
-        .format,
-        "general.architecture: expected covey, found \(String(decoding: architecture.prefix(64), as: UTF8.self))"
-      )
+      let found = String(decoding: architecture.prefix(64), as: UTF8.self)
+      throw CoveyError(.format, "general.architecture: expected covey, found \(found)")
     }
     let version = try file.integer("covey.format_version", 0...Int(UInt32.max))
     guard version <= 1 else {
@@ -66,7 +64,8 @@ struct ModelConfig {
     std = try file.triple("covey.input.std")
     guard std.min() > 0 else {
       throw CoveyError(
-        .format, "covey.input.std: expected positive numbers, found \(file.text("covey.input.std"))")
+        .format, "covey.input.std: expected positive numbers, found \(file.text("covey.input.std"))"
+      )
     }
     workingHeight = try file.integer("covey.input.height", multipleOf: patchSize)
     workingWidth = try file.integer("covey.input.width", multipleOf: patchSize)

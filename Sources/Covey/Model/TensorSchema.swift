@@ -27,7 +27,8 @@ extension ModelConfig {
       TensorSpec("encoder.norm.bias", [c], required: false),
     ]
     for index in 0..<depth {
-      specs += block("encoder.blocks.\(index)", mlp: mlpDim, isEncoder: true, whole: index < depth - 1)
+      specs += block(
+        "encoder.blocks.\(index)", mlp: mlpDim, isEncoder: true, whole: index < depth - 1)
     }
     specs += block("correlator", mlp: correlatorMlp, isEncoder: false, whole: false)
     return specs

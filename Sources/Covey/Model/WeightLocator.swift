@@ -13,7 +13,9 @@ struct WeightLocator {
   init(_ file: GGUFReader, _ specs: [TensorSpec]) throws(CoveyError) {
     let required = specs.compactMap { $0.isRequired ? file.tensorIndex($0.name) : nil }
     // At most four bytes for every two of the file: no overflow.
-    let count = required.reduce(0) { $0 + (file.tensors[$1].alignedFloats == nil ? file.tensors[$1].count : 0) }
+    let count = required.reduce(0) {
+      $0 + (file.tensors[$1].alignedFloats == nil ? file.tensors[$1].count : 0)
+    }
     let converted = try Buffer<Float>(count, for: "converted weights")
     var pointers = [UnsafePointer<Float>?](repeating: nil, count: file.tensors.count)
     var next = converted.base
