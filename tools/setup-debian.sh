@@ -2,8 +2,10 @@
 # Installs the Debian packages that covey is built with, where they are missing.
 set -euo pipefail
 
-packages=(libopenblas-dev libpng-dev pkg-config binutils)
-[[ "${1:-}" == --test ]] && packages+=(valgrind)
+packages=(libopenblas-dev libpng-dev pkg-config binutils valgrind)
+
+# Debian's Python comes without the means to make an environment.
+python3 -c 'import ensurepip, venv' 2>/dev/null || packages+=(python3-venv)
 
 missing=()
 for package in "${packages[@]}"; do
