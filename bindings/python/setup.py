@@ -1,0 +1,48 @@
+"""Puts the built library and the default weights inside the package.
+
+What is configured stands in pyproject.toml.  Here only what it cannot say: an
+ordinary (not editable) install copies $COVEY_LIBRARY, or build/libcovey.so of
+the checkout, and models/covey-nano.gguf where they are, and the wheel is then
+one for this platform.  Without a library the wheel is pure, and looks for one
+when it is used.
+"""
+
+import os
+import shutil
+from pathlib import Path
+
+from setuptools import setup
+from setuptools.command.bdist_wheel import bdist_wheel
+from setuptools.command.build_py import build_py
+
+ROOT = Path(__file__).resolve().parents[2]
+LIBRARY = Path(os.environ.get("COVEY_LIBRARY") or ROOT / "build" / "libcovey.so")
+MODEL = ROOT / "models" / "covey-nano.gguf"
+
+
+class BuildWithLibrary(build_py):
+    def run(self) -> None:
+        super().run()
+        if self.editable_mode:
+            return
+        package = Path(self.build_lib) / "covey"
+        for source, target in (
+            (LIBRARY, package / "libcovey.so"),
+            (MODEL, package / "models" / MODEL.name),
+        ):
+            if source.is_file():
+                target.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(source, target)
+
+
+class PlatformWheel(bdist_wheel):
+    def finalize_options(self) -> None:
+        super().finalize_options()
+        self.root_is_pure = not LIBRARY.is_file()
+
+    def get_tag(self) -> tuple[str, str, str]:
+        tag = super().get_tag()
+        return tag if self.root_is_pure else ("py3", "none", tag[2])
+
+
+setup(cmdclass={"build_py": BuildWithLibrary, "bdist_wheel": PlatformWheel})

@@ -1,0 +1,124 @@
+"""Session options: Python values to the C struct, every range checked."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Mapping
+from enum import IntEnum
+from typing import TYPE_CHECKING, Any, Literal, TypedDict, TypeVar, Union
+
+from . import _abi
+from ._abi import KeyRounding, Output
+from ._calls import Progress, ProgressFunction
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack as Unpack
+
+
+class Options(TypedDict, total=False):
+    """The options of a session.  Left out, None or 0: the default.
+
+    threads: at most 256; default one per usable core.
+    working_height, working_width: frames are resized to this many pixels,
+        multiples of the patch size.  Both left out: the model's (swapped for
+        upright frames); one left out: from the other, keeping the aspect.
+    window: frames clustered together at level 1, at most 64; default the model's.
+    key_stride: every n-th frame serves as key; default the model's.
+    key_pool: keys are averaged over n x n patches, 1: not; default the model's.
+    key_rounding: "ceil" (default) or "floor".
+    tau: clustering distance threshold in nats; default the model's.
+    output: "objects" (default; 0 is background) or "clusters" (every cluster
+        an id, 0 unused).
+    max_objects: the best so many are kept; default 65535.
+    min_area: objects that never cover more than this fraction of a frame are
+        background; default 0.001, negative: none.
+    memory_limit: bytes, for all of the session but the model; default none.
+    progress: ``progress(stage, fraction)``, called every 10 ms or so on the
+        thread of the call; returning False cancels, raising cancels and comes
+        out of the call.
+    """
+
+    threads: int | None
+    working_height: int | None
+    working_width: int | None
+    window: int | None
+    key_stride: int | None
+    key_pool: int | None
+    key_rounding: Union[Literal["ceil", "floor"], KeyRounding, None]
+    tau: float | None
+    output: Union[Literal["objects", "clusters"], Output, None]
+    max_objects: int | None
+    min_area: float | None
+    memory_limit: int | None
+    progress: ProgressFunction | None
+
+
+_INTEGERS = {
+    "threads": 32,
+    "working_height": 32,
+    "working_width": 32,
+    "window": 32,
+    "key_stride": 32,
+    "key_pool": 32,
+    "max_objects": 32,
+    "memory_limit": 64,
+}
+_FLOATS = ("tau", "min_area")
+_ENUMS: dict[str, type[IntEnum]] = {"key_rounding": KeyRounding, "output": Output}
+
+_Enum = TypeVar("_Enum", bound=IntEnum)
+
+
+def integer(name: str, value: Any, bits: int = 32) -> int:
+    """``value`` as an int of so many bits: ctypes would wrap it silently."""
+    try:
+        number = operator.index(value)
+    except TypeError:
+        raise TypeError(f"{name}: expected an int, found {type(value).__name__}") from None
+    bound = 1 << (bits - 1)
+    if not -bound <= number < bound:
+        raise ValueError(f"{name}: {number} does not fit {bits} bits")
+    return number
+
+
+def enumerator(kind: type[_Enum], name: str, value: Any) -> _Enum:
+    """``value``, an enumerator, its number or its name in any case."""
+    try:
+        if isinstance(value, str):
+            return kind[value.upper()]
+        return kind(value)
+    except (KeyError, ValueError):
+        choices = ", ".join(repr(each.name.lower()) for each in kind)
+        raise ValueError(f"{name}: expected one of {choices}, found {value!r}") from None
+
+
+def make(options: Mapping[str, Any]) -> tuple[_abi.covey_session_options, Progress]:
+    """The C struct and the callback it points to, which must outlive its use.
+
+    Raises TypeError for an unknown name or a value of the wrong kind,
+    ValueError for one out of range.
+    """
+    struct = _abi.sized(_abi.covey_session_options)
+    user: ProgressFunction | None = None
+    for name, value in options.items():
+        if value is None and (name in Options.__annotations__):
+            continue
+        if name in _INTEGERS:
+            setattr(struct, name, integer(name, value, _INTEGERS[name]))
+        elif name in _FLOATS:
+            try:
+                setattr(struct, name, float(value))
+            except TypeError:
+                raise TypeError(
+                    f"{name}: expected a number, found {type(value).__name__}"
+                ) from None
+        elif name in _ENUMS:
+            setattr(struct, name, enumerator(_ENUMS[name], name, value))
+        elif name == "progress":
+            user = value
+        else:
+            known = ", ".join(Options.__annotations__)
+            raise TypeError(f"unknown option {name!r}; there are {known}")
+    progress = Progress(user)
+    struct.progress = progress.function
+    return struct, progress

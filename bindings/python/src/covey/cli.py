@@ -1,0 +1,247 @@
+"""The command ``covey``: segment, info, convert."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import re
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from . import __version__
+from .errors import CoveyError
+
+#: Exit statuses: done, failed, wrong usage (argparse's), interrupted (a shell's
+#: 128 + SIGINT).
+DONE, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
+
+
+def size_in_bytes(text: str) -> int:
+    """"500M" is 500 * 1024 * 1024; K, M, G, T, with or without B or iB."""
+    match = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)\s*([KMGT]?)(?:i?B)?", text.strip(), re.IGNORECASE)
+    if not match:
+        raise argparse.ArgumentTypeError(f"expected a size such as 500M, found {text!r}")
+    return int(float(match.group(1)) * 1024 ** " KMGT".index(match.group(2).upper() or " "))
+
+
+def height_by_width(text: str) -> tuple[int, int]:
+    """"192x384" is (192, 384)."""
+    match = re.fullmatch(r"([0-9]+)[xX]([0-9]+)", text.strip())
+    if not match:
+        raise argparse.ArgumentTypeError(f"expected HEIGHTxWIDTH such as 192x384, found {text!r}")
+    return int(match.group(1)), int(match.group(2))
+
+
+def positive(text: str) -> int:
+    """An integer from 1."""
+    if not re.fullmatch(r"[0-9]+", text) or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"expected a positive integer, found {text!r}")
+    return int(text)
+
+
+def three_numbers(text: str) -> tuple[float, ...]:
+    """"0.485,0.456,0.406"."""
+    try:
+        numbers = tuple(float(part) for part in text.split(","))
+    except ValueError:
+        numbers = ()
+    if len(numbers) != 3:
+        raise argparse.ArgumentTypeError(f"expected R,G,B in 0..1, found {text!r}")
+    return numbers
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The arguments of the command."""
+    parser = argparse.ArgumentParser(
+        prog="covey", description="Object segmentation of video, without supervision."
+    )
+    parser.add_argument("--version", action="version", version=f"covey {__version__}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    _add_segment(commands)
+    _add_info(commands)
+    _add_convert(commands)
+    return parser
+
+
+def _add_segment(commands: Any) -> None:
+    command = commands.add_parser(
+        "segment",
+        help="a video or a folder of pictures to label maps",
+        description="Writes OUT/masks/NAME.png for every frame: indexed PNG with the DAVIS "
+        "palette, 0 is background, an object has the same id in all frames.",
+    )
+    command.add_argument("source", metavar="VIDEO_OR_FOLDER")
+    command.add_argument("-o", "--output", required=True, metavar="OUT", help="folder to write to")
+    command.add_argument("--model", metavar="FILE", help="weight file; default: $COVEY_MODEL, "
+                         "else the one that came with covey")
+    command.add_argument("--overlay", action="store_true", help="also OUT/overlay.mp4")
+    command.add_argument("--sheet", action="store_true", help="also OUT/sheet.png: frames beside "
+                         "their overlays")
+    command.add_argument("--clusters", action="store_true",
+                         help="every cluster gets an id, background too")
+    command.add_argument("--json", action="store_true",
+                         help="one JSON object on standard output, no progress")
+    reading = command.add_argument_group("reading")
+    reading.add_argument("--max-frames", type=positive, metavar="N", help="stop after N frames")
+    reading.add_argument("--every", type=positive, default=1, metavar="N",
+                         help="take each N-th frame only")
+    method = command.add_argument_group("method; left out: the model's")
+    method.add_argument("--working-size", type=height_by_width, metavar="HxW",
+                        help="pixels frames are resized to, multiples of the patch size")
+    method.add_argument("--tau", type=float, help="clustering distance threshold, nats; smaller: "
+                        "more objects")
+    method.add_argument("--window", type=positive, metavar="N", help="frames clustered together")
+    method.add_argument("--key-stride", type=positive, metavar="N",
+                        help="every N-th frame serves as key")
+    method.add_argument("--key-pool", type=positive, metavar="N",
+                        help="keys are averaged over N x N patches")
+    method.add_argument("--key-rounding", choices=("ceil", "floor"))
+    method.add_argument("--max-objects", type=positive, metavar="N", help="keep the best N")
+    method.add_argument("--min-area", type=float, metavar="FRACTION",
+                        help="objects that never cover more of a frame are background; "
+                        "0.001, negative: none")
+    running = command.add_argument_group("running")
+    running.add_argument("--threads", type=positive, metavar="N",
+                         help="default: one per usable core")
+    running.add_argument("--memory-limit", type=size_in_bytes, metavar="SIZE",
+                         help="for all but the model: 500M, 2G")
+
+
+def _add_info(commands: Any) -> None:
+    command = commands.add_parser(
+        "info", help="what a weight file holds", description="What a weight file holds."
+    )
+    command.add_argument("model", metavar="MODEL", nargs="?", help="default: as of segment")
+    command.add_argument("--json", action="store_true", help="one JSON object")
+
+
+def _add_convert(commands: Any) -> None:
+    command = commands.add_parser(
+        "convert",
+        help="a training checkpoint to a weight file",
+        description="Makes a weight file from .safetensors, .pt or .pth. What is not given comes "
+        "from the checkpoint's config and the shapes of its tensors.",
+    )
+    command.add_argument("checkpoint", metavar="CHECKPOINT")
+    command.add_argument("-o", "--output", required=True, metavar="FILE")
+    command.add_argument("--dtype", choices=("f32", "f16"), default="f32", help="of the matrices")
+    command.add_argument("--drop-unused", action="store_true",
+                         help="leave out what inference never runs")
+    command.add_argument("--ignore", action="append", default=[], metavar="PREFIX",
+                         help="leave out tensors whose names start so; may be repeated")
+    command.add_argument("--json", action="store_true", help="one JSON object on standard output")
+    about = command.add_argument_group("about the model")
+    for name in ("name", "license", "description", "provenance"):
+        about.add_argument(f"--{name}")
+    network = command.add_argument_group("network")
+    network.add_argument("--heads", type=positive, metavar="N", help="else C / 64")
+    network.add_argument("--correlator-heads", type=positive, metavar="N", help="else C / 48")
+    network.add_argument("--layer-norm-eps", type=float, metavar="EPS", help="else 1e-6")
+    network.add_argument("--correlator-layer-norm-eps", type=float, metavar="EPS", help="else 1e-5")
+    network.add_argument("--mean", type=three_numbers, metavar="R,G,B", help="else ImageNet's")
+    network.add_argument("--std", type=three_numbers, metavar="R,G,B", help="else ImageNet's")
+    network.add_argument("--cls-saliency", action="store_true", help="the CLS token was trained")
+    defaults = command.add_argument_group("defaults of sessions")
+    defaults.add_argument("--working-size", type=height_by_width, metavar="HxW",
+                          help="else 320x480 for 384 channels and more, 192x384 below")
+    defaults.add_argument("--tau", type=float, default=1.0, help="nats; else 1.0")
+    defaults.add_argument("--window", type=positive, metavar="N", help="else 3")
+    defaults.add_argument("--key-stride", type=positive, metavar="N", help="else 10")
+    defaults.add_argument("--key-pool", type=positive, default=1, metavar="N", help="else 1")
+
+
+def _info(arguments: argparse.Namespace) -> int:
+    import dataclasses
+
+    from .model import Model
+
+    with Model(arguments.model) as model:
+        info = dataclasses.asdict(model.info)
+        info["dtype"] = model.info.dtype.name.lower()
+        metadata = model.metadata
+    if arguments.json:
+        print(json.dumps({**info, "metadata": metadata}, ensure_ascii=False))
+        return DONE
+    print(f"{info['name']}: {info['parameter_count']:,} parameters, {info['dtype']}, "
+          f"{info['weight_bytes']:,} bytes")
+    width = max((len(key) for key in metadata), default=0)
+    for key, value in metadata.items():
+        print(f"  {key:{width}}  {value}")
+    return DONE
+
+
+def _convert(arguments: argparse.Namespace) -> int:
+    from .convert import Settings, convert
+
+    height, width = arguments.working_size or (None, None)
+    named = {
+        name: getattr(arguments, name)
+        for name in Settings.__dataclass_fields__
+        if hasattr(arguments, name)
+    }
+    settings = Settings(**{**named, "working_height": height, "working_width": width})
+    done = convert(
+        arguments.checkpoint,
+        arguments.output,
+        arguments.dtype,
+        settings,
+        arguments.drop_unused,
+        tuple(arguments.ignore),
+    )
+    info = done.info
+    if arguments.json:
+        print(json.dumps({
+            "output": str(done.path), "name": info.name, "dtype": info.dtype.name.lower(),
+            "tensors": done.tensors, "parameters": info.parameter_count, "dropped": done.dropped,
+        }, ensure_ascii=False))
+        return DONE
+    print(f"{done.path}: {info.name}, patch {info.patch_size}, {info.embed_dim} channels, "
+          f"depth {info.depth}, {info.heads} heads, position grid {info.position_grid}, "
+          f"block with {info.correlator_heads} heads")
+    print(f"{done.tensors} tensors, {info.parameter_count:,} parameters, "
+          f"{info.dtype.name.lower()}, {info.weight_bytes:,} bytes")
+    if done.dropped:
+        print(f"left out: {', '.join(done.dropped)}")
+    return DONE
+
+
+def _segment(arguments: argparse.Namespace) -> int:
+    from .segmenting import segment
+
+    return segment(arguments)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the command and returns its exit status.
+
+    A failure is one line on standard error; with COVEY_TRACEBACK set it is
+    raised instead.
+    """
+    arguments = build_parser().parse_args(argv)
+    run = {"segment": _segment, "info": _info, "convert": _convert}[arguments.command]
+    try:
+        status = run(arguments)
+        sys.stdout.flush()
+        return status
+    except KeyboardInterrupt:
+        print("covey: interrupted", file=sys.stderr)
+        return INTERRUPTED
+    except BrokenPipeError:
+        # Nobody reads on: neither does the interpreter's own flush at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return FAILED
+    except Exception as error:
+        if os.environ.get("COVEY_TRACEBACK"):
+            raise
+        print(f"covey: error: {_one_line(error)}", file=sys.stderr)
+        return FAILED
+
+
+def _one_line(error: Exception) -> str:
+    text = " ".join(str(error).split())
+    expected = (CoveyError, OSError, ValueError, ImportError, MemoryError)
+    if isinstance(error, expected) and text:
+        return text
+    return f"{type(error).__name__}: {text}"

@@ -1,0 +1,225 @@
+"""Weight files from training checkpoints: ``covey convert``."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from .checkpoint import Checkpoint, CheckpointError, Geometry, read_state, understand
+from .model import Model, ModelInfo
+
+__all__ = ["CheckpointError", "Conversion", "Settings", "convert", "settle", "write_gguf"]
+
+FORMAT_VERSION = 1
+ALIGNMENT = 64
+
+#: Of values in 0..1, RGB: what DINO was trained with.
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a weight file says beside the tensors.  None: from the checkpoint's
+    config, else as described.
+
+    heads: else C / 64.  correlator_heads: else 8 for C 384, 4 for 192, C / 48.
+    working_height, working_width: pixels; else 320 x 480 for C >= 384, 192 x 384
+    below, to the nearest multiple of the patch.  layer_norm_eps: else 1e-6;
+    correlator_layer_norm_eps: else 1e-5.  mean, std: of RGB in 0..1, else
+    ImageNet's.  cls_saliency: whether the CLS token was trained.
+    """
+
+    name: str | None = None
+    license: str | None = None
+    description: str | None = None
+    provenance: str | None = None
+    heads: int | None = None
+    correlator_heads: int | None = None
+    working_height: int | None = None
+    working_width: int | None = None
+    layer_norm_eps: float | None = None
+    correlator_layer_norm_eps: float | None = None
+    mean: Sequence[float] | None = None
+    std: Sequence[float] | None = None
+    cls_saliency: bool = False
+    tau: float = 1.0
+    window: int | None = None
+    key_stride: int | None = None
+    key_pool: int = 1
+
+
+@dataclass(frozen=True)
+class Conversion:
+    """What was written: the model as read back, the tensors left out."""
+
+    path: Path
+    info: ModelInfo
+    tensors: int
+    dropped: list[str]
+
+
+def convert(
+    checkpoint: str | os.PathLike[str],
+    output: str | os.PathLike[str],
+    dtype: Literal["f32", "f16"] = "f32",
+    settings: Settings | None = None,
+    drop_unused: bool = False,
+    ignore: tuple[str, ...] = (),
+) -> Conversion:
+    """Writes the weight file ``output`` from a .safetensors, .pt or .pth file.
+
+    The checkpoint is a dictionary of tensors, or has one under state_dict or
+    model_state_dict; names are ``encoder.*`` or a ViT's plain ones, and
+    ``temporal_transformer.0.*``.  ``drop_unused`` leaves out what inference
+    never runs, ``ignore`` tensors whose names start so.  The file is written by
+    the library itself, so what it cannot read is never written.  Raises
+    CheckpointError, CoveyError, OSError, ImportError.
+    """
+    state, config = read_state(checkpoint)
+    found = understand(state, config, drop_unused, ignore)
+    metadata = settle(found, settings or Settings(), Path(checkpoint).name)
+    with tempfile.TemporaryDirectory(prefix="covey-") as folder:
+        raw = Path(folder) / "raw.gguf"
+        write_gguf(raw, found, metadata)
+        with Model(raw) as model:
+            model.save(output, dtype)
+    with Model(output) as model:
+        return Conversion(Path(output), model.info, len(found.tensors), found.dropped)
+
+
+def settle(found: Checkpoint, settings: Settings, source: str) -> dict[str, Any]:
+    """The metadata of the weight file: strings, bools, ints (u32), floats (f32),
+    and lists of floats.  Raises CheckpointError for values that do not go
+    together."""
+    geometry, config = found.geometry, found.config
+
+    def pick(given: Any, key: str, kind: type, default: Any) -> Any:
+        value = config.get(key, default) if given is None else given
+        try:
+            return kind(value)
+        except (TypeError, ValueError):
+            raise CheckpointError(f"config {key}: expected {kind.__name__}, found {value!r}") from None
+
+    c = geometry.channels
+    heads = pick(settings.heads, "heads", int, max(1, c // 64))
+    correlator_heads = pick(
+        settings.correlator_heads, "temporal_heads", int, c // 48 if c % 48 == 0 else 0
+    )
+    if correlator_heads == 0:
+        raise CheckpointError(f"correlator heads: name them, {c} channels do not tell")
+    for name, count in (("heads", heads), ("correlator heads", correlator_heads)):
+        if count < 1 or c % count:
+            raise CheckpointError(f"{name}: expected a divisor of {c}, found {count}")
+    height, width = _working_size(settings, config, geometry)
+    mean = _colour("mean", settings.mean, config, IMAGENET_MEAN)
+    std = _colour("std", settings.std, config, IMAGENET_STD)
+    if min(std) <= 0:
+        raise CheckpointError(f"std: expected positive numbers, found {std}")
+    name = pick(settings.name, "name", str, Path(source).stem)
+    return {
+        "general.name": name,
+        "general.license": settings.license or "unspecified",
+        "general.description": settings.description
+        or "Vision transformer and spatio-temporal block for video object segmentation",
+        "covey.format_version": FORMAT_VERSION,
+        "covey.vit.patch_size": geometry.patch,
+        "covey.vit.embed_dim": c,
+        "covey.vit.depth": geometry.depth,
+        "covey.vit.heads": heads,
+        "covey.vit.mlp_dim": geometry.mlp,
+        "covey.vit.position_grid": geometry.grid,
+        "covey.vit.layer_norm_eps": pick(settings.layer_norm_eps, "ln_eps", float, 1e-6),
+        "covey.vit.cls_saliency": bool(settings.cls_saliency),
+        "covey.correlator.heads": correlator_heads,
+        "covey.correlator.layer_norm_eps": pick(
+            settings.correlator_layer_norm_eps, "temporal_ln_eps", float, 1e-5
+        ),
+        "covey.input.mean": mean,
+        "covey.input.std": std,
+        "covey.input.height": height,
+        "covey.input.width": width,
+        "covey.clustering.tau": float(settings.tau),
+        "covey.clustering.window": pick(settings.window, "window", int, 3),
+        "covey.clustering.key_stride": pick(settings.key_stride, "ratio", int, 10),
+        "covey.clustering.key_pool": int(settings.key_pool),
+        "covey.provenance": settings.provenance or f"converted from {source}",
+    }
+
+
+def _working_size(
+    settings: Settings, config: Mapping[str, Any], geometry: Geometry
+) -> tuple[int, int]:
+    patch = geometry.patch
+    if settings.working_height is not None and settings.working_width is not None:
+        height, width = settings.working_height, settings.working_width
+        if height < patch or width < patch or height % patch or width % patch:
+            raise CheckpointError(
+                f"working size: expected multiples of the patch size {patch}, "
+                f"found {height}x{width}"
+            )
+        return height, width
+    default = (320, 480) if geometry.channels >= 384 else (192, 384)
+    tuned = config.get("tuned_hw", default)
+    try:
+        height, width = (int(side) for side in tuned)
+    except (TypeError, ValueError):
+        raise CheckpointError(f"config tuned_hw: expected two integers, found {tuned!r}") from None
+    return max(1, round(height / patch)) * patch, max(1, round(width / patch)) * patch
+
+
+def _colour(
+    name: str,
+    given: Sequence[float] | None,
+    config: Mapping[str, Any],
+    default: Sequence[float],
+) -> list[float]:
+    value = config.get(name, default) if given is None else given
+    try:
+        numbers = [float(each) for each in value]
+    except (TypeError, ValueError):
+        numbers = []
+    if len(numbers) != 3 or not all(np.isfinite(numbers)):
+        raise CheckpointError(f"{name}: expected three numbers (RGB, 0..1), found {value!r}")
+    return numbers
+
+
+def write_gguf(
+    path: str | os.PathLike[str], found: Checkpoint, metadata: Mapping[str, Any]
+) -> None:
+    """Writes a weight file of float32 tensors, without a checksum."""
+    try:
+        import gguf
+    except ImportError:
+        raise ImportError('converting needs gguf: pip install "covey[convert]"') from None
+    writer = gguf.GGUFWriter(os.fspath(path), "covey")
+    writer.add_custom_alignment(ALIGNMENT)
+    writer.add_file_type(0)
+    for key, value in metadata.items():
+        # bool before int: it is one.
+        if isinstance(value, bool):
+            writer.add_bool(key, value)
+        elif isinstance(value, int):
+            if not 0 <= value < 1 << 32:
+                raise CheckpointError(f"{key}: {value} does not fit an unsigned 32-bit integer")
+            writer.add_uint32(key, value)
+        elif isinstance(value, float):
+            writer.add_float32(key, value)
+        elif isinstance(value, str):
+            writer.add_string(key, value)
+        else:
+            writer.add_array(key, value)
+    for name, array in found.tensors.items():
+        writer.add_tensor(name, array)
+    try:
+        writer.write_header_to_file()
+        writer.write_kv_data_to_file()
+        writer.write_tensors_to_file()
+    finally:
+        writer.close()

@@ -1,0 +1,198 @@
+"""Pictures and films of label maps."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Iterable, Sequence
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .palette import colours, davis_palette
+
+
+def _pillow() -> Any:
+    try:
+        from PIL import Image
+    except ImportError:
+        raise ImportError('writing pictures needs Pillow: pip install "covey[cli]"') from None
+    return Image
+
+
+def write_labels(path: str | os.PathLike[str], labels: NDArray[np.integer]) -> int:
+    """Writes ids [H, W] as PNG and returns its bits per pixel.
+
+    8: indexed, with the DAVIS palette, the ids as they are.  16: gray, where an
+    id is beyond 255.
+    """
+    image = _pillow()
+    ids = np.asarray(labels)
+    if ids.ndim != 2:
+        raise ValueError(f"labels: expected [H, W], found {list(ids.shape)}")
+    if ids.size and (ids.min() < 0 or ids.max() > 65535):
+        raise ValueError(f"labels: expected 0 to 65535, found {ids.min()} to {ids.max()}")
+    if ids.size and ids.max() > 255:
+        image.fromarray(ids.astype(np.uint16)).save(path, format="PNG")
+        return 16
+    picture = image.fromarray(ids.astype(np.uint8))
+    picture.putpalette(davis_palette().tobytes())
+    picture.save(path, format="PNG")
+    return 8
+
+
+def read_labels(path: str | os.PathLike[str]) -> NDArray[np.uint16]:
+    """The ids [H, W] of a PNG as write_labels() makes."""
+    with _pillow().open(path) as picture:
+        ids = np.asarray(picture)
+    if ids.ndim != 2:
+        raise ValueError(f"{path}: expected an indexed or gray PNG")
+    return ids.astype(np.uint16)
+
+
+def contours(labels: NDArray[np.integer], thickness: int = 1) -> NDArray[np.bool_]:
+    """[H, W], True on the outline of every object: its own pixels that touch
+    another id, and ``thickness`` - 1 more inwards."""
+    ids = np.asarray(labels)
+    edge = np.zeros(ids.shape, bool)
+    vertical, horizontal = ids[1:] != ids[:-1], ids[:, 1:] != ids[:, :-1]
+    edge[1:] |= vertical
+    edge[:-1] |= vertical
+    edge[:, 1:] |= horizontal
+    edge[:, :-1] |= horizontal
+    for _ in range(thickness - 1):
+        grown = edge.copy()
+        grown[1:] |= edge[:-1]
+        grown[:-1] |= edge[1:]
+        grown[:, 1:] |= edge[:, :-1]
+        grown[:, :-1] |= edge[:, 1:]
+        edge = grown
+    return edge & (ids != 0)
+
+
+def overlay(
+    frame: NDArray[np.uint8],
+    labels: NDArray[np.integer],
+    alpha: float = 0.5,
+    outline: bool = True,
+) -> NDArray[np.uint8]:
+    """[H, W, 3]: the frame [H, W, 3], the objects' colours over it with weight
+    ``alpha``, their outlines in white."""
+    pixels, ids = np.asarray(frame), np.asarray(labels)
+    if pixels.shape != (*ids.shape, 3):
+        raise ValueError(
+            f"overlay: expected a frame {[*ids.shape, 3]} for its labels, "
+            f"found {list(pixels.shape)}"
+        )
+    shown = pixels.copy()
+    inside = ids != 0
+    blended = (1 - alpha) * pixels[inside] + alpha * colours(ids[inside])
+    shown[inside] = np.clip(blended + 0.5, 0, 255).astype(np.uint8)
+    if outline:
+        # One line in 480 of the height, so that it shows when scaled down.
+        shown[contours(ids, max(1, round(ids.shape[0] / 480)))] = 255
+    return shown
+
+
+def contact_sheet(
+    pairs: Sequence[tuple[NDArray[np.uint8], NDArray[np.uint8]]],
+    columns: int = 2,
+    width: int = 320,
+    gap: int = 4,
+) -> NDArray[np.uint8]:
+    """[H, W, 3]: each pair (frame, overlay) side by side, ``columns`` pairs a
+    row, every picture ``width`` pixels wide, white between them."""
+    if not pairs:
+        raise ValueError("contact_sheet: expected at least one pair")
+    image = _pillow()
+    height = max(1, round(width * pairs[0][0].shape[0] / pairs[0][0].shape[1]))
+    columns = max(1, min(columns, len(pairs)))
+    rows = math.ceil(len(pairs) / columns)
+    sheet = np.full(
+        (rows * (height + gap) + gap, columns * (2 * width + 2 * gap) + gap, 3), 255, np.uint8
+    )
+    for index, pair in enumerate(pairs):
+        top = gap + index // columns * (height + gap)
+        left = gap + index % columns * (2 * width + 2 * gap)
+        for side, picture in enumerate(pair):
+            small = image.fromarray(np.ascontiguousarray(picture)).resize(
+                (width, height), image.Resampling.BOX
+            )
+            # The two of a pair touch.
+            start = left + side * width
+            sheet[top : top + height, start : start + width] = np.asarray(small)
+    return sheet
+
+
+def write_image(path: str | os.PathLike[str], pixels: NDArray[np.uint8]) -> None:
+    """Writes [H, W, 3] RGB, in the format of the suffix."""
+    _pillow().fromarray(np.ascontiguousarray(pixels)).save(path)
+
+
+class VideoWriter:
+    """An .mp4 written frame by frame: H.264 where PyAV can, else MPEG-4.
+
+    A context manager; write() takes [H, W, 3] RGB frames of one size.  Both
+    encoders want even sizes: an odd edge is repeated once.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], fps: float = 25.0) -> None:
+        try:
+            import av
+        except ImportError:
+            raise ImportError('writing video needs PyAV: pip install "covey[cli]"') from None
+        self._av = av
+        # MPEG-4 keeps the rate in 16 bits.
+        self._rate = max(Fraction(1, 1000), Fraction(fps).limit_denominator(1000))
+        self._container = av.open(os.fspath(path), "w", format="mp4")
+        self._stream: Any = None
+
+    def write(self, frame: NDArray[np.uint8]) -> None:
+        """Appends one frame."""
+        pixels = np.asarray(frame)
+        height, width = pixels.shape[:2]
+        if height % 2 or width % 2:
+            pixels = np.pad(pixels, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
+        if self._stream is None:
+            self._stream = self._add_stream(pixels.shape[1], pixels.shape[0])
+        picture = self._av.VideoFrame.from_ndarray(np.ascontiguousarray(pixels), format="rgb24")
+        self._container.mux(self._stream.encode(picture))
+
+    def _add_stream(self, width: int, height: int) -> Any:
+        try:
+            stream = self._container.add_stream("libx264", rate=self._rate)
+            stream.options = {"crf": "20", "preset": "veryfast"}
+        except Exception:
+            # Builds of FFmpeg without x264 raise one of several errors.
+            stream = self._container.add_stream("mpeg4", rate=self._rate)
+            stream.bit_rate = 4_000_000
+        stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
+        return stream
+
+    def close(self) -> None:
+        """Writes what is left."""
+        if self._container is None:
+            return
+        container, self._container = self._container, None
+        try:
+            if self._stream is not None:
+                container.mux(self._stream.encode(None))
+        finally:
+            container.close()
+
+    def __enter__(self) -> VideoWriter:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def write_video(
+    path: str | os.PathLike[str], frames: Iterable[NDArray[np.uint8]], fps: float = 25.0
+) -> None:
+    """Writes RGB frames [H, W, 3] of one size as .mp4."""
+    with VideoWriter(path, fps) as writer:
+        for frame in frames:
+            writer.write(frame)

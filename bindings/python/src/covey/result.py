@@ -1,0 +1,153 @@
+"""What comes out for one frame: labels, objects, run lengths."""
+
+from __future__ import annotations
+
+import ctypes
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from . import _abi
+from ._handle import Handle
+from ._library import lib
+from ._options import integer
+from .errors import check
+
+if TYPE_CHECKING:
+    from typing_extensions import TypedDict
+
+    class RunLengths(TypedDict):
+        """COCO's uncompressed form: column by column, zeros first."""
+
+        size: list[int]
+        counts: list[int]
+
+
+@dataclass(frozen=True)
+class Object:
+    """One object in one frame.
+
+    id: from 1, the same for the whole video.  area: pixels.  x, y, width,
+    height: bounding box in pixels.  centroid_x, centroid_y: pixels, a pixel's
+    centre being at its index.  confidence: how clearly its patches belong to
+    it rather than to the next best, in [0, 1].  objectness: of the object over
+    the whole video, in [0, 1].  first_frame: index where its id first appears.
+    """
+
+    id: int
+    area: int
+    x: int
+    y: int
+    width: int
+    height: int
+    centroid_x: float
+    centroid_y: float
+    confidence: float
+    objectness: float
+    first_frame: int
+
+
+class _Labels:
+    """What a label array is a view of: keeps the result alive."""
+
+    __slots__ = ("__array_interface__", "_handle")
+
+    def __init__(self, handle: Handle, address: int, height: int, width: int) -> None:
+        self._handle = handle
+        self.__array_interface__ = {
+            "version": 3,
+            "shape": (height, width),
+            "typestr": np.dtype(np.uint16).str,
+            "data": (address, True),
+        }
+
+
+class Result:
+    """The segmentation of one frame.
+
+    index counts from 0; timestamp is the one pushed; total_objects is the
+    number of ids of the video (1 to this), total_clusters that of objects and
+    background together.  Depends on neither session nor model.
+    """
+
+    index: int
+    timestamp: int
+    width: int
+    height: int
+    object_count: int
+    total_objects: int
+    total_clusters: int
+
+    def __init__(self, address: int) -> None:
+        self._handle = Handle(address, lib().covey_result_free, "result")
+        info = _abi.sized(_abi.covey_result_info)
+        check(lib().covey_result_get_info(address, ctypes.byref(info)))
+        self.index = info.frame_index
+        self.timestamp = info.timestamp
+        self.width = info.width
+        self.height = info.height
+        self.object_count = info.object_count
+        self.total_objects = info.total_objects
+        self.total_clusters = info.total_clusters
+
+    @cached_property
+    def labels(self) -> NDArray[np.uint16]:
+        """[height, width] ids, read-only: the library's own memory, which lives
+        as long as this array or any view of it."""
+        with self._handle.using() as address:
+            pixels = lib().covey_result_labels(address)
+        return np.asarray(_Labels(self._handle, pixels, self.height, self.width))
+
+    @cached_property
+    def objects(self) -> tuple[Object, ...]:
+        """The objects in this frame, by decreasing area."""
+        found = []
+        struct = _abi.sized(_abi.covey_object)
+        with self._handle.using() as address:
+            for index in range(self.object_count):
+                check(lib().covey_result_get_object(address, index, ctypes.byref(struct)))
+                found.append(Object(**values(struct)))
+        return tuple(found)
+
+    def mask(self, object_id: int) -> NDArray[np.bool_]:
+        """[height, width], True where ``object_id`` is."""
+        return self.labels == object_id
+
+    def rle(self, object_id: int) -> RunLengths:
+        """COCO run lengths of one id (0 is allowed).
+
+        ``{"size": [height, width], "counts": [zeros, ones, zeros, ...]}``,
+        column by column.  An id that is not in the frame gives one run of
+        zeros.
+        """
+        number = integer("object_id", object_id)
+        length = ctypes.c_size_t()
+        with self._handle.using() as address:
+            status = lib().covey_result_get_rle(address, number, None, 0, ctypes.byref(length))
+            if status != _abi.Status.ERROR_CAPACITY:
+                check(status)
+            counts = np.zeros(length.value, np.uint32)
+            check(
+                lib().covey_result_get_rle(
+                    address, number, counts.ctypes.data, counts.size, ctypes.byref(length)
+                )
+            )
+        return {"size": [self.height, self.width], "counts": counts.tolist()}
+
+    def __repr__(self) -> str:
+        return (
+            f"<covey.Result index={self.index} size={self.width}x{self.height} "
+            f"objects={self.object_count} of {self.total_objects}>"
+        )
+
+
+def values(struct: ctypes.Structure) -> dict[str, Any]:
+    """The fields of a struct but its size, by name."""
+    return {
+        name: getattr(struct, name)
+        for name, *_ in struct._fields_
+        if name != "struct_size"
+    }

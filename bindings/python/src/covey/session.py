@@ -1,0 +1,153 @@
+"""One video: frames in, then results out."""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+from . import _abi, _options
+from ._abi import Status
+from ._calls import deferred_signals
+from ._frames import FormatLike, Frame, FrameLike, reference
+from ._handle import Handle
+from ._library import lib
+from .errors import check
+from .result import Result, values
+
+if TYPE_CHECKING:
+    from ._options import Options, Unpack
+    from .model import Model
+
+
+@dataclass(frozen=True)
+class Memory:
+    """All in bytes.
+
+    weights: of the model.  features: queries and keys kept of the frames.
+    workspace: of encoding and clustering, at its largest.  current, peak: of
+    the session, now and at its largest so far, without the weights.
+    """
+
+    weights: int
+    features: int
+    workspace: int
+    current: int
+    peak: int
+
+
+class Session:
+    """One video.
+
+    ``with model.session() as session:`` push the frames, finish, iterate.
+    Keeps its model alive, closed or not.  Belongs to one thread at a time
+    (a second one gets StateError), except cancel().  After close() every
+    method raises ValueError.
+    """
+
+    def __init__(self, model: Model, **options: Unpack[Options]) -> None:
+        struct, self._progress = _options.make(options)
+        out = ctypes.c_void_p()
+        with model._handle.using() as address:
+            keeps = (model._handle.keeps, self._progress)
+            with deferred_signals():
+                status = lib().covey_session_create(
+                    address, ctypes.byref(struct), ctypes.byref(out)
+                )
+                if out.value:
+                    self._handle = Handle(out.value, lib().covey_session_free, "session", keeps)
+        check(status)
+
+    def push(self, frame: FrameLike, timestamp: int = 0, format: FormatLike = None) -> None:
+        """Takes one frame and computes its features.
+
+        frame: uint8, [H, W, 3] RGB, [H, W, 4] RGBA or [H, W] gray, or as
+        ``format`` says ("bgr", "bgra", "yuyv" [H, W, 2], "i420", "nv12": a
+        tuple of planes or one array [H * 3 / 2, W]).  Read where it lies if
+        the pixels of a row are contiguous, whatever the stride of the rows.
+        All frames of a session have the same size.  After an error the frame
+        has not been taken, and can be pushed again.
+        """
+        described = Frame(frame, format, timestamp)
+        with self._handle.owning() as address:
+            check(self._progress.run(lib().covey_session_push, address, reference(described)))
+
+    def finish(self) -> None:
+        """No more frames: clusters the whole video.
+
+        Raises StateError where no frame was pushed.  After an error the
+        session is as it was before the call.
+        """
+        with self._handle.owning() as address:
+            check(self._progress.run(lib().covey_session_finish, address))
+
+    def results(self) -> Iterator[Result]:
+        """The results that are there, in frame order, each handed out once.
+
+        Ends where more frames or finish() are needed first, and when all have
+        been handed out.
+        """
+        while True:
+            out = ctypes.c_void_p()
+            with self._handle.owning() as address:
+                status = check(lib().covey_session_next(address, ctypes.byref(out)))
+            if status != Status.OK or not out.value:
+                return
+            yield Result(out.value)
+
+    def __iter__(self) -> Iterator[Result]:
+        return self.results()
+
+    def segment(
+        self, frames: Iterable[FrameLike], format: FormatLike = None
+    ) -> Iterator[Result]:
+        """Forgets what was before, pushes all ``frames`` with timestamps 0, 1,
+        ..., finishes, and yields the results.  Nothing happens before the
+        first result is asked for."""
+        self.reset()
+        for index, frame in enumerate(frames):
+            self.push(frame, index, format)
+        self.finish()
+        yield from self.results()
+
+    def reset(self) -> None:
+        """Back to the state after creation: for the next video, of any size."""
+        with self._handle.owning() as address:
+            check(lib().covey_session_reset(address))
+
+    def cancel(self) -> None:
+        """From any thread: the push or finish in progress, or else the next
+        one, raises CancelledError."""
+        with self._handle.using() as address:
+            lib().covey_session_cancel(address)
+
+    @property
+    def memory(self) -> Memory:
+        """What the session takes."""
+        struct = _abi.sized(_abi.covey_memory)
+        with self._handle.owning() as address:
+            check(lib().covey_session_get_memory(address, ctypes.byref(struct)))
+        return Memory(**values(struct))
+
+    @property
+    def closed(self) -> bool:
+        """Whether close() was called."""
+        return self._handle.closed
+
+    def close(self) -> None:
+        """Frees the session; results live on.  Again: nothing."""
+        self._handle.close()
+
+    def __enter__(self) -> Session:
+        with self._handle.using():
+            return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
