@@ -94,7 +94,8 @@ def version() -> tuple[int, int, int]:
 
 def build_info() -> str:
     """One line for bug reports: version, compiler, kernels, BLAS."""
-    return lib().covey_build_info().decode("utf-8", "replace")
+    text: bytes = lib().covey_build_info()
+    return text.decode("utf-8", "replace")
 
 
 def results(

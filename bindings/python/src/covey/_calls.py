@@ -22,7 +22,8 @@ from ._abi import Stage, covey_progress_fn
 
 #: ``progress(stage, fraction)``, fraction in [0, 1] of the stage.  Returning
 #: False cancels the call, anything else (None too) lets it go on.
-ProgressFunction = Callable[[Stage, float], Any]
+#: A stage newer than this package comes as a plain int.
+ProgressFunction = Callable[[Any, float], Any]
 
 
 class Signals:
@@ -55,11 +56,11 @@ def deferred_signals() -> Iterator[Signals]:
         return
     try:
         try:
-            for number in signal.valid_signals():
-                handler = signal.getsignal(number)
+            for each in signal.valid_signals():
+                handler = signal.getsignal(each)
                 if callable(handler):
-                    signals.handlers[number] = handler
-                    signal.signal(number, note)
+                    signals.handlers[int(each)] = handler
+                    signal.signal(each, note)
         except ValueError:
             # A subinterpreter: it has no signals either.
             signals.handlers.clear()

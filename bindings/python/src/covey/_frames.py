@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Iterable, Sequence
-from typing import Any, Union
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -15,10 +15,10 @@ from ._options import enumerator, integer
 
 #: One frame: [H, W, 3] RGB, [H, W, 4] RGBA or [H, W] gray, uint8; for the
 #: planar formats a sequence of planes.
-FrameLike = Union[ArrayLike, Sequence[ArrayLike]]
+FrameLike = ArrayLike | Sequence[ArrayLike]
 #: A PixelFormat or its name: "rgb", "bgr", "rgba", "bgra", "gray", "i420",
 #: "nv12", "yuyv" (also with the 8 of the C name).
-FormatLike = Union[PixelFormat, str, None]
+FormatLike = PixelFormat | str | None
 
 _ALIASES = {
     "RGB": PixelFormat.RGB8,
@@ -47,7 +47,7 @@ def pixel_format(value: FormatLike) -> PixelFormat | None:
     return enumerator(PixelFormat, "format", value)
 
 
-def _bytes(array: ArrayLike) -> NDArray[np.uint8]:
+def _bytes(array: FrameLike) -> NDArray[np.uint8]:
     converted = np.asarray(array)
     if converted.dtype != np.uint8:
         raise TypeError(f"frame: expected uint8, found {converted.dtype}")
@@ -71,9 +71,7 @@ def _rows(plane: NDArray[np.uint8], channels: int) -> tuple[NDArray[np.uint8], i
 class Frame:
     """A covey_frame and the arrays it points into, kept alive."""
 
-    def __init__(
-        self, frame: FrameLike, format: FormatLike = None, timestamp: int = 0
-    ) -> None:
+    def __init__(self, frame: FrameLike, format: FormatLike = None, timestamp: int = 0) -> None:
         wanted = pixel_format(format)
         self.struct = _abi.sized(_abi.covey_frame)
         self.struct.timestamp = integer("timestamp", timestamp, 64)
@@ -85,7 +83,9 @@ class Frame:
 
     def _set_packed(self, pixels: NDArray[np.uint8], wanted: PixelFormat | None) -> None:
         if pixels.ndim not in (2, 3) or 0 in pixels.shape:
-            raise ValueError(f"frame: expected [H, W, 3], [H, W, 4] or [H, W], found {_shape(pixels)}")
+            raise ValueError(
+                f"frame: expected [H, W, 3], [H, W, 4] or [H, W], found {_shape(pixels)}"
+            )
         channels = 1 if pixels.ndim == 2 else pixels.shape[2]
         if wanted is None:
             if channels not in _BY_CHANNELS:
@@ -103,7 +103,7 @@ class Frame:
         if isinstance(frame, (tuple, list)) and len(frame) == expected:
             planes = [_bytes(plane) for plane in frame]
         else:
-            planes = _split(_bytes(frame), wanted)  # type: ignore[arg-type]
+            planes = _split(_bytes(frame), wanted)
         luma = planes[0]
         if luma.ndim != 2 or 0 in luma.shape:
             raise ValueError(f"frame: expected Y as [H, W], found {_shape(luma)}")
@@ -158,9 +158,7 @@ def _split(pixels: NDArray[np.uint8], wanted: PixelFormat) -> list[NDArray[np.ui
     return [pixels[:height], half[0], half[1]]
 
 
-def frame_array(
-    frames: Iterable[FrameLike], format: FormatLike
-) -> tuple[Any, list[Frame]]:
+def frame_array(frames: Iterable[FrameLike], format: FormatLike) -> tuple[Any, list[Frame]]:
     """A C array of covey_frame, timestamps 0, 1, 2, ..., and what it points to.
 
     Raises ValueError where there is no frame.

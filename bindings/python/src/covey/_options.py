@@ -5,7 +5,7 @@ from __future__ import annotations
 import operator
 from collections.abc import Mapping
 from enum import IntEnum
-from typing import TYPE_CHECKING, Any, Literal, TypedDict, TypeVar, Union
+from typing import TYPE_CHECKING, Any, Literal, TypedDict, TypeVar
 
 from . import _abi
 from ._abi import KeyRounding, Output
@@ -44,9 +44,9 @@ class Options(TypedDict, total=False):
     window: int | None
     key_stride: int | None
     key_pool: int | None
-    key_rounding: Union[Literal["ceil", "floor"], KeyRounding, None]
+    key_rounding: Literal["ceil", "floor"] | KeyRounding | None
     tau: float | None
-    output: Union[Literal["objects", "clusters"], Output, None]
+    output: Literal["objects", "clusters"] | Output | None
     max_objects: int | None
     min_area: float | None
     memory_limit: int | None

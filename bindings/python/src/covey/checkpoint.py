@@ -188,9 +188,7 @@ def understand(
         # PyTorch keeps leading axes of 1: cls_token [1, 1, C].
         squeezed = array.shape[array.ndim - len(shape) :]
         if squeezed != shape or array.size != np.prod(shape):
-            raise CheckpointError(
-                f"{name}: expected {_times(shape)}, found {_times(array.shape)}"
-            )
+            raise CheckpointError(f"{name}: expected {_times(shape)}, found {_times(array.shape)}")
         tensors[name] = array.reshape(shape)
         if not np.isfinite(array).all():
             raise CheckpointError(f"{name}: has values that are not finite")
@@ -223,9 +221,7 @@ def _geometry(tensors: Tensors) -> Geometry:
     positions = shape("encoder.pos_embed", 2)[0]
     grid = round(max(positions - 1, 0) ** 0.5)
     if grid < 1 or grid * grid + 1 != positions:
-        raise CheckpointError(
-            f"encoder.pos_embed: expected 1 + G * G positions, found {positions}"
-        )
+        raise CheckpointError(f"encoder.pos_embed: expected 1 + G * G positions, found {positions}")
     blocks = {
         int(match.group(1))
         for match in (re.match(r"encoder\.blocks\.([0-9]+)\.", name) for name in tensors)
@@ -263,9 +259,7 @@ def _expected(geometry: Geometry) -> dict[str, tuple[int, ...]]:
             "mlp.fc2.bias": (c,),
         }
         return {
-            f"{prefix}.{name}": shapes[name]
-            for name in _BLOCK
-            if bias or name != "attn.qkv.bias"
+            f"{prefix}.{name}": shapes[name] for name in _BLOCK if bias or name != "attn.qkv.bias"
         }
 
     expected: dict[str, tuple[int, ...]] = {

@@ -19,7 +19,7 @@ DONE, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
 
 
 def size_in_bytes(text: str) -> int:
-    """"500M" is 500 * 1024 * 1024; K, M, G, T, with or without B or iB."""
+    """ "500M" is 500 * 1024 * 1024; K, M, G, T, with or without B or iB."""
     match = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)\s*([KMGT]?)(?:i?B)?", text.strip(), re.IGNORECASE)
     if not match:
         raise argparse.ArgumentTypeError(f"expected a size such as 500M, found {text!r}")
@@ -27,7 +27,7 @@ def size_in_bytes(text: str) -> int:
 
 
 def height_by_width(text: str) -> tuple[int, int]:
-    """"192x384" is (192, 384)."""
+    """ "192x384" is (192, 384)."""
     match = re.fullmatch(r"([0-9]+)[xX]([0-9]+)", text.strip())
     if not match:
         raise argparse.ArgumentTypeError(f"expected HEIGHTxWIDTH such as 192x384, found {text!r}")
@@ -42,7 +42,7 @@ def positive(text: str) -> int:
 
 
 def three_numbers(text: str) -> tuple[float, ...]:
-    """"0.485,0.456,0.406"."""
+    """ "0.485,0.456,0.406"."""
     try:
         numbers = tuple(float(part) for part in text.split(","))
     except ValueError:
@@ -74,39 +74,58 @@ def _add_segment(commands: Any) -> None:
     )
     command.add_argument("source", metavar="VIDEO_OR_FOLDER")
     command.add_argument("-o", "--output", required=True, metavar="OUT", help="folder to write to")
-    command.add_argument("--model", metavar="FILE", help="weight file; default: $COVEY_MODEL, "
-                         "else the one that came with covey")
+    command.add_argument(
+        "--model",
+        metavar="FILE",
+        help="weight file; default: $COVEY_MODEL, else the one that came with covey",
+    )
     command.add_argument("--overlay", action="store_true", help="also OUT/overlay.mp4")
-    command.add_argument("--sheet", action="store_true", help="also OUT/sheet.png: frames beside "
-                         "their overlays")
-    command.add_argument("--clusters", action="store_true",
-                         help="every cluster gets an id, background too")
-    command.add_argument("--json", action="store_true",
-                         help="one JSON object on standard output, no progress")
+    command.add_argument(
+        "--sheet", action="store_true", help="also OUT/sheet.png: frames beside their overlays"
+    )
+    command.add_argument(
+        "--clusters", action="store_true", help="every cluster gets an id, background too"
+    )
+    command.add_argument(
+        "--json", action="store_true", help="one JSON object on standard output, no progress"
+    )
     reading = command.add_argument_group("reading")
     reading.add_argument("--max-frames", type=positive, metavar="N", help="stop after N frames")
-    reading.add_argument("--every", type=positive, default=1, metavar="N",
-                         help="take each N-th frame only")
+    reading.add_argument(
+        "--every", type=positive, default=1, metavar="N", help="take each N-th frame only"
+    )
     method = command.add_argument_group("method; left out: the model's")
-    method.add_argument("--working-size", type=height_by_width, metavar="HxW",
-                        help="pixels frames are resized to, multiples of the patch size")
-    method.add_argument("--tau", type=float, help="clustering distance threshold, nats; smaller: "
-                        "more objects")
+    method.add_argument(
+        "--working-size",
+        type=height_by_width,
+        metavar="HxW",
+        help="pixels frames are resized to, multiples of the patch size",
+    )
+    method.add_argument(
+        "--tau", type=float, help="clustering distance threshold, nats; smaller: more objects"
+    )
     method.add_argument("--window", type=positive, metavar="N", help="frames clustered together")
-    method.add_argument("--key-stride", type=positive, metavar="N",
-                        help="every N-th frame serves as key")
-    method.add_argument("--key-pool", type=positive, metavar="N",
-                        help="keys are averaged over N x N patches")
+    method.add_argument(
+        "--key-stride", type=positive, metavar="N", help="every N-th frame serves as key"
+    )
+    method.add_argument(
+        "--key-pool", type=positive, metavar="N", help="keys are averaged over N x N patches"
+    )
     method.add_argument("--key-rounding", choices=("ceil", "floor"))
     method.add_argument("--max-objects", type=positive, metavar="N", help="keep the best N")
-    method.add_argument("--min-area", type=float, metavar="FRACTION",
-                        help="objects that never cover more of a frame are background; "
-                        "0.001, negative: none")
+    method.add_argument(
+        "--min-area",
+        type=float,
+        metavar="FRACTION",
+        help="objects that never cover more of a frame are background; 0.001, negative: none",
+    )
     running = command.add_argument_group("running")
-    running.add_argument("--threads", type=positive, metavar="N",
-                         help="default: one per usable core")
-    running.add_argument("--memory-limit", type=size_in_bytes, metavar="SIZE",
-                         help="for all but the model: 500M, 2G")
+    running.add_argument(
+        "--threads", type=positive, metavar="N", help="default: one per usable core"
+    )
+    running.add_argument(
+        "--memory-limit", type=size_in_bytes, metavar="SIZE", help="for all but the model: 500M, 2G"
+    )
 
 
 def _add_info(commands: Any) -> None:
@@ -127,10 +146,16 @@ def _add_convert(commands: Any) -> None:
     command.add_argument("checkpoint", metavar="CHECKPOINT")
     command.add_argument("-o", "--output", required=True, metavar="FILE")
     command.add_argument("--dtype", choices=("f32", "f16"), default="f32", help="of the matrices")
-    command.add_argument("--drop-unused", action="store_true",
-                         help="leave out what inference never runs")
-    command.add_argument("--ignore", action="append", default=[], metavar="PREFIX",
-                         help="leave out tensors whose names start so; may be repeated")
+    command.add_argument(
+        "--drop-unused", action="store_true", help="leave out what inference never runs"
+    )
+    command.add_argument(
+        "--ignore",
+        action="append",
+        default=[],
+        metavar="PREFIX",
+        help="leave out tensors whose names start so; may be repeated",
+    )
     command.add_argument("--json", action="store_true", help="one JSON object on standard output")
     about = command.add_argument_group("about the model")
     for name in ("name", "license", "description", "provenance"):
@@ -144,8 +169,12 @@ def _add_convert(commands: Any) -> None:
     network.add_argument("--std", type=three_numbers, metavar="R,G,B", help="else ImageNet's")
     network.add_argument("--cls-saliency", action="store_true", help="the CLS token was trained")
     defaults = command.add_argument_group("defaults of sessions")
-    defaults.add_argument("--working-size", type=height_by_width, metavar="HxW",
-                          help="else 320x480 for 384 channels and more, 192x384 below")
+    defaults.add_argument(
+        "--working-size",
+        type=height_by_width,
+        metavar="HxW",
+        help="else 320x480 for 384 channels and more, 192x384 below",
+    )
     defaults.add_argument("--tau", type=float, default=1.0, help="nats; else 1.0")
     defaults.add_argument("--window", type=positive, metavar="N", help="else 3")
     defaults.add_argument("--key-stride", type=positive, metavar="N", help="else 10")
@@ -164,8 +193,10 @@ def _info(arguments: argparse.Namespace) -> int:
     if arguments.json:
         print(json.dumps({**info, "metadata": metadata}, ensure_ascii=False))
         return DONE
-    print(f"{info['name']}: {info['parameter_count']:,} parameters, {info['dtype']}, "
-          f"{info['weight_bytes']:,} bytes")
+    print(
+        f"{info['name']}: {info['parameter_count']:,} parameters, {info['dtype']}, "
+        f"{info['weight_bytes']:,} bytes"
+    )
     width = max((len(key) for key in metadata), default=0)
     for key, value in metadata.items():
         print(f"  {key:{width}}  {value}")
@@ -192,16 +223,29 @@ def _convert(arguments: argparse.Namespace) -> int:
     )
     info = done.info
     if arguments.json:
-        print(json.dumps({
-            "output": str(done.path), "name": info.name, "dtype": info.dtype.name.lower(),
-            "tensors": done.tensors, "parameters": info.parameter_count, "dropped": done.dropped,
-        }, ensure_ascii=False))
+        print(
+            json.dumps(
+                {
+                    "output": str(done.path),
+                    "name": info.name,
+                    "dtype": info.dtype.name.lower(),
+                    "tensors": done.tensors,
+                    "parameters": info.parameter_count,
+                    "dropped": done.dropped,
+                },
+                ensure_ascii=False,
+            )
+        )
         return DONE
-    print(f"{done.path}: {info.name}, patch {info.patch_size}, {info.embed_dim} channels, "
-          f"depth {info.depth}, {info.heads} heads, position grid {info.position_grid}, "
-          f"block with {info.correlator_heads} heads")
-    print(f"{done.tensors} tensors, {info.parameter_count:,} parameters, "
-          f"{info.dtype.name.lower()}, {info.weight_bytes:,} bytes")
+    print(
+        f"{done.path}: {info.name}, patch {info.patch_size}, {info.embed_dim} channels, "
+        f"depth {info.depth}, {info.heads} heads, position grid {info.position_grid}, "
+        f"block with {info.correlator_heads} heads"
+    )
+    print(
+        f"{done.tensors} tensors, {info.parameter_count:,} parameters, "
+        f"{info.dtype.name.lower()}, {info.weight_bytes:,} bytes"
+    )
     if done.dropped:
         print(f"left out: {', '.join(done.dropped)}")
     return DONE
@@ -241,6 +285,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _one_line(error: Exception) -> str:
     text = " ".join(str(error).split())
+    # Operating system's and FFmpeg's errors: without their numbers.
+    reason, name = getattr(error, "strerror", None), getattr(error, "filename", None)
+    if reason and name:
+        return f"{os.fsdecode(name)}: {reason}"
     expected = (CoveyError, OSError, ValueError, ImportError, MemoryError)
     if isinstance(error, expected) and text:
         return text

@@ -23,7 +23,7 @@ class Clusters(NamedTuple):
 
     labels: NDArray[np.int32]
     confidence: NDArray[np.float32]
-    count: int
+    count: int  # type: ignore[assignment]  # not the method of tuple
 
 
 def cluster(

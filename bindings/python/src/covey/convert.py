@@ -105,7 +105,9 @@ def settle(found: Checkpoint, settings: Settings, source: str) -> dict[str, Any]
         try:
             return kind(value)
         except (TypeError, ValueError):
-            raise CheckpointError(f"config {key}: expected {kind.__name__}, found {value!r}") from None
+            raise CheckpointError(
+                f"config {key}: expected {kind.__name__}, found {value!r}"
+            ) from None
 
     c = geometry.channels
     heads = pick(settings.heads, "heads", int, max(1, c // 64))

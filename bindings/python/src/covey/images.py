@@ -69,7 +69,8 @@ def contours(labels: NDArray[np.integer], thickness: int = 1) -> NDArray[np.bool
         grown[:, 1:] |= edge[:, :-1]
         grown[:, :-1] |= edge[:, 1:]
         edge = grown
-    return edge & (ids != 0)
+    edge[ids == 0] = False
+    return edge
 
 
 def overlay(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from typing import Any, Literal, Union
+from typing import Any, Literal
 
 from ._abi import LogLevel, covey_log_fn
 from ._library import lib
@@ -28,7 +28,7 @@ _sink_pointer = covey_log_fn(_sink)
 
 def set_log(
     log: LogFunction | None,
-    level: Union[LogLevel, Literal["error", "warning", "info", "debug"]] = LogLevel.WARNING,
+    level: LogLevel | Literal["error", "warning", "info", "debug"] = LogLevel.WARNING,
 ) -> None:
     """Sends messages of ``level`` and graver to ``log(level, message)``.
 

@@ -89,6 +89,7 @@ class Model:
             source = default_model_path()
         out = ctypes.c_void_p()
         keeps: object = None
+        about = os.fsdecode(source) if isinstance(source, (str, os.PathLike)) else ""
         with deferred_signals():
             if isinstance(source, (str, os.PathLike)):
                 status = lib().covey_model_load(
@@ -103,7 +104,7 @@ class Model:
                 )
             if out.value:
                 self._handle = Handle(out.value, lib().covey_model_free, "model", keeps)
-        check(status)
+            check(status, about)
 
     @cached_property
     def info(self) -> ModelInfo:
@@ -142,7 +143,7 @@ class Model:
         kind = enumerator(Dtype, "dtype", dtype)
         with self._handle.using() as address, deferred_signals():
             status = lib().covey_model_save(address, _path(path), kind)
-            check(status)
+            check(status, os.fsdecode(path))
 
     def session(self, **options: Unpack[Options]) -> Session:
         """A session for one video; see Options."""

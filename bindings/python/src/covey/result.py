@@ -114,7 +114,7 @@ class Result:
 
     def mask(self, object_id: int) -> NDArray[np.bool_]:
         """[height, width], True where ``object_id`` is."""
-        return self.labels == object_id
+        return np.equal(self.labels, object_id)
 
     def rle(self, object_id: int) -> RunLengths:
         """COCO run lengths of one id (0 is allowed).
@@ -146,8 +146,4 @@ class Result:
 
 def values(struct: ctypes.Structure) -> dict[str, Any]:
     """The fields of a struct but its size, by name."""
-    return {
-        name: getattr(struct, name)
-        for name, *_ in struct._fields_
-        if name != "struct_size"
-    }
+    return {name: getattr(struct, name) for name, *_ in struct._fields_ if name != "struct_size"}

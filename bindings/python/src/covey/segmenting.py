@@ -102,6 +102,9 @@ class _Display:
     def update(self, name: str, done: float, total: float | None, unit: str = "frames") -> None:
         if self._progress is None:
             return
+        if not self._tasks:
+            # Not before: a failure to read is a line by itself.
+            self._progress.start()
         if name not in self._tasks:
             self._tasks[name] = self._progress.add_task(name, total=total, unit=unit)
         self._progress.update(self._tasks[name], completed=done, total=total)
@@ -113,12 +116,10 @@ class _Display:
             self.update(stage.name.lower(), round(100 * fraction), 100, "%")
 
     def __enter__(self) -> _Display:
-        if self._progress is not None:
-            self._progress.start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._progress is not None:
+        if self._tasks:
             self._progress.stop()
 
 
@@ -139,7 +140,7 @@ def _options(arguments: argparse.Namespace) -> Options:
     ):
         value = getattr(arguments, name)
         if value is not None:
-            options[name] = value  # type: ignore[literal-required]
+            options[name] = value
     return options
 
 
@@ -171,8 +172,8 @@ def _paired(
         for result in session.results():
             yield result, None
         return
-    with contextlib.closing(video.frames()) as frames:  # type: ignore[type-var]
-        for result, frame in zip(session.results(), frames):
+    with contextlib.closing(video.frames()) as frames:
+        for result, frame in zip(session.results(), frames, strict=True):
             yield result, frame
 
 
@@ -234,20 +235,25 @@ def segment(arguments: argparse.Namespace) -> int:
             summary, written = _write(arguments, session, video, names, display)
             memory = session.memory
         name = model.info.name
-    _report(arguments, summary, written, {
-        "source": str(video.path),
-        "model": name,
-        "frames": len(names),
-        "objects": summary.total_objects,
-        "clusters": summary.total_clusters,
-        "seconds": time.perf_counter() - start,
-        "seconds_encode": encoded - start,
-        "seconds_cluster": finished - encoded,
-        "seconds_per_frame": (finished - start) / len(names),
-        "session_peak_bytes": memory.peak,
-        # ru_maxrss is in KiB on Linux.
-        "process_peak_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
-    })
+    _report(
+        arguments,
+        summary,
+        written,
+        {
+            "source": str(video.path),
+            "model": name,
+            "frames": len(names),
+            "objects": summary.total_objects,
+            "clusters": summary.total_clusters,
+            "seconds": time.perf_counter() - start,
+            "seconds_encode": encoded - start,
+            "seconds_cluster": finished - encoded,
+            "seconds_per_frame": (finished - start) / len(names),
+            "session_peak_bytes": memory.peak,
+            # ru_maxrss is in KiB on Linux.
+            "process_peak_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+        },
+    )
     return 0
 
 
@@ -259,10 +265,12 @@ def _report(
 ) -> None:
     bits = 16 if summary.wide else 8
     if arguments.json:
-        print(json.dumps(
-            {**figures, "tracks": summary.objects(), "mask_bits": bits, "output": written},
-            ensure_ascii=False,
-        ))
+        print(
+            json.dumps(
+                {**figures, "tracks": summary.objects(), "mask_bits": bits, "output": written},
+                ensure_ascii=False,
+            )
+        )
         return
     kind = "clusters" if arguments.clusters else "objects"
     print(

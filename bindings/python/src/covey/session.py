@@ -58,7 +58,7 @@ class Session:
                 )
                 if out.value:
                     self._handle = Handle(out.value, lib().covey_session_free, "session", keeps)
-        check(status)
+                check(status)
 
     def push(self, frame: FrameLike, timestamp: int = 0, format: FormatLike = None) -> None:
         """Takes one frame and computes its features.
@@ -100,9 +100,7 @@ class Session:
     def __iter__(self) -> Iterator[Result]:
         return self.results()
 
-    def segment(
-        self, frames: Iterable[FrameLike], format: FormatLike = None
-    ) -> Iterator[Result]:
+    def segment(self, frames: Iterable[FrameLike], format: FormatLike = None) -> Iterator[Result]:
         """Forgets what was before, pushes all ``frames`` with timestamps 0, 1,
         ..., finishes, and yields the results.  Nothing happens before the
         first result is asked for."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -112,7 +112,7 @@ class Video:
         for frame in self.frames():
             yield frame.image
 
-    def frames(self) -> Iterator[SourceFrame]:
+    def frames(self) -> Generator[SourceFrame, None, None]:
         """The frames with their names and times."""
         source = self._decoded() if self._images is None else self._pictures(self._images)
         given = 0
