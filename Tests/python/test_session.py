@@ -424,3 +424,34 @@ def test_one_function_raises():
     with pytest.raises(covey.CoveyError, match="-99"):
         check(-99)
     assert check(99) is covey.Status.OK
+
+
+def test_a_forked_process_leaves_the_session_alone(model_path, environment):
+    program = """
+import os, sys, gc
+import numpy as np
+import covey
+
+frame = np.zeros((32, 48, 3), np.uint8)
+model = covey.Model(sys.argv[1])
+session = model.session(threads=2)
+session.push(frame)
+child = os.fork()
+if child == 0:
+    try:
+        session.push(frame)
+    except covey.StateError as error:
+        assert "fork" in str(error)
+        del session, model
+        gc.collect()
+        os._exit(5)
+    os._exit(1)
+_, status = os.waitpid(child, 0)
+assert os.waitstatus_to_exitcode(status) == 5
+session.push(frame)
+session.finish()
+assert len(list(session)) == 2
+"""
+    subprocess.run(
+        [sys.executable, "-c", program, str(model_path)], env=environment, check=True, timeout=60
+    )
