@@ -234,7 +234,7 @@ def test_convert(run, make_checkpoint, tmp_path):
         2,
         "--name",
         "mine",
-        "--license",
+        "--licence",
         "CC0-1.0",
         "--provenance",
         "random numbers",

@@ -158,8 +158,10 @@ def _add_convert(commands: Any) -> None:
     )
     command.add_argument("--json", action="store_true", help="one JSON object on standard output")
     about = command.add_argument_group("about the model")
-    for name in ("name", "license", "description", "provenance"):
-        about.add_argument(f"--{name}")
+    about.add_argument("--name", help="else the config's, else the file's")
+    about.add_argument("--license", "--licence", help="SPDX identifier or text")
+    about.add_argument("--description")
+    about.add_argument("--provenance", help="how the weights were made, and from what")
     network = command.add_argument_group("network")
     network.add_argument("--heads", type=positive, metavar="N", help="else C / 64")
     network.add_argument("--correlator-heads", type=positive, metavar="N", help="else C / 48")
