@@ -67,7 +67,8 @@ final class TransformerBlock {
     tokens: Int, config: ModelConfig, tiles: RowTiles, threads: Int
   ) -> Int {
     let sizes = scratchSizes(tokens: tokens, config: config, tiles: tiles)
-    return 4 * (tokens * 3 * config.embedDim + threads * (sizes.rows * 2 + sizes.hidden + sizes.scores))
+    let each = sizes.rows * 2 + sizes.hidden + sizes.scores
+    return 4 * (tokens * 3 * config.embedDim + threads * each)
   }
 
   /// x [n, C] = block(x)
@@ -135,6 +136,7 @@ final class TransformerBlock {
             count, headDim, tokens, scores, tokens, values, 3 * channels, transposed: false,
             into: attended + (first - tile.lowerBound) * channels + head * headDim, channels)
           first += count
+          monitor.pulse(worker: worker)
         }
       }
 

@@ -20,7 +20,7 @@ struct Affinity {
   /// maps [count, M] of queries [count, C]; `scores` holds [tileRows, M].
   func maps(
     _ queries: UnsafePointer<Float>, count: Int, into maps: UnsafeMutablePointer<Float>,
-    scores: UnsafeMutablePointer<Float>, monitor: Monitor
+    scores: UnsafeMutablePointer<Float>, monitor: Monitor, worker: Int
   ) {
     let headDim = channels / heads
     let kernels = cv_rows().pointee
@@ -35,6 +35,7 @@ struct Affinity {
         kernels.softmax_mean(
           scores, keyCount, rows, keyCount, 1 / Float(headDim).squareRoot(), 1 / Float(heads),
           head == 0 ? 0 : 1, maps + first * keyCount, keyCount)
+        monitor.pulse(worker: worker)
       }
     }
   }

@@ -74,11 +74,13 @@ final class Assignment {
       let cross = products + tile
       affinity.maps(
         queries + first * affinity.channels, count: rows, into: maps, scores: scores,
-        monitor: monitor)
+        monitor: monitor, worker: worker)
       Divergence.prepare(
         maps, rows: rows, n: n, centre: middle, logs: logs, selfProducts: products)
       Divergence.crossProducts(
-        maps, logs, rows: rows, centreMaps, centreLogs, rows: count, n: n, into: cross)
+        maps, logs, rows: rows, centreMaps, centreLogs, rows: count, n: n, into: cross,
+        monitor: monitor, worker: worker)
+      if monitor.isCancelled { return }
       for i in 0..<rows {
         var (best, nearest, second) = (0, Float.infinity, Float.infinity)
         for s in 0..<count {

@@ -20,6 +20,10 @@ enum Divergence {
   /// belong to one tile, so that threads do not write the same word.
   static let tileRows = 256
 
+  /// Columns of a product at a time, so that cancelling need not wait for rows
+  /// of tens of thousands: 5 ms on a fast core, 50 on a slow one.
+  static let tileColumns = 4096
+
   /// logs [rows, n] = ln(max(maps, floor))
   static func logarithms(
     _ maps: UnsafePointer<Float>, rows: Int, n: Int, into logs: UnsafeMutablePointer<Float>
@@ -44,9 +48,18 @@ enum Divergence {
   static func crossProducts(
     _ mapsA: UnsafePointer<Float>, _ logsA: UnsafePointer<Float>, rows rowsA: Int,
     _ mapsB: UnsafePointer<Float>, _ logsB: UnsafePointer<Float>, rows rowsB: Int,
-    n: Int, into cross: UnsafeMutablePointer<Float>
+    n: Int, into cross: UnsafeMutablePointer<Float>, monitor: Monitor, worker: Int
   ) {
-    BLAS.multiply(rowsA, rowsB, n, mapsA, n, logsB, n, transposed: true, into: cross, rowsB)
-    BLAS.multiply(rowsA, rowsB, n, logsA, n, mapsB, n, transposed: true, into: cross, rowsB, add: 1)
+    for first in stride(from: 0, to: n, by: tileColumns) {
+      if monitor.isCancelled { return }
+      let count = min(tileColumns, n - first)
+      BLAS.multiply(
+        rowsA, rowsB, count, mapsA + first, n, logsB + first, n, transposed: true,
+        into: cross, rowsB, add: first == 0 ? 0 : 1)
+      BLAS.multiply(
+        rowsA, rowsB, count, logsA + first, n, mapsB + first, n, transposed: true,
+        into: cross, rowsB, add: 1)
+      monitor.pulse(worker: worker)
+    }
   }
 }

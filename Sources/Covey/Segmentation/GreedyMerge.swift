@@ -42,9 +42,9 @@ final class GreedyMerge {
     for i in 0..<count { unclaimed[i] = Int32(i) }
     var left = count
     while left > 0 {
-      try monitor.check()
       let leader = Int(unclaimed[0])
       measure(maps, logs, leader: leader, left, keyCount: centres.keyCount)
+      try monitor.check()
       // Claimed maps to the centre, the others closer together.
       let centre = try centres.append()
       var sum = Mean(centre, partialSum.base, centres.keyCount)
@@ -52,15 +52,17 @@ final class GreedyMerge {
       for i in 0..<left {
         let member = Int(unclaimed[i])
         if i == 0 || distances[i] <= tau {
+          if monitor.isCancelled { break }
+          monitor.pulse(worker: 0)
           sum.add(maps + member * centres.keyCount)
         } else {
           unclaimed[kept] = Int32(member)
           kept += 1
         }
       }
+      try monitor.check()
       sum.finish()
       left = kept
-      monitor.advance(0, worker: 0)
     }
   }
 
@@ -85,9 +87,10 @@ final class GreedyMerge {
     }
     let size = GreedyMerge.rowsPerTask
     let monitor = monitor
-    pool.run((left + size - 1) / size) { index, _ in
+    pool.run((left + size - 1) / size) { index, worker in
       if monitor.isCancelled { return }
       rows(index * size..<min(left, (index + 1) * size))
+      monitor.pulse(worker: worker)
     }
   }
 

@@ -95,7 +95,8 @@ final class MeanShift {
         let rows = min(tile.upperBound - first, patches - patch)
         affinity.maps(
           queries[frame] + patch * affinity.channels, count: rows,
-          into: maps + first * keyCount, scores: scratch + worker * scratchSize, monitor: monitor)
+          into: maps + first * keyCount, scores: scratch + worker * scratchSize, monitor: monitor,
+          worker: worker)
         first += rows
       }
       monitor.advance(worker: worker)
@@ -107,12 +108,18 @@ final class MeanShift {
       maps.base, logs.base, centre.base, keyCount, monitor
     )
     let selfProducts = selfProducts.base
-    // Any row serves as the centre as long as every pair uses the same: the
-    // logarithm of the mean map.
+    // Any row serves as the centre as long as every pair uses the same; here
+    // the logarithm of the mean of some maps from all over the window.
     let kernels = cv_rows().pointee
+    let step = (count + Divergence.tileRows - 1) / Divergence.tileRows
+    let sampled = stride(from: 0, to: count, by: step)
     centre.update(repeating: 0, count: keyCount)
-    for row in 0..<count { kernels.accumulate(maps + row * keyCount, keyCount, centre) }
-    kernels.scale(centre, keyCount, 1 / Float(count))
+    var rows = 0
+    for row in sampled {
+      kernels.accumulate(maps + row * keyCount, keyCount, centre)
+      rows += 1
+    }
+    kernels.scale(centre, keyCount, 1 / Float(rows))
     kernels.log_rows(centre, keyCount, 1, keyCount, Divergence.floor, centre, keyCount)
     pool.run(tileCount(count)) { index, worker in
       if monitor.isCancelled { return }
@@ -140,7 +147,8 @@ final class MeanShift {
       Divergence.crossProducts(
         maps + a.lowerBound * keyCount, logs + a.lowerBound * keyCount, rows: a.count,
         maps + b.lowerBound * keyCount, logs + b.lowerBound * keyCount, rows: b.count,
-        n: keyCount, into: cross)
+        n: keyCount, into: cross, monitor: monitor, worker: worker)
+      if monitor.isCancelled { return }
       let width = b.count
       for i in a {
         let row = cross + (i - a.lowerBound) * width
@@ -189,10 +197,14 @@ final class MeanShift {
           }
         }
         if !any { continue }
-        BLAS.multiply(
-          rows.count, keyCount, columns.count, bits, columns.count,
-          maps + columns.lowerBound * keyCount, keyCount, transposed: false, into: out, keyCount,
-          add: 1)
+        for first in stride(from: 0, to: keyCount, by: Divergence.tileColumns) {
+          if monitor.isCancelled { return }
+          BLAS.multiply(
+            rows.count, min(Divergence.tileColumns, keyCount - first), columns.count,
+            bits, columns.count, maps + columns.lowerBound * keyCount + first, keyCount,
+            transposed: false, into: out + first, keyCount, add: 1)
+          monitor.pulse(worker: worker)
+        }
       }
       for i in 0..<rows.count {
         kernels.scale(

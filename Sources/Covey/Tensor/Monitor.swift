@@ -10,8 +10,9 @@ enum Stage {
 }
 
 /// Progress to the caller and cancelling by the caller, for the one call in
-/// progress.  Loops call `advance` after each piece of work and return early
-/// when `isCancelled`; whoever started them calls `check`.
+/// progress.  Loops call `advance` after each piece of work, `pulse` inside long
+/// ones, and return early when `isCancelled`; whoever started them calls
+/// `check`.
 final class Monitor {
   /// Returns whether to go on.  Called on the calling thread only.
   typealias Callback = (_ stage: Stage, _ fraction: Float) -> Bool
@@ -46,6 +47,12 @@ final class Monitor {
   /// milliseconds' worth of work.
   func advance(_ pieces: Int = 1, worker: Int) {
     done.wrappingAdd(pieces, ordering: .relaxed)
+    pulse(worker: worker)
+  }
+
+  /// Long pieces call this every few milliseconds, so that a callback can
+  /// cancel in between.
+  func pulse(worker: Int) {
     if worker == 0 { report(always: false) }
   }
 
