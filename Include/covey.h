@@ -47,7 +47,8 @@
  *            Every other handle belongs to one thread at a time, except
  *            covey_session_cancel().  Callbacks run on the calling thread.
  *            Results do not depend on the number of threads, bit for bit.
- * FORK       A session made before fork() works on in the parent only.
+ * FORK       In a child after fork(), sessions made before it compute on one
+ *            thread.
  * OPENBLAS   covey parallelises by itself.  While one of its calls computes,
  *            OpenBLAS, whose thread count belongs to the process, is set to
  *            one thread; the count found is put back when the call ends.

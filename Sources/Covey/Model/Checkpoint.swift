@@ -31,11 +31,17 @@ final class Checkpoint: @unchecked Sendable {
   /// - Parameters:
   ///   - copy: read the file instead of mapping it.
   ///   - verify: check the checksum, and that all weights are finite.
-  /// - Throws: `.io`, `.memory`, `.format`, `.version`, `.unsupported`.
+  /// - Throws: `.io`, `.memory`, `.format`, `.version`, `.unsupported`; the
+  ///   message begins with the path.
   convenience init(
     path: UnsafePointer<CChar>, copy: Bool, verify: Bool
   ) throws(CoveyError) {
-    try self.init(FileBytes(path: path, copy: copy), verify: verify)
+    let storage = try FileBytes(path: path, copy: copy)
+    do throws(CoveyError) {
+      try self.init(storage, verify: verify)
+    } catch {
+      throw CoveyError(error.kind, "\(String(cString: path)): \(error.message)")
+    }
   }
 
   /// - Parameter bytes: a whole file, at any address; without `copy`, must

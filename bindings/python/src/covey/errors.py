@@ -117,10 +117,9 @@ _CLASSES: dict[Status, type[CoveyError]] = {
 }
 
 
-def check(status: int, about: str = "") -> Status:
+def check(status: int) -> Status:
     """Raises the exception that belongs to an error status; returns the others.
 
-    The message begins with ``about`` (a path) where the library's has no mention of it.
     To be called on the thread that made the failing call, before its next one:
     the library keeps the text per thread.
     """
@@ -133,8 +132,6 @@ def check(status: int, about: str = "") -> Status:
     text = (library.covey_last_error() or b"").decode("utf-8", "replace")
     if not text:
         text = library.covey_status_string(status).decode("utf-8", "replace")
-    if about and about not in text:
-        text = f"{about}: {text}"
     try:
         known = Status(status)
     except ValueError:

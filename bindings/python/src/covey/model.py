@@ -89,7 +89,6 @@ class Model:
             source = default_model_path()
         out = ctypes.c_void_p()
         keeps: object = None
-        about = os.fsdecode(source) if isinstance(source, (str, os.PathLike)) else ""
         with deferred_signals():
             if isinstance(source, (str, os.PathLike)):
                 status = lib().covey_model_load(
@@ -104,7 +103,7 @@ class Model:
                 )
             if out.value:
                 self._handle = Handle(out.value, lib().covey_model_free, "model", keeps)
-            check(status, about)
+            check(status)
 
     @cached_property
     def info(self) -> ModelInfo:
