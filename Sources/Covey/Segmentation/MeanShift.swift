@@ -63,6 +63,7 @@ final class MeanShift {
   ) throws(CoveyError) {
     let count = queries.count * patches
     makeMaps(queries, patches, affinity)
+    try monitor.check()
     takeLogarithms(count)
     try monitor.check()
     guard cv_first_not_finite(selfProducts.base, count) == count else {
@@ -70,6 +71,7 @@ final class MeanShift {
         .argument, "attention maps: not finite; products of queries and keys overflow")
     }
     findNeighbours(count, tau)
+    try monitor.check()
     shift(count)
     try monitor.check()
   }
@@ -180,6 +182,7 @@ final class MeanShift {
     let kernels = cv_rows().pointee
     let tiles = tileCount(count)
     pool.run(tiles) { index, worker in
+      if monitor.isCancelled { return }
       let rows = MeanShift.tile(index, count)
       let out = shifted + rows.lowerBound * keyCount
       let bits = scratch + worker * scratchSize
