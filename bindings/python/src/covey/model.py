@@ -142,7 +142,7 @@ class Model:
         kind = enumerator(Dtype, "dtype", dtype)
         with self._handle.using() as address, deferred_signals():
             status = lib().covey_model_save(address, _path(path), kind)
-            check(status, os.fsdecode(path))
+            check(status)
 
     def session(self, **options: Unpack[Options]) -> Session:
         """A session for one video; see Options."""
