@@ -19,7 +19,8 @@ typedef struct cv_row_kernels {
                      const float *weight, const float *bias, float eps,
                      float *y, size_t y_stride);
   // In place: softmax(scale * s) of each row.  exp is within 2 ulp down to
-  // exp(-60), and 0 below.
+  // exp(-60), and 0 below.  A row with a NaN, or whose largest is infinite,
+  // becomes NaNs.
   void (*softmax)(float *s, size_t stride, size_t rows, size_t n, float scale);
   // out = weight * softmax(scale * s), or out += ... where `add`; s is
   // overwritten.
