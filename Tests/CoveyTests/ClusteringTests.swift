@@ -6,11 +6,11 @@ import Testing
 @Suite struct ClusteringTests {
   /// How far from tau, and from the second centre, the oracle's distances must
   /// lie for no rounding to decide: DivergenceTests has the error of D, which
-  /// is at most `bound` (1 + D), with D at tau; twice that for a difference of
-  /// two, and as much again for what mean shift and merging add.
+  /// is at most `bound` (1 + D), with D at tau; means of maps are no worse than
+  /// maps, and a difference of two distances has twice the error.
   private func isStrict(_ outcome: NaiveClustering.Outcome, _ tau: Float) -> Bool {
-    let bound = 4 * DivergenceTests.bound * (1 + Double(tau))
-    return outcome.closest > bound && outcome.margin > bound
+    let bound = DivergenceTests.bound * (1 + Double(tau))
+    return outcome.closest > bound && outcome.margin > 2 * bound
   }
 
   /// Near `wanted`, in the middle of the widest gap between the distances that
@@ -47,11 +47,12 @@ import Testing
   }
 
   /// Random videos of all kinds and shapes.  Where the oracle decided nothing
-  /// within rounding: the same labels.  Elsewhere, at most a quarter of the
-  /// runs, nearly the same.
+  /// within rounding: the same labels.  Elsewhere, at most a tenth of the runs,
+  /// nearly the same.  Observed: 155 of 160 are strict, 93 of these have several
+  /// clusters, up to 458; the five others have the same labels too.
   @Test func agreesWithDouble() throws {
     let runs = 160
-    var (strict, merged) = (0, 0)
+    var (strict, several) = (0, 0)
     for run in 0..<runs {
       var random = SeededRandom(seed: UInt64(1000 + run))
       func pick<T>(_ values: [T]) -> T { values[Int(random.next() % UInt64(values.count))] }
@@ -62,15 +63,15 @@ import Testing
       let scene = TestScene(
         kind, frames: frames, rows: rows, columns: columns, heads: pick([1, 2, 3, 4]),
         headDim: pick([4, 6, 9]), keyCount: pick([nil, 1, 2, 5, 17, 63, 129, 255]),
-        gain: pick([2, 4, 6]), seed: UInt64(run))
+        gain: pick([4, 8, 16]), seed: UInt64(run))
       let window = pick([1, 2, 3, 4])
-      let tau = tauInGap(scene, window: window, near: pick([0.02, 0.1, 0.3, 1, 3]))
+      let tau = tauInGap(scene, window: window, near: pick([0.05, 0.2, 0.5, 1]))
       let naive = scene.naive.run(window: window, tau: tau)
       let found = try scene.clusters(window: window, tau: tau, threads: pick([1, 2, 3]))
       let text = "run \(run): \(kind), \(frames) x \(rows) x \(columns), tau \(tau)"
       if isStrict(naive, tau) {
         strict += 1
-        if naive.clusters > 1 { merged += 1 }
+        if naive.clusters > 1 { several += 1 }
         #expect(found.labels == naive.labels, "\(text)")
         #expect(found.count == naive.clusters, "\(text)")
         expectConfidence(found, naive, text)
@@ -79,9 +80,9 @@ import Testing
         #expect(index >= 0.95, "\(text)")
       }
     }
-    #expect(strict >= runs * 3 / 4, "\(strict) of \(runs) runs are strict")
-    // Not all of one cluster, where nothing could go wrong.
-    #expect(merged >= runs / 3, "\(merged) strict runs have several clusters")
+    #expect(strict >= runs * 9 / 10, "\(strict) of \(runs) runs are strict")
+    // Not all of one cluster, where little can go wrong.
+    #expect(several >= runs / 2, "\(several) strict runs have several clusters")
   }
 
   /// Windows of more than three tiles of 256 maps, tiles over the borders of
@@ -154,13 +155,14 @@ import Testing
     #expect(found == TestScene.Clusters(labels: [0], confidence: [1], count: 1))
   }
 
-  /// Equal patches have distance 0, and so one cluster even at the least tau.
+  /// Equal patches have distance 0, and equal centres of windows of different
+  /// lengths, whose sums are rounded differently, one of 1e-14 or so.
   @Test func constantFrames() throws {
     let patch: [Float] = [0.3, -1.2, 2, 0.7]
     let frame = (0..<70).flatMap { _ in patch }
     let scene = TestScene(
       frames: Array(repeating: frame, count: 5), keys: frame, patches: 70, channels: 4, heads: 2)
-    for tau in [Float.leastNormalMagnitude, 1e-6, 1, 1000] {
+    for tau in [Float(1e-6), 1, 1000] {
       let found = try scene.clusters(window: 2, tau: tau)
       #expect(found.count == 1 && found.labels.allSatisfy { $0 == 0 }, "tau \(tau)")
       #expect(found.confidence.allSatisfy { $0 == 1 })

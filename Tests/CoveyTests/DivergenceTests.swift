@@ -43,14 +43,14 @@ import Testing
       scenes += [
         TestScene(kind, frames: 2, rows: 7, columns: 9, heads: 1 + index, seed: seed),
         TestScene(kind, frames: 1, rows: 10, columns: 13, heads: 2, keyCount: 257, gain: 6, seed: seed),
-        TestScene(kind, frames: 1, rows: 3, columns: 4, heads: 3, headDim: 8, keyCount: 1201, seed: seed),
+        TestScene(kind, frames: 1, rows: 3, columns: 4, heads: 3, headDim: 8, keyCount: 1201, gain: 16, seed: seed),
       ]
     }
     return scenes
   }
 
   /// Relative to the probability.  The scores, up to some 40, carry a few u of
-  /// themselves.  Observed: OBSERVED.
+  /// themselves.  Observed: 5.6e-6.
   @Test func mapsAgreeWithDouble() throws {
     for scene in Self.scenes() {
       let maps = try Maps(scene)
@@ -70,7 +70,8 @@ import Testing
 
   /// Distances of all pairs, both ways of computing them, against the
   /// oracle's: what there is to go wrong before a distance is compared with
-  /// tau.  Relative to 1 + D.  Observed: OBSERVED.
+  /// tau.  Relative to 1 + D.  Observed: 3.4e-6 by products, 4.5e-7 by
+  /// the kernel.
   @Test func distancesAgreeWithDouble() throws {
     for scene in Self.scenes() {
       let maps = try Maps(scene)

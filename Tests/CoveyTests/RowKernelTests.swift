@@ -239,6 +239,21 @@ private func onEachSet(
     }
   }
 
+  /// What has overflowed must not look like a map: later checks count on it.
+  @Test(arguments: lengths)
+  func softmaxPassesNaNsOn(n: Int) {
+    for (value, place) in [(Float.nan, 0), (.nan, n - 1), (.nan, n / 2), (.infinity, n / 2)] {
+      for kernels in instructionSets {
+        var row = (0..<n).map { $0 == place ? value : Float($0 % 7) }
+        var (scores, mean) = (row, row)
+        kernels.softmax(&row, n, 1, n, 0.5)
+        #expect(row.allSatisfy { $0.isNaN }, "\(name(kernels)), \(value) at \(place)")
+        kernels.softmax_mean(&scores, n, 1, n, 0.5, 1, 0, &mean, n)
+        #expect(mean.allSatisfy { $0.isNaN }, "\(name(kernels)), \(value) at \(place)")
+      }
+    }
+  }
+
   // ---- gelu and log -------------------------------------------------------------
 
   /// Of Phi, absolute, as the header has it.
