@@ -159,7 +159,7 @@ private func withFolder(_ body: (URL) throws -> Void) throws {
         usleep(300)
         monitor.advance(worker: worker)
       }
-      monitor.end()
+      try monitor.end()
     }
     #expect(elsewhere == 0)
     for stage in [Stage.encode, .cluster] {
@@ -176,7 +176,7 @@ private func withFolder(_ body: (URL) throws -> Void) throws {
     }
   }
 
-  @Test func moreWorkThanAnnouncedIsStillAllOfIt() {
+  @Test func moreWorkThanAnnouncedIsStillAllOfIt() throws {
     var fractions: [Float] = []
     let monitor = Monitor { _, fraction in
       fractions.append(fraction)
@@ -184,10 +184,10 @@ private func withFolder(_ body: (URL) throws -> Void) throws {
     }
     monitor.begin(.merge, total: 0)
     monitor.advance(10, worker: 1)
-    monitor.end()
+    try monitor.end()
     monitor.begin(.assign, total: 2)
     monitor.advance(10, worker: 1)
-    monitor.end()
+    try monitor.end()
     #expect(fractions == [0, 1, 0, 1])
   }
 
@@ -219,10 +219,18 @@ private func withFolder(_ body: (URL) throws -> Void) throws {
     monitor.begin(.cluster, total: 3)
     #expect(monitor.isCancelled && calls == 1)
     monitor.advance(worker: 0)
-    monitor.end()
+    #expect(throws: CoveyError.self) { try monitor.end() }
     #expect(calls == 1)
     #expect(throws: CoveyError.self) { try monitor.check() }
     try Monitor(flag: flag).check()
+  }
+
+  /// At the report that all is done, too.
+  @Test func cancelledAtTheEnd() {
+    let monitor = Monitor { _, fraction in fraction < 1 }
+    monitor.begin(.cluster, total: 3)
+    #expect(!monitor.isCancelled)
+    #expect(throws: CoveyError.self) { try monitor.end() }
   }
 }
 
