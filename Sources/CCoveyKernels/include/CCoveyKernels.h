@@ -19,14 +19,16 @@ typedef struct cv_row_kernels {
                      const float *weight, const float *bias, float eps,
                      float *y, size_t y_stride);
   // In place: softmax(scale * s) of each row.  exp is within 2 ulp down to
-  // exp(-60), and 0 below.
+  // exp(-60), and 0 below.  A row with a NaN, or whose largest is infinite,
+  // becomes NaNs.
   void (*softmax)(float *s, size_t stride, size_t rows, size_t n, float scale);
   // out = weight * softmax(scale * s), or out += ... where `add`; s is
   // overwritten.
   void (*softmax_mean)(float *s, size_t s_stride, size_t rows, size_t n, float scale,
                        float weight, int add, float *out, size_t out_stride);
   // x = gelu(x + bias), gelu(x) = x Phi(x) with the exact Phi (erf): absolute
-  // error of Phi at most 2e-7 (Abramowitz and Stegun 7.1.26).
+  // error of Phi at most 4e-7 (Abramowitz and Stegun 7.1.26: 0.75e-7; the rest
+  // is rounding).
   void (*bias_gelu)(float *x, size_t stride, size_t rows, size_t n, const float *bias);
   // x += bias
   void (*bias_add)(float *x, size_t stride, size_t rows, size_t n, const float *bias);

@@ -47,7 +47,7 @@ struct Clustering {
         meanShift.shifted.base, logs: meanShift.logs.base, count: frames.count * patches,
         tau: tau, into: centres)
     }
-    monitor.end()
+    try monitor.end()
     return centres
   }
 
@@ -67,7 +67,7 @@ struct Clustering {
       if merged.count == count { break }
       centres = merged
     }
-    monitor.end()
+    try monitor.end()
     return centres
   }
 
@@ -82,7 +82,7 @@ struct Clustering {
         queries, patches: patches, affinity: affinity, labels: labels + frame * patches,
         confidence: confidence + frame * patches)
     }
-    monitor.end()
+    try monitor.end()
   }
 
   /// Clusters that own no patch vanish; the others keep their order.

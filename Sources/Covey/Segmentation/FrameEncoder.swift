@@ -87,7 +87,7 @@ final class FrameEncoder {
         "features: patch \(bad / transformer.channels), channel \(bad % transformer.channels) is "
           + "not a finite number; the weights seem damaged")
     }
-    monitor.end()
+    try monitor.end()
   }
 
   func encode(

@@ -56,10 +56,12 @@ final class Monitor {
     if worker == 0 { report(always: false) }
   }
 
-  /// The stage is complete.
-  func end() {
+  /// The stage is complete.  Throws as `check`: a caller who answers the last
+  /// report with a cancel is heard too.
+  func end() throws(CoveyError) {
     done.store(total, ordering: .relaxed)
     report(always: true)
+    try check()
   }
 
   /// Throws where the call has been cancelled; one cancel ends one call.

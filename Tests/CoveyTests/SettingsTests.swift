@@ -1,0 +1,170 @@
+import Testing
+
+@testable import Covey
+
+@Suite struct SettingsTests {
+  private let defaults = Settings.Defaults(
+    patchSize: 8, tau: 0.75, window: 3, keyStride: 10, keyPool: 2)
+
+  private func made(_ change: (inout SessionOptions) -> Void) throws(CoveyError) -> Settings {
+    var options = SessionOptions()
+    change(&options)
+    return try Settings(options, defaults)
+  }
+
+  private func refusal(_ change: (inout SessionOptions) -> Void) -> CoveyError? {
+    do throws(CoveyError) {
+      _ = try made(change)
+      return nil
+    } catch {
+      return error
+    }
+  }
+
+  @Test func whatIsLeftOpenIsTheModels() throws {
+    let settings = try made { _ in }
+    #expect(settings.tau == 0.75 && settings.window == 3)
+    #expect(settings.keyStride == 10 && settings.keyPool == 2 && settings.keyRounding == .ceil)
+    #expect(settings.maxObjects == 65_535 && settings.minArea == 0.001)
+    #expect(settings.threads == 0 && settings.memoryLimit == .max && settings.output == .objects)
+  }
+
+  @Test func whatIsGivenHolds() throws {
+    let settings = try made {
+      $0.threads = 256
+      $0.window = 64
+      $0.keyStride = 10_000
+      $0.keyPool = 64
+      $0.tau = 1000
+      $0.maxObjects = 65_535
+      $0.minArea = 0.999
+      $0.memoryLimit = 1
+      $0.keyRounding = .floor
+      $0.output = .clusters
+      $0.workingHeight = 8192
+      $0.workingWidth = 8
+    }
+    #expect(settings.threads == 256 && settings.window == 64 && settings.keyStride == 10_000)
+    #expect(settings.keyPool == 64 && settings.tau == 1000 && settings.maxObjects == 65_535)
+    #expect(settings.minArea == 0.999 && settings.memoryLimit == 1)
+    #expect(settings.keyRounding == .floor && settings.output == .clusters)
+    // Negative: not even a single patch is too small.
+    #expect(try made { $0.minArea = -1 }.minArea == 0)
+  }
+
+  @Test func rangesAreKept() {
+    let wrong: [(String, (inout SessionOptions) -> Void)] = [
+      ("options.threads: expected 0 to 256, found 257", { $0.threads = 257 }),
+      ("options.threads: expected 0 to 256, found -1", { $0.threads = -1 }),
+      ("options.window: expected 0 to 64, found 65", { $0.window = 65 }),
+      ("options.key_stride: expected 0 to 10000, found 10001", { $0.keyStride = 10_001 }),
+      ("options.key_pool: expected 0 to 64, found -3", { $0.keyPool = -3 }),
+      ("options.tau: expected 0 to 1000, found -0.5", { $0.tau = -0.5 }),
+      ("options.tau: expected 0 to 1000, found 1000.01", { $0.tau = 1000.01 }),
+      ("options.tau: expected 0 to 1000, found inf", { $0.tau = .infinity }),
+      ("options.max_objects: expected 0 to 65535, found 65536", { $0.maxObjects = 65_536 }),
+      ("options.min_area: expected less than 1, found 1", { $0.minArea = 1 }),
+      ("options.memory_limit: expected 0 or more, found -1", { $0.memoryLimit = -1 }),
+      ("options.working_height: expected 0 to 8192, found 8200", { $0.workingHeight = 8200 }),
+      ("options.working_width: expected 0 to 8192, found -8", { $0.workingWidth = -8 }),
+      (
+        "options.working_height, working_width: expected multiples of the patch size 8, "
+          + "found 16 and 20", { ($0.workingHeight, $0.workingWidth) = (16, 20) }
+      ),
+    ]
+    for (message, change) in wrong {
+      let error = refusal(change)
+      #expect(error?.kind == .argument)
+      #expect(error?.message == message)
+    }
+    #expect(refusal { $0.tau = .nan }?.kind == .argument)
+    #expect(refusal { $0.minArea = .nan }?.kind == .argument)
+  }
+
+  // ---- Keys ---------------------------------------------------------------------
+
+  @Test func keyFrames() throws {
+    for stride in [1, 2, 3, 10] {
+      let up = try made { $0.keyStride = stride }
+      let down = try made {
+        $0.keyStride = stride
+        $0.keyRounding = .floor
+      }
+      for frames in 1...41 {
+        // Counted: frames 0, r, 2r, ... that there are, or all of whose r
+        // frames there are.
+        let starts = Swift.stride(from: 0, to: frames, by: stride)
+        #expect(up.keyFrameCount(frames) == starts.reduce(0) { count, _ in count + 1 })
+        let whole = starts.filter { $0 + stride <= frames }.count
+        #expect(down.keyFrameCount(frames) == max(1, whole))
+      }
+    }
+  }
+
+  @Test func keysOfAFrame() throws {
+    for pool in [1, 2, 3, 5, 64] {
+      let settings = try made { $0.keyPool = pool }
+      for (rows, columns) in [(1, 1), (24, 48), (5, 7), (63, 65), (64, 64)] {
+        let blocks = Set((0..<rows * columns).map { [$0 / columns / pool, $0 % columns / pool] })
+        #expect(settings.keysPerFrame(rows: rows, columns: columns) == blocks.count)
+      }
+    }
+  }
+
+  // ---- Working size -----------------------------------------------------------------
+
+  @Test func workingSize() throws {
+    let config = try TestCheckpoint(rows: 24, columns: 48).load().config
+    func size(_ height: Int, _ width: Int, frame: (Int, Int)) throws -> [Int] {
+      let settings = try made { ($0.workingHeight, $0.workingWidth) = (height, width) }
+      let size = settings.workingSize(frameWidth: frame.0, frameHeight: frame.1, config)
+      return [size.height, size.width]
+    }
+    // The model's, turned for upright frames; square ones lie.
+    #expect(try size(0, 0, frame: (854, 480)) == [192, 384])
+    #expect(try size(0, 0, frame: (480, 854)) == [384, 192])
+    #expect(try size(0, 0, frame: (100, 100)) == [192, 384])
+    // Both given: as they are.
+    #expect(try size(64, 200, frame: (480, 854)) == [64, 200])
+    // One given: the other by the aspect, to the nearest patch, at least one.
+    #expect(try size(192, 0, frame: (854, 480)) == [192, 344])  // 341.6: 42.7 patches
+    #expect(try size(0, 384, frame: (854, 480)) == [216, 384])  // 215.8
+    #expect(try size(0, 8, frame: (854, 480)) == [8, 8])
+    #expect(try size(8, 0, frame: (1, 32768)) == [8, 8])
+    #expect(try size(8192, 0, frame: (32768, 1)) == [8192, 8192])
+
+    let upright = try TestCheckpoint(rows: 48, columns: 24).load().config
+    let settings = try made { _ in }
+    #expect(settings.workingSize(frameWidth: 50, frameHeight: 40, upright) == (192, 384))
+    #expect(settings.workingSize(frameWidth: 40, frameHeight: 50, upright) == (384, 192))
+  }
+
+  // ---- Estimates of sizes beyond all bounds ------------------------------------------------
+
+  @Test func estimatesRefuseWhatCannotBe() throws {
+    let checkpoint = try TestCheckpoint().load()
+    func estimate(_ width: Int, _ height: Int, _ frames: Int) -> CoveyError.Kind? {
+      do throws(CoveyError) {
+        _ = try MemoryEstimate(
+          checkpoint, SessionOptions(), frameWidth: width, frameHeight: height, frames: frames)
+        return nil
+      } catch {
+        return error.kind
+      }
+    }
+    #expect(estimate(64, 48, 1) == nil)
+    #expect(estimate(32768, 32768, 100_000) == nil)
+    for (width, height, frames) in [
+      (0, 48, 1), (64, 32769, 1), (-1, 48, 1), (64, 48, 0), (64, 48, -1), (64, 48, .max),
+    ] {
+      #expect(estimate(width, height, frames) == .argument)
+    }
+    // Every frame against the keys of every tenth: the square of the length.
+    var options = SessionOptions()
+    (options.workingHeight, options.workingWidth, options.keyStride) = (8192, 8192, 1)
+    #expect(throws: CoveyError.self) {
+      try MemoryEstimate(
+        checkpoint, options, frameWidth: 64, frameHeight: 48, frames: 100_000_000)
+    }
+  }
+}
