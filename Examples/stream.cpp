@@ -112,7 +112,7 @@ public:
     bool read(covey_frame &frame) override
     {
         for (int y = 0; y < HEIGHT; y++)
-            for (int x = 0; x < WIDTH; x++) paint(x, y, &pixels_[3 * (y * WIDTH + x)]);
+            for (int x = 0; x < WIDTH; x++) paint(x, y, &pixels_[3 * size_t(y * WIDTH + x)]);
         time_++;
         frame.format = COVEY_PIXEL_RGB8;
         frame.planes[0] = pixels_.data();
