@@ -93,15 +93,19 @@ bool check_bytes(const void *found, const void *expected, size_t size, const cha
                  different, size, first, size ? b[first] : 0, size ? a[first] : 0);
 }
 
-bool check_child(int process, const char *text, const char *file, int line)
+int exit_code(int process)
 {
     int status;
     while (waitpid(process, &status, 0) < 0)
-        if (errno != EINTR) return count(false, file, line, "%s: %s", text, strerror(errno));
-    if (WIFSIGNALED(status))
-        return count(false, file, line, "%s: ended by signal %d", text, WTERMSIG(status));
-    return count(WEXITSTATUS(status) == 0, file, line, "%s: exit status %d", text,
-                 WEXITSTATUS(status));
+        if (errno != EINTR) return -1000;
+    return WIFSIGNALED(status) ? -WTERMSIG(status) : WEXITSTATUS(status);
+}
+
+bool check_child(int process, const char *text, const char *file, int line)
+{
+    int code = exit_code(process);
+    return count(code == 0, file, line, "%s: expected to end well, found %s %d", text,
+                 code < 0 ? "signal" : "exit status", code < 0 ? -code : code);
 }
 
 void check_topic(const char *format, ...)

@@ -40,6 +40,9 @@ bool check_bytes(const void *found, const void *expected, size_t size, const cha
                  const char *file, int line);
 bool check_child(int process, const char *text, const char *file, int line);
 
+/* Waits for a child; its exit status, or minus the signal that ended it. */
+int exit_code(int process);
+
 /* Names what the following checks are about, in their messages. */
 void check_topic(const char *format, ...);
 /* The tests cannot go on. */

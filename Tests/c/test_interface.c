@@ -4,7 +4,7 @@
  *     test_interface WEIGHTS [--quick] [THEME...]
  *
  * --quick leaves out what is slow under an emulator or a checker: long videos,
- * most of the damaged files, and limits on the address space.
+ * most of the damaged files, and limits that the system sets.
  */
 #include "check.h"
 #include "video.h"
