@@ -14,8 +14,8 @@
 
 #include <covey.h>
 
-#include <atomic>
 #include <chrono>
+#include <cerrno>
 #include <csignal>
 #include <cstdint>
 #include <cstdio>
@@ -29,7 +29,7 @@
 #include <thread>
 #include <vector>
 
-#include <pthread.h>
+#include <unistd.h>
 
 // ---- covey in C++ -----------------------------------------------------------
 
@@ -202,51 +202,57 @@ private:
 // ---- Ctrl-C -----------------------------------------------------------------
 
 // covey_session_cancel() may be called from any thread, but hardly anything may
-// be called from a signal handler.  So there is no handler: the signals are
-// blocked everywhere, and one thread waits for them.
+// be called from a signal handler.  So the handler writes a byte to a pipe, and
+// a thread at its other end cancels.
 class CancelOnInterrupt {
 public:
     explicit CancelOnInterrupt(covey_session *session) : session_(session)
     {
+        if (pipe(pipe_) != 0) throw std::runtime_error("no pipe can be made");
         thread_ = std::thread([this] { wait(); });
+        struct sigaction action;
+        std::memset(&action, 0, sizeof action);
+        action.sa_handler = on_interrupt;
+        action.sa_flags = SA_RESTART;
+        sigaction(SIGINT, &action, &before_);
     }
     ~CancelOnInterrupt()
     {
-        stop_ = true;
-        pthread_kill(thread_.native_handle(), SIGUSR1);
+        sigaction(SIGINT, &before_, nullptr);
+        send('q');
         thread_.join();
+        close(pipe_[0]);
+        close(pipe_[1]);
     }
     CancelOnInterrupt(const CancelOnInterrupt &) = delete;
     CancelOnInterrupt &operator=(const CancelOnInterrupt &) = delete;
 
-    // Before any thread is made, so that all of them inherit it.
-    static void block_signals()
+private:
+    static void on_interrupt(int)
     {
-        const sigset_t set = signals();
-        pthread_sigmask(SIG_BLOCK, &set, nullptr);
+        const int saved = errno;
+        send('c');
+        errno = saved;
     }
 
-private:
-    static sigset_t signals()
+    static void send(char byte)
     {
-        sigset_t set;
-        sigemptyset(&set);
-        sigaddset(&set, SIGINT);
-        sigaddset(&set, SIGUSR1);
-        return set;
+        if (write(pipe_[1], &byte, 1) != 1) return;     // nothing to be done about it
     }
 
     void wait()
     {
-        const sigset_t set = signals();
-        for (int signal = 0; !stop_;)
-            if (sigwait(&set, &signal) == 0 && signal == SIGINT) covey_session_cancel(session_);
+        char byte;
+        while (read(pipe_[0], &byte, 1) == 1 && byte == 'c') covey_session_cancel(session_);
     }
 
+    static int pipe_[2];    // of the process, like the handler
     covey_session *session_;
-    std::atomic<bool> stop_{ false };
+    struct sigaction before_;
     std::thread thread_;
 };
+
+int CancelOnInterrupt::pipe_[2];
 
 // ---- The whole --------------------------------------------------------------
 
@@ -327,7 +333,6 @@ int main(int argc, char **argv)
                    stderr);
         return 2;
     }
-    CancelOnInterrupt::block_signals();
     try {
         run(argv[1], frames, from_pipe);
     } catch (const CoveyError &error) {

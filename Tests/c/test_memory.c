@@ -191,7 +191,7 @@ static void test_every_limit(const subject *subject)
     CHECK_OK(covey_session_finish(session));
     CHECK_OK(covey_session_get_memory(session, &memory));
     covey_session_free(session);
-    const int64_t enough = memory.peak, steps = subject->quick ? 12 : 80;
+    const int64_t enough = memory.peak, steps = subject->quick ? 8 : 80;
     int refused_pushes = 0, refused_finishes = 0;
     for (int64_t i = 1; i <= steps; i++) {
         options.memory_limit = enough * i / steps;

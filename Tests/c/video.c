@@ -157,7 +157,7 @@ static float find_tau(const subject *subject)
     video video = subject_video(subject, 6, 1);
     float found = 0;
     /* Down from where all is one. */
-    for (float tau = 8; tau > 1e-6f && found == 0; tau *= 0.6f) {
+    for (float tau = 8; tau > 1e-6f && found == 0; tau *= 0.45f) {
         covey_session_options options = subject->options;
         options.tau = tau;
         uint16_t *labels = run_video(subject, &options, &video);
