@@ -97,15 +97,20 @@ static void check_callback_cancel(const subject *subject, const video *video, in
         covey_frame frame = video_frame(video, t);
         if (stage == COVEY_STAGE_ENCODE && t % 2 == 1) {
             start(&progress, stage, fraction, with);
-            CHECK_STATUS(covey_session_push(session, &frame), COVEY_ERROR_CANCELLED);
+            covey_status status = covey_session_push(session, &frame);
             start(&progress, 0, 0, 0);
+            /* A frame that was taken all the same is not pushed again. */
+            if (!CHECK_STATUS(status, COVEY_ERROR_CANCELLED)) continue;
         }
         CHECK_OK(covey_session_push(session, &frame));
     }
     if (stage != COVEY_STAGE_ENCODE) {
         for (int i = 0; i < 2; i++) {
             start(&progress, stage, fraction, with);
-            CHECK_STATUS(covey_session_finish(session), COVEY_ERROR_CANCELLED);
+            if (!CHECK_STATUS(covey_session_finish(session), COVEY_ERROR_CANCELLED)) {
+                covey_session_free(session);
+                return;
+            }
             CHECK(progress.calls[stage] > 0);
             CHECK_STATUS(covey_session_next(session, &result), COVEY_AGAIN);
         }

@@ -183,15 +183,17 @@ static void test_limit(const subject *subject)
  * the session goes on where it was. */
 static void test_every_limit(const subject *subject)
 {
-    video video = subject_video(subject, 4, 1);
+    video video = subject_video(subject, 12, 1);
     covey_session_options options = subject->options;
     covey_memory memory = empty_memory();
+    options.window = 12;        /* so that finish needs more than push        */
+    options.key_stride = options.key_pool = 1;
     covey_session *session = new_session(subject, &options);
     push_video(session, &video);
     CHECK_OK(covey_session_finish(session));
     CHECK_OK(covey_session_get_memory(session, &memory));
     covey_session_free(session);
-    const int64_t enough = memory.peak, steps = subject->quick ? 8 : 80;
+    const int64_t enough = memory.peak, steps = subject->quick ? 8 : 60;
     int refused_pushes = 0, refused_finishes = 0;
     for (int64_t i = 1; i <= steps; i++) {
         options.memory_limit = enough * i / steps;
