@@ -196,7 +196,7 @@ static void test_every_limit(const subject *subject)
     const int64_t enough = memory.peak, steps = subject->quick ? 8 : 60;
     int refused_pushes = 0, refused_finishes = 0;
     for (int64_t i = 1; i <= steps; i++) {
-        options.memory_limit = enough * i / steps;
+        options.memory_limit = enough * i * i / (steps * steps);    /* dense below */
         check_topic("memory limit %lld of %lld", (long long)options.memory_limit,
                     (long long)enough);
         session = new_session(subject, &options);
