@@ -196,7 +196,11 @@ static void free_scene(scene *scene)
 
 static void test_against_plain(const subject *subject)
 {
-    const struct { int32_t frames, patches, heads, size; int64_t keys; int kinds, window; } cases[] = {
+    const struct {
+        int32_t frames, patches, heads, size;
+        int64_t keys;
+        int     kinds, window;
+    } cases[] = {
         { 1, 1, 1, 4, 1, 1, 0 },    { 4, 12, 2, 8, 10, 3, 0 },   { 7, 20, 8, 6, 33, 5, 0 },
         { 5, 9, 3, 16, 21, 4, 1 },  { 6, 15, 1, 24, 64, 6, 4 },  { 3, 40, 4, 8, 17, 2, 64 },
         { 9, 11, 2, 3, 5, 3, 2 },
