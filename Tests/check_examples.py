@@ -202,7 +202,8 @@ def check_segment(program, weights, folder):
     refused("nothing-there", good, model=folder / "nothing-there")
     refused("multiples", good, options=["--working-size", "63x48"])
     refused("limit is 1000", good, "--memory-limit", "1000")
-    refused("8-bit mask", good, options=["--clusters", "--tau", "1e-9", "--working-size", "160x160"])
+    fine = ["--clusters", "--tau", "1e-9", "--working-size", "160x160"]
+    refused("8-bit mask", good, options=fine)
     for wrong in (
         ["--tau", "x"], ["--threads", "-1"], ["--memory-limit", "5Q"], ["--working-size", "64"],
         ["--no-such-option"], ["--tau"], ["more"],

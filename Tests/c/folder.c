@@ -14,7 +14,7 @@ folder make_folder(void)
     folder made;
     const char *parent = getenv("TMPDIR");
     int length = snprintf(made.path, sizeof made.path, "%s/covey-test-XXXXXX",
-                          parent && *parent ? parent : "/tmp");
+                          parent && *parent ? parent : P_tmpdir);
     if (length < 0 || (size_t)length >= sizeof made.path || !mkdtemp(made.path))
         check_abort("no temporary folder");
     return made;
