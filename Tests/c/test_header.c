@@ -1,0 +1,61 @@
+/* covey.h alone, twice, and with everything in it used: as C and as C++. */
+#include <covey.h>
+#include <covey.h>
+
+/* Every struct starts with its size, at the same place. */
+#define SIZE_FIRST(type) typedef char type##_size_first[offsetof(type, struct_size) == 0 ? 1 : -1]
+SIZE_FIRST(covey_model_options);
+SIZE_FIRST(covey_model_info);
+SIZE_FIRST(covey_frame);
+SIZE_FIRST(covey_session_options);
+SIZE_FIRST(covey_memory);
+SIZE_FIRST(covey_result_info);
+SIZE_FIRST(covey_object);
+SIZE_FIRST(covey_grid);
+SIZE_FIRST(covey_maps);
+
+/* Enumerations are as large as an int32_t: they are fields of structs. */
+#define ENUM_SIZE(type) typedef char type##_size[sizeof(type) == sizeof(int32_t) ? 1 : -1]
+ENUM_SIZE(covey_status);
+ENUM_SIZE(covey_log_level);
+ENUM_SIZE(covey_dtype);
+ENUM_SIZE(covey_pixel_format);
+ENUM_SIZE(covey_stage);
+ENUM_SIZE(covey_output);
+ENUM_SIZE(covey_key_rounding);
+
+/* The layout is part of the ABI: on 64-bit machines, to the byte. */
+#if UINTPTR_MAX > 0xFFFFFFFFu
+#define LAYOUT(type, size) typedef char type##_layout[sizeof(type) == (size) ? 1 : -1]
+LAYOUT(covey_model_options, 12);
+LAYOUT(covey_model_info, 88);
+LAYOUT(covey_frame, 72);
+LAYOUT(covey_session_options, 72);
+LAYOUT(covey_memory, 48);
+LAYOUT(covey_result_info, 48);
+LAYOUT(covey_object, 56);
+LAYOUT(covey_grid, 16);
+LAYOUT(covey_maps, 48);
+#endif
+
+/* The example at the top of the header. */
+int example(const char *path, const covey_frame *frame);
+int example(const char *path, const covey_frame *frame)
+{
+    covey_model *model;
+    covey_session *session;
+    covey_result *result;
+    covey_status st;
+
+    if (covey_model_load(path, NULL, &model) < 0) return 1;
+    if (covey_session_create(model, NULL, &session) < 0) return 1;
+    if (covey_session_push(session, frame) < 0) return 1;
+    if (covey_session_finish(session) < 0) return 1;
+    while ((st = covey_session_next(session, &result)) == COVEY_OK) {
+        if (!covey_result_labels(result)) return 1;
+        covey_result_free(result);
+    }
+    covey_session_free(session);
+    covey_model_free(model);
+    return st < 0;
+}

@@ -1,0 +1,237 @@
+/* Loading, information, metadata and saving of models. */
+#include "check.h"
+#include "video.h"
+#include "folder.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+static void test_null(const subject *subject)
+{
+    check_topic("model, NULL");
+    covey_model *model = (covey_model *)0x1;
+    const char *key, *value;
+    covey_model_info info = { .struct_size = sizeof info };
+    CHECK_STATUS(covey_model_load(NULL, NULL, &model), COVEY_ERROR_ARGUMENT);
+    CHECK(model == NULL || model == (covey_model *)0x1);
+    CHECK_STATUS(covey_model_load(subject->path, NULL, NULL), COVEY_ERROR_ARGUMENT);
+    CHECK_STATUS(covey_model_load_memory(NULL, 100, NULL, &model), COVEY_ERROR_ARGUMENT);
+    CHECK_STATUS(covey_model_load_memory("GGUF", 4, NULL, NULL), COVEY_ERROR_ARGUMENT);
+    CHECK_STATUS(covey_model_get_info(NULL, &info), COVEY_ERROR_ARGUMENT);
+    CHECK_STATUS(covey_model_get_info(subject->model, NULL), COVEY_ERROR_ARGUMENT);
+    CHECK_INT(covey_model_metadata_count(NULL), 0);
+    CHECK_STATUS(covey_model_metadata_at(NULL, 0, &key, &value), COVEY_ERROR_ARGUMENT);
+    CHECK_STATUS(covey_model_metadata_at(subject->model, 0, NULL, &value), COVEY_ERROR_ARGUMENT);
+    CHECK_STATUS(covey_model_metadata_at(subject->model, 0, &key, NULL), COVEY_ERROR_ARGUMENT);
+    CHECK_STATUS(covey_model_save(NULL, "x.gguf", COVEY_DTYPE_F32), COVEY_ERROR_ARGUMENT);
+    CHECK_STATUS(covey_model_save(subject->model, NULL, COVEY_DTYPE_F32), COVEY_ERROR_ARGUMENT);
+    CHECK(access("x.gguf", F_OK) != 0);
+    covey_model_free(NULL);
+}
+
+static void test_info(const subject *subject)
+{
+    check_topic("model info");
+    const covey_model_info *info = &subject->info;
+    CHECK(info->dtype == COVEY_DTYPE_F32 || info->dtype == COVEY_DTYPE_F16);
+    CHECK(info->patch_size >= 1 && info->embed_dim >= 1 && info->depth >= 1 && info->heads >= 1);
+    CHECK_INT(info->embed_dim % info->heads, 0);
+    CHECK_INT(info->embed_dim % info->correlator_heads, 0);
+    CHECK(info->position_grid >= 1);
+    CHECK(info->has_cls_saliency == 0 || info->has_cls_saliency == 1);
+    CHECK_INT(info->working_height % info->patch_size, 0);
+    CHECK_INT(info->working_width % info->patch_size, 0);
+    CHECK(info->window >= 1 && info->key_stride >= 1 && info->key_pool >= 1 && info->tau > 0);
+    CHECK(info->parameter_count > 0);
+    CHECK(info->weight_bytes >= 2 * info->parameter_count);
+    CHECK(info->weight_bytes <= 4 * info->parameter_count + (1 << 20));
+    CHECK(info->name != NULL);
+}
+
+/* An output struct may be smaller or larger than the one of the library. */
+static void test_info_sizes(const subject *subject)
+{
+    check_topic("model info sizes");
+    union {
+        covey_model_info info;
+        uint8_t          bytes[2 * sizeof(covey_model_info)];
+    } out;
+    const uint32_t known = sizeof(covey_model_info);
+
+    out.info.struct_size = 0;
+    CHECK_STATUS(covey_model_get_info(subject->model, &out.info), COVEY_ERROR_ARGUMENT);
+    out.info.struct_size = UINT32_MAX / 2 + 1;
+    CHECK_STATUS(covey_model_get_info(subject->model, &out.info), COVEY_ERROR_ARGUMENT);
+
+    for (uint32_t size = 1; size <= sizeof out; size++) {
+        memset(&out, 0xAB, sizeof out);
+        out.info.struct_size = size;
+        covey_status status = covey_model_get_info(subject->model, &out.info);
+        if (size >= known) CHECK_OK(status);
+        else CHECK(status == COVEY_OK || status == COVEY_ERROR_ARGUMENT);
+        if (status == COVEY_OK) {
+            CHECK_INT(out.info.struct_size, size);
+            if (size >= known) CHECK_INT(out.info.patch_size, subject->info.patch_size);
+            for (uint32_t i = known; i < size; i++)
+                if (!CHECK_INT(out.bytes[i], 0)) break;
+        }
+        for (size_t i = size < 4 ? 4 : size; i < sizeof out; i++)
+            if (!CHECK_INT(out.bytes[i], 0xAB)) break;
+    }
+}
+
+static void test_load_options(const subject *subject)
+{
+    check_topic("load options");
+    struct {
+        covey_model_options options;
+        uint64_t            beyond;
+    } grown;
+    covey_model *model = NULL;
+    for (int copy = 0; copy <= 1; copy++) {
+        for (int skip = 0; skip <= 1; skip++) {
+            memset(&grown, 0, sizeof grown);
+            grown.options.struct_size = sizeof(covey_model_options);
+            grown.options.read_into_memory = copy;
+            grown.options.skip_checksum = skip;
+            CHECK_OK(covey_model_load(subject->path, &grown.options, &model));
+            covey_model_free(model);
+        }
+    }
+    memset(&grown, 0, sizeof grown);
+    CHECK_STATUS(covey_model_load(subject->path, &grown.options, &model), COVEY_ERROR_ARGUMENT);
+    grown.options.struct_size = 3;
+    CHECK_STATUS(covey_model_load(subject->path, &grown.options, &model), COVEY_ERROR_ARGUMENT);
+    grown.options.struct_size = sizeof grown;
+    CHECK_OK(covey_model_load(subject->path, &grown.options, &model));
+    covey_model_free(model);
+    model = NULL;
+    grown.beyond = (uint64_t)1 << 56;
+    CHECK_STATUS(covey_model_load(subject->path, &grown.options, &model), COVEY_ERROR_VERSION);
+    CHECK(model == NULL);
+}
+
+static void test_metadata(const subject *subject)
+{
+    check_topic("metadata");
+    size_t count = covey_model_metadata_count(subject->model);
+    bool architecture = false, mean = false, patch = false;
+    char number[16];
+    snprintf(number, sizeof number, "%d", subject->patch);
+    CHECK(count >= 10);
+    for (size_t i = 0; i < count; i++) {
+        const char *key = NULL, *value = NULL;
+        CHECK_OK(covey_model_metadata_at(subject->model, i, &key, &value));
+        if (!CHECK(key && value)) continue;
+        CHECK(*key != 0);
+        if (strcmp(key, "general.architecture") == 0)
+            architecture = CHECK_TEXT(value, "covey");
+        if (strcmp(key, "covey.vit.patch_size") == 0) patch = CHECK_TEXT(value, number);
+        if (strcmp(key, "covey.input.mean") == 0) {
+            float rgb[3];
+            mean = CHECK_INT(sscanf(value, "[%f, %f, %f]", rgb, rgb + 1, rgb + 2), 3);
+        }
+    }
+    CHECK(architecture && mean && patch);
+    const char *key = "before", *value = "before";
+    const size_t outside[] = { count, count + 1, SIZE_MAX, SIZE_MAX / 2 + 1 };
+    for (size_t i = 0; i < sizeof outside / sizeof *outside; i++)
+        CHECK_STATUS(covey_model_metadata_at(subject->model, outside[i], &key, &value),
+                     COVEY_ERROR_ARGUMENT);
+}
+
+static bool has_key(const covey_model *model, const char *wanted)
+{
+    const char *key, *value;
+    for (size_t i = 0; i < covey_model_metadata_count(model); i++)
+        if (covey_model_metadata_at(model, i, &key, &value) == COVEY_OK &&
+            strcmp(key, wanted) == 0)
+            return true;
+    return false;
+}
+
+/* ---- Saving ---------------------------------------------------------------- */
+
+static void test_round_trip(const subject *subject)
+{
+    folder folder = make_folder();
+    char path[FOLDER_PATH];
+    video video = subject_video(subject, 4, 2);
+    uint16_t *expected = run_video(subject, &subject->options, &video);
+    for (int dtype = COVEY_DTYPE_F32; dtype <= COVEY_DTYPE_F16; dtype++) {
+        check_topic("save as %d", dtype);
+        struct subject saved = *subject;
+        saved.info.struct_size = sizeof saved.info;
+        folder_path(&folder, dtype == COVEY_DTYPE_F32 ? "f32.gguf" : "f16.gguf", path);
+        CHECK_OK(covey_model_save(subject->model, path, (covey_dtype)dtype));
+        if (!CHECK_OK(covey_model_load(path, NULL, &saved.model))) continue;
+        CHECK_OK(covey_model_get_info(saved.model, &saved.info));
+        CHECK_INT(saved.info.dtype, dtype);
+        CHECK_INT(saved.info.parameter_count, subject->info.parameter_count);
+        /* What the library writes has a checksum, if the file had none. */
+        CHECK_INT(covey_model_metadata_count(saved.model),
+                  covey_model_metadata_count(subject->model) +
+                      !has_key(subject->model, "covey.checksum.crc32"));
+        CHECK(has_key(saved.model, "covey.checksum.crc32"));
+        CHECK_TEXT(saved.info.name, subject->info.name);
+        CHECK(saved.info.tau == subject->info.tau);
+        /* Nothing is lost where the type stays or grows. */
+        if (dtype == (int)subject->info.dtype || dtype == COVEY_DTYPE_F32) {
+            uint16_t *labels = run_video(&saved, &subject->options, &video);
+            CHECK_BYTES(labels, expected, video_size(&video) * sizeof *labels);
+            free(labels);
+        }
+        covey_model_free(saved.model);
+    }
+    /* A file that is in use may be replaced: the model keeps what it mapped. */
+    check_topic("save over itself");
+    struct subject mapped = *subject;
+    folder_path(&folder, "f32.gguf", path);
+    if (CHECK_OK(covey_model_load(path, NULL, &mapped.model))) {
+        CHECK_OK(covey_model_save(mapped.model, path, COVEY_DTYPE_F16));
+        uint16_t *labels = run_video(&mapped, &subject->options, &video);
+        CHECK_BYTES(labels, expected, video_size(&video) * sizeof *labels);
+        free(labels);
+        covey_model_free(mapped.model);
+    }
+    CHECK_INT(folder_count(&folder), 2);
+    free(expected);
+    free_video(&video);
+    free_folder(&folder);
+}
+
+static void test_save_refused(const subject *subject)
+{
+    check_topic("save refused");
+    folder folder = make_folder();
+    char path[FOLDER_PATH];
+    folder_path(&folder, "refused.gguf", path);
+    CHECK_STATUS(covey_model_save(subject->model, path, COVEY_DTYPE_Q8), COVEY_ERROR_UNSUPPORTED);
+    CHECK_STATUS(covey_model_save(subject->model, path, (covey_dtype)0), COVEY_ERROR_ARGUMENT);
+    CHECK_STATUS(covey_model_save(subject->model, path, (covey_dtype)99), COVEY_ERROR_ARGUMENT);
+    CHECK_STATUS(covey_model_save(subject->model, path, (covey_dtype)-1), COVEY_ERROR_ARGUMENT);
+    CHECK_INT(folder_count(&folder), 0);
+    CHECK_ERROR(covey_model_save(subject->model, folder.path, COVEY_DTYPE_F32), COVEY_ERROR_IO,
+                folder.path);
+    folder_path(&folder, "none/x.gguf", path);
+    CHECK_ERROR(covey_model_save(subject->model, path, COVEY_DTYPE_F32), COVEY_ERROR_IO, "none");
+    CHECK_STATUS(covey_model_save(subject->model, "", COVEY_DTYPE_F32), COVEY_ERROR_IO);
+    CHECK_STATUS(covey_model_save(subject->model, "/dev/null", COVEY_DTYPE_F32), COVEY_ERROR_IO);
+    struct stat null;
+    CHECK(stat("/dev/null", &null) == 0 && S_ISCHR(null.st_mode));
+    free_folder(&folder);
+}
+
+void test_model(const subject *subject)
+{
+    test_null(subject);
+    test_info(subject);
+    test_info_sizes(subject);
+    test_load_options(subject);
+    test_metadata(subject);
+    test_round_trip(subject);
+    test_save_refused(subject);
+}

@@ -1,0 +1,317 @@
+/* Session options: sizes of the struct, ranges, and what they do. */
+#include "check.h"
+#include "video.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* ---- Out of range ---------------------------------------------------------- */
+
+typedef struct wrong_value {
+    const char *field;
+    size_t      offset;
+    int64_t     integer;    /* of the size of the field                       */
+    float       number;     /* where `is_float`                               */
+    bool        is_float;
+} wrong_value;
+
+#define INTEGER(field, value) { #field, offsetof(covey_session_options, field), value, 0, false }
+#define NUMBER(field, value) { #field, offsetof(covey_session_options, field), 0, value, true }
+
+static const wrong_value wrong_values[] = {
+    INTEGER(threads, -1),        INTEGER(threads, 257),          INTEGER(threads, INT32_MIN),
+    INTEGER(threads, INT32_MAX), INTEGER(working_height, -1),    INTEGER(working_height, -64),
+    INTEGER(working_width, -1),  INTEGER(working_width, -64),    INTEGER(working_width, INT32_MIN),
+    INTEGER(window, -1),         INTEGER(window, 65),            INTEGER(window, INT32_MIN),
+    INTEGER(key_stride, -1),     INTEGER(key_stride, 10001),     INTEGER(key_stride, INT32_MAX),
+    INTEGER(key_pool, -1),       INTEGER(key_pool, 65),          INTEGER(key_pool, INT32_MAX),
+    INTEGER(key_rounding, 2),    INTEGER(key_rounding, 99),      INTEGER(key_rounding, -1),
+    INTEGER(output, 2),          INTEGER(output, 99),            INTEGER(output, -1),
+    INTEGER(max_objects, -1),    INTEGER(max_objects, 65536),    INTEGER(max_objects, INT32_MIN),
+    INTEGER(memory_limit, -1),   INTEGER(memory_limit, INT64_MIN),
+    NUMBER(tau, -1e-6f),         NUMBER(tau, 1000.001f),         NUMBER(tau, NAN),
+    NUMBER(tau, INFINITY),       NUMBER(tau, -INFINITY),
+    NUMBER(min_area, 1),         NUMBER(min_area, 1.5f),         NUMBER(min_area, NAN),
+    NUMBER(min_area, INFINITY),
+};
+
+static covey_session_options with_wrong_value(const subject *subject, const wrong_value *wrong)
+{
+    covey_session_options options = subject->options;
+    uint8_t *field = (uint8_t *)&options + wrong->offset;
+    int32_t narrow = (int32_t)wrong->integer;
+    if (wrong->is_float) memcpy(field, &wrong->number, sizeof wrong->number);
+    else if (wrong->offset == offsetof(covey_session_options, memory_limit))
+        memcpy(field, &wrong->integer, sizeof wrong->integer);
+    else memcpy(field, &narrow, sizeof narrow);
+    return options;
+}
+
+/* Every function that takes options refuses the same ones. */
+static void check_refused(const subject *subject, const covey_session_options *options,
+                          covey_status expected, const char *part)
+{
+    video video = subject_video(subject, 1, 1);
+    covey_frame frame = video_frame(&video, 0);
+    covey_session *session = NULL;
+    covey_memory memory = { .struct_size = sizeof memory };
+    covey_grid grid = { .struct_size = sizeof grid };
+    uint16_t *labels = take(video_size(&video) * sizeof *labels);
+    size_t channels = (size_t)subject->info.embed_dim, capacity = 64 * channels;
+    float *keys = take(capacity * sizeof *keys), *queries = take(channels * sizeof *queries);
+    memset(keys, 0, capacity * sizeof *keys);
+
+    CHECK_ERROR(covey_session_create(subject->model, options, &session), expected, part);
+    CHECK(session == NULL);
+    CHECK_ERROR(covey_estimate_memory(subject->model, options, video.width, video.height, 4,
+                                      &memory), expected, part);
+    CHECK_ERROR(covey_segment(subject->model, options, &frame, 1, labels, video_size(&video), NULL),
+                expected, part);
+    CHECK_ERROR(covey_encode(subject->model, options, &frame, keys, capacity, NULL, &grid),
+                expected, part);
+    CHECK_ERROR(covey_correlate(subject->model, options, keys, 1, queries, NULL), expected, part);
+    free(labels);
+    free(keys);
+    free(queries);
+    free_video(&video);
+}
+
+static void test_ranges(const subject *subject)
+{
+    for (size_t i = 0; i < sizeof wrong_values / sizeof *wrong_values; i++) {
+        const wrong_value *wrong = &wrong_values[i];
+        check_topic("%s = %lld or %g", wrong->field, (long long)wrong->integer,
+                    (double)wrong->number);
+        covey_session_options options = with_wrong_value(subject, wrong);
+        check_refused(subject, &options, COVEY_ERROR_ARGUMENT, wrong->field);
+    }
+    if (subject->patch > 1) {
+        check_topic("working size is no multiple of the patch size");
+        covey_session_options options = subject->options;
+        options.working_width = 8 * subject->patch + 1;
+        check_refused(subject, &options, COVEY_ERROR_ARGUMENT, "working");
+        options = subject->options;
+        options.working_height = subject->patch - 1;
+        check_refused(subject, &options, COVEY_ERROR_ARGUMENT, "working");
+    }
+    check_topic("enormous working size");
+    covey_session_options options = subject->options;
+    options.working_width = options.working_height = INT32_MAX / subject->patch * subject->patch;
+    covey_session *session = NULL;
+    covey_status status = covey_session_create(subject->model, &options, &session);
+    CHECK(status == COVEY_ERROR_ARGUMENT || status == COVEY_ERROR_MEMORY);
+    covey_session_free(session);
+}
+
+static void test_limits_themselves(const subject *subject)
+{
+    check_topic("largest values");
+    covey_session_options options = subject->options;
+    options.window = 64;
+    options.key_stride = 10000;
+    options.key_pool = 64;
+    options.key_rounding = COVEY_KEYS_FLOOR;
+    options.tau = 1000;
+    options.max_objects = 65535;
+    options.min_area = 0.999f;
+    options.memory_limit = INT64_MAX;
+    video video = subject_video(subject, 3, 1);
+    uint16_t *labels = run_video(subject, &options, &video);
+    CHECK_INT(largest_label(labels, video_size(&video)), 1);
+    free(labels);
+    options.threads = subject->quick ? 8 : 256;
+    labels = run_video(subject, &options, &video);
+    CHECK_INT(largest_label(labels, video_size(&video)), 1);
+    free(labels);
+    free_video(&video);
+}
+
+/* ---- The struct ------------------------------------------------------------ */
+
+static void test_struct_sizes(const subject *subject)
+{
+    check_topic("options struct_size");
+    struct {
+        covey_session_options options;
+        uint8_t               beyond[24];
+    } grown;
+    covey_session *session = NULL;
+    memset(&grown, 0, sizeof grown);
+    check_refused(subject, &grown.options, COVEY_ERROR_ARGUMENT, "struct_size");
+    grown.options.struct_size = 3;
+    check_refused(subject, &grown.options, COVEY_ERROR_ARGUMENT, "struct_size");
+    grown.options = subject->options;
+    grown.options.struct_size = sizeof grown;
+    CHECK_OK(covey_session_create(subject->model, &grown.options, &session));
+    covey_session_free(session);
+    for (size_t i = 0; i < sizeof grown.beyond; i += sizeof grown.beyond - 1) {
+        grown.beyond[i] = 1;
+        check_topic("options with byte %d beyond", (int)i);
+        check_refused(subject, &grown.options, COVEY_ERROR_VERSION, "");
+        grown.beyond[i] = 0;
+    }
+    /* What is beyond struct_size is not looked at. */
+    memset(grown.beyond, 0xFF, sizeof grown.beyond);
+    grown.options.struct_size = sizeof grown.options;
+    session = NULL;
+    CHECK_OK(covey_session_create(subject->model, &grown.options, &session));
+    covey_session_free(session);
+}
+
+static void test_init(void)
+{
+    check_topic("options_init");
+    union {
+        covey_session_options options;
+        uint8_t               bytes[2 * sizeof(covey_session_options)];
+    } place;
+    for (size_t size = sizeof(uint32_t); size <= sizeof place; size += 4) {
+        memset(&place, 0xCD, sizeof place);
+        covey_session_options_init(&place.options, size);
+        CHECK_INT(place.options.struct_size, size);
+        for (size_t i = 4; i < sizeof place; i++)
+            if (!CHECK_INT(place.bytes[i], i < size ? 0 : 0xCD)) break;
+    }
+    /* No room even for struct_size: nothing may be written beyond. */
+    for (size_t size = 0; size < sizeof(uint32_t); size++) {
+        memset(&place, 0xCD, sizeof place);
+        covey_session_options_init(&place.options, size);
+        for (size_t i = size; i < sizeof place; i++)
+            if (!CHECK_INT(place.bytes[i], 0xCD)) break;
+    }
+    covey_session_options_init(NULL, sizeof place.options);
+}
+
+/* ---- What they do ---------------------------------------------------------- */
+
+static void test_defaults(const subject *subject)
+{
+    check_topic("defaults");
+    /* Zero is the model's value: naming that value changes nothing. */
+    covey_session_options named = subject->options, zero = subject->options;
+    zero.tau = 0;
+    zero.window = zero.key_stride = zero.key_pool = 0;
+    named.tau = subject->info.tau;
+    named.window = subject->info.window;
+    named.key_stride = subject->info.key_stride;
+    named.key_pool = subject->info.key_pool;
+    video video = subject_video(subject, 5, 4);
+    uint16_t *a = run_video(subject, &zero, &video), *b = run_video(subject, &named, &video);
+    CHECK_BYTES(a, b, video_size(&video) * sizeof *a);
+    free(a);
+    free(b);
+
+    /* No options at all, on frames that are small beside the model's size. */
+    covey_grid grid = { .struct_size = sizeof grid };
+    covey_frame frame = video_frame(&video, 0);
+    const int32_t rows = subject->info.working_height / subject->patch;
+    const int32_t columns = subject->info.working_width / subject->patch;
+    CHECK_STATUS(covey_encode(subject->model, NULL, &frame, NULL, 0, NULL, &grid),
+                 COVEY_ERROR_CAPACITY);
+    CHECK_INT(grid.rows, rows);
+    CHECK_INT(grid.columns, columns);
+    free_video(&video);
+
+    check_topic("upright frames");
+    video = make_video(3 * subject->patch, 5 * subject->patch, 1, 1);
+    frame = video_frame(&video, 0);
+    CHECK_STATUS(covey_encode(subject->model, NULL, &frame, NULL, 0, NULL, &grid),
+                 COVEY_ERROR_CAPACITY);
+    CHECK_INT(grid.rows, rows > columns ? rows : columns);
+    CHECK_INT(grid.columns, rows > columns ? columns : rows);
+
+    check_topic("one side given");
+    covey_session_options options = subject->options;
+    options.working_height = 10 * subject->patch;
+    options.working_width = 0;
+    CHECK_STATUS(covey_encode(subject->model, &options, &frame, NULL, 0, NULL, &grid),
+                 COVEY_ERROR_CAPACITY);
+    CHECK_INT(grid.rows, 10);
+    CHECK_INT(grid.columns, 6);
+    options.working_width = 6 * subject->patch;
+    options.working_height = 0;
+    CHECK_STATUS(covey_encode(subject->model, &options, &frame, NULL, 0, NULL, &grid),
+                 COVEY_ERROR_CAPACITY);
+    CHECK_INT(grid.rows, 10);
+    CHECK_INT(grid.columns, 6);
+    free_video(&video);
+}
+
+static void test_effects(const subject *subject)
+{
+    video video = subject_video(subject, 6, 1);
+    const size_t size = video_size(&video);
+    covey_session_options options = subject->options;
+
+    check_topic("clusters");
+    uint16_t *labels = run_video(subject, &options, &video);
+    const int32_t clusters = largest_label(labels, size);
+    uint8_t *seen = take((size_t)clusters + 1);
+    memset(seen, 0, (size_t)clusters + 1);
+    for (size_t i = 0; i < size; i++) seen[labels[i]] = 1;
+    CHECK_INT(seen[0], 0);
+    for (int32_t id = 1; id <= clusters; id++) CHECK_INT(seen[id], 1);
+    free(seen);
+
+    check_topic("objects are clusters");
+    options.output = COVEY_OUTPUT_OBJECTS;
+    uint16_t *objects = run_video(subject, &options, &video);
+    const int32_t count = largest_label(objects, size);
+    CHECK(count <= clusters);
+    /* Of every cluster, all pixels or none carry one id. */
+    uint32_t *id_of = take(((size_t)clusters + 1) * sizeof *id_of);
+    for (int32_t i = 0; i <= clusters; i++) id_of[i] = UINT32_MAX;
+    int mixed = 0;
+    for (size_t i = 0; i < size; i++) {
+        if (id_of[labels[i]] == UINT32_MAX) id_of[labels[i]] = objects[i];
+        mixed += id_of[labels[i]] != objects[i];
+    }
+    CHECK_INT(mixed, 0);
+    free(id_of);
+
+    check_topic("max_objects");
+    for (int32_t most = 1; most <= 2; most++) {
+        options.max_objects = most;
+        uint16_t *few = run_video(subject, &options, &video);
+        CHECK_INT(largest_label(few, size), most < count ? most : count);
+        free(few);
+    }
+    check_topic("min_area");
+    options.max_objects = 0;
+    options.min_area = 0.9999f;
+    uint16_t *none = run_video(subject, &options, &video);
+    CHECK_INT(largest_label(none, size), 0);
+    free(none);
+
+    check_topic("key_rounding");
+    options = subject->options;
+    options.key_stride = 3;         /* 6 frames: the same two keys            */
+    uint16_t *ceiling = run_video(subject, &options, &video);
+    options.key_rounding = COVEY_KEYS_FLOOR;
+    uint16_t *floor = run_video(subject, &options, &video);
+    CHECK_BYTES(floor, ceiling, size * sizeof *floor);
+    free(floor);
+    free(ceiling);
+
+    check_topic("window");
+    options = subject->options;
+    options.window = 1;
+    options.key_pool = 2;
+    uint16_t *single = run_video(subject, &options, &video);
+    CHECK(largest_label(single, size) >= 1);
+    free(single);
+    free(objects);
+    free(labels);
+    free_video(&video);
+}
+
+void test_options(const subject *subject)
+{
+    test_init();
+    test_ranges(subject);
+    test_limits_themselves(subject);
+    test_struct_sizes(subject);
+    test_defaults(subject);
+    test_effects(subject);
+}

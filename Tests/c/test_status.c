@@ -1,0 +1,147 @@
+/* Version, status texts, the last error of each thread, the log. */
+#include "check.h"
+#include "video.h"
+
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static void test_version(void)
+{
+    char version[32];
+    check_topic("version");
+    CHECK_INT(covey_version(), COVEY_VERSION);
+    snprintf(version, sizeof version, "%d.%d.%d", COVEY_VERSION_MAJOR, COVEY_VERSION_MINOR,
+             COVEY_VERSION_PATCH);
+    const char *info = covey_build_info();
+    if (!CHECK(info != NULL)) return;
+    CHECK(strstr(info, version) != NULL);
+    CHECK(strchr(info, '\n') == NULL);
+    CHECK(covey_build_info() == info);
+}
+
+static void test_status_strings(void)
+{
+    check_topic("status strings");
+    for (int a = COVEY_ERROR_STATE; a <= COVEY_END; a++) {
+        const char *text = covey_status_string((covey_status)a);
+        if (!CHECK(text != NULL && *text != 0)) continue;
+        CHECK(strcmp(text, "unknown status") != 0);
+        for (const char *c = text; *c; c++) CHECK(*c < 'A' || *c > 'Z');
+        for (int b = COVEY_ERROR_STATE; b < a; b++)
+            CHECK(strcmp(text, covey_status_string((covey_status)b)) != 0);
+        CHECK(covey_status_string((covey_status)a) == text);
+    }
+    CHECK_TEXT(covey_status_string(COVEY_ERROR_MEMORY), "out of memory");
+    const int unknown[] = { 3, 99, -11, -1000, INT32_MAX, INT32_MIN };
+    for (size_t i = 0; i < sizeof unknown / sizeof *unknown; i++)
+        CHECK_TEXT(covey_status_string((covey_status)unknown[i]), "unknown status");
+}
+
+/* ---- Last error ---------------------------------------------------------- */
+
+static void *fresh_thread(void *argument)
+{
+    const subject *subject = argument;
+    covey_model *model;
+    CHECK_TEXT(covey_last_error(), "");
+    CHECK_ERROR(covey_model_load("no/such/file-b", NULL, &model), COVEY_ERROR_IO, "file-b");
+    /* A call that does not fail leaves it. */
+    covey_model_info info = { .struct_size = sizeof info };
+    CHECK_OK(covey_model_get_info(subject->model, &info));
+    CHECK(strstr(covey_last_error(), "file-b") != NULL);
+    return NULL;
+}
+
+static void test_last_error(const subject *subject)
+{
+    check_topic("last error");
+    covey_model *model = NULL;
+    pthread_t thread;
+    CHECK_ERROR(covey_model_load("no/such/file-a", NULL, &model), COVEY_ERROR_IO, "file-a");
+    if (pthread_create(&thread, NULL, fresh_thread, (void *)subject) != 0)
+        check_abort("no thread");
+    pthread_join(thread, NULL);
+    CHECK(strstr(covey_last_error(), "file-a") != NULL);
+
+    /* Long text must not overrun the place it is kept in. */
+    size_t length = 100000;
+    char *path = take(length + 1);
+    memset(path, 'x', length);
+    path[length] = 0;
+    CHECK_STATUS(covey_model_load(path, NULL, &model), COVEY_ERROR_IO);
+    CHECK(strlen(covey_last_error()) > 0 && strlen(covey_last_error()) < length);
+    free(path);
+    /* Bytes that are no UTF-8 must neither trap nor be lost to an endless loop. */
+    CHECK_STATUS(covey_model_load("no/\xff\xfe\x80\x80", NULL, &model), COVEY_ERROR_IO);
+    CHECK(strlen(covey_last_error()) > 0);
+}
+
+/* ---- Log ------------------------------------------------------------------ */
+
+typedef struct log_record {
+    int       count[5];
+    bool      trailing_newline, other_thread, bad_level;
+    pthread_t thread;
+} log_record;
+
+static void record_log(void *user_data, covey_log_level level, const char *message)
+{
+    log_record *record = user_data;
+    size_t length = strlen(message);
+    if (level < COVEY_LOG_ERROR || level > COVEY_LOG_DEBUG) record->bad_level = true;
+    else record->count[level]++;
+    if (length == 0 || message[length - 1] == '\n') record->trailing_newline = true;
+    if (!pthread_equal(record->thread, pthread_self())) record->other_thread = true;
+}
+
+static log_record log_of_a_run(const subject *subject, covey_log_level level)
+{
+    log_record record = { .thread = pthread_self() };
+    covey_session_options options = subject->options;
+    covey_model *model = NULL;
+    options.threads = 2;
+    covey_set_log(record_log, &record, level);
+    CHECK_STATUS(covey_model_load("no/such/file", NULL, &model), COVEY_ERROR_IO);
+    CHECK_OK(covey_model_load(subject->path, NULL, &model));
+    covey_model_free(model);
+    video video = subject_video(subject, 3, 1);
+    free(run_video(subject, &options, &video));
+    free_video(&video);
+    covey_set_log(NULL, NULL, COVEY_LOG_DEBUG);
+    CHECK(!record.bad_level);
+    CHECK(!record.trailing_newline);
+    CHECK(!record.other_thread);
+    return record;
+}
+
+static void test_log(const subject *subject)
+{
+    check_topic("log");
+    log_record all = log_of_a_run(subject, COVEY_LOG_DEBUG);
+    CHECK(all.count[1] + all.count[2] + all.count[3] + all.count[4] > 0);
+    for (int level = COVEY_LOG_ERROR; level <= COVEY_LOG_DEBUG; level++) {
+        log_record some = log_of_a_run(subject, (covey_log_level)level);
+        for (int i = 1; i <= 4; i++) CHECK_INT(some.count[i], i <= level ? all.count[i] : 0);
+    }
+    /* Nothing arrives any more once the sink is gone. */
+    log_record silent = { .thread = pthread_self() };
+    covey_set_log(record_log, &silent, COVEY_LOG_DEBUG);
+    covey_set_log(NULL, &silent, COVEY_LOG_DEBUG);
+    covey_model *model = NULL;
+    CHECK_STATUS(covey_model_load("no/such/file", NULL, &model), COVEY_ERROR_IO);
+    CHECK_INT(silent.count[1] + silent.count[2] + silent.count[3] + silent.count[4], 0);
+    /* A level that is none must not crash; what it lets through is not said. */
+    covey_set_log(record_log, &silent, (covey_log_level)99);
+    covey_set_log(record_log, &silent, (covey_log_level)-1);
+    covey_set_log(NULL, NULL, (covey_log_level)0);
+}
+
+void test_status(const subject *subject)
+{
+    test_version();
+    test_status_strings();
+    test_last_error(subject);
+    test_log(subject);
+}

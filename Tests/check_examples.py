@@ -1,0 +1,252 @@
+#!/usr/bin/env python3
+"""Runs the programs built from Examples/.
+
+    check_examples.py build/c Tests/golden/tiny-f32.gguf
+
+All kinds of PNG that hold the same picture must give the same masks, and so
+must the same picture as YUV4MPEG2 of either name; the masks must be 8-bit
+indexed PNGs in the palette of PASCAL VOC; and what cannot be done must be said,
+with the exit status for it.  Needs nothing beyond Python.
+"""
+
+import pathlib
+import random
+import signal
+import struct
+import subprocess
+import sys
+import tempfile
+import time
+import zlib
+
+WIDTH, HEIGHT, FRAMES = 67, 49, 3
+checks = failures = 0
+
+
+def check(condition, *what):
+    global checks, failures
+    checks += 1
+    if not condition:
+        failures += 1
+        print("failed:", *what)
+
+
+# ---- PNG, as little of it as is needed ---------------------------------------
+
+
+def chunk(kind, data):
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+
+def png(rows, width, depth, colour, extra=b""):
+    """rows: the bytes of each."""
+    header = struct.pack(">IIBBBBB", width, len(rows), depth, colour, 0, 0, 0)
+    data = zlib.compress(b"".join(b"\0" + row for row in rows))
+    return (
+        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + extra
+        + chunk(b"IDAT", data) + chunk(b"IEND", b"")
+    )
+
+
+def read_mask(path):
+    """(rows, palette) of an 8-bit indexed PNG."""
+    data = path.read_bytes()
+    at, chunks = 8, {}
+    while at < len(data):
+        (size,), kind = struct.unpack(">I", data[at : at + 4]), data[at + 4 : at + 8]
+        chunks[kind] = chunks.get(kind, b"") + data[at + 8 : at + 8 + size]
+        at += size + 12
+    width, height, depth, colour = struct.unpack(">IIBB", chunks[b"IHDR"][:10])
+    form = (width, height, depth, colour)
+    check(form == (WIDTH, HEIGHT, 8, 3), path.name, form)
+    lines = zlib.decompress(chunks[b"IDAT"])
+    rows, above = [], bytes(width)
+    for y in range(height):
+        line = lines[y * (width + 1) : (y + 1) * (width + 1)]
+        row = bytearray(line[1:])
+        for x in range(width):
+            left = row[x - 1] if x else 0
+            corner = above[x - 1] if x else 0
+            estimate = left + above[x] - corner
+            nearest = min((left, above[x], corner), key=lambda value: abs(estimate - value))
+            row[x] = (row[x] + (0, left, above[x], (left + above[x]) // 2, nearest)[line[0]]) % 256
+        rows.append(bytes(row))
+        above = bytes(row)
+    palette = chunks[b"PLTE"]
+    return rows, [tuple(palette[i : i + 3]) for i in range(0, len(palette), 3)]
+
+
+# ---- The picture -----------------------------------------------------------------
+
+
+def gray(frame):
+    """Rows of a bright square that moves over a dark, grainy ground."""
+    grain = random.Random(frame)
+    left = 8 + 12 * frame
+    return [
+        bytes(
+            (200 if left <= x < left + 24 and 12 <= y < 36 else 40) + grain.randrange(12)
+            for x in range(WIDTH)
+        )
+        for y in range(HEIGHT)
+    ]
+
+
+def spread(row, count, alpha=None):
+    return b"".join(bytes([v] * count) + (bytes([alpha(v)]) if alpha else b"") for v in row)
+
+
+def wide(data):
+    return b"".join(bytes([v, v]) for v in data)
+
+
+ODD_ALPHA = (lambda v: (v * 7) % 256)
+GRAYS = chunk(b"PLTE", bytes(v for i in range(256) for v in (i, i, i)))
+CLEAR = GRAYS + chunk(b"tRNS", bytes(range(256)))
+KINDS = {
+    "gray": lambda rows: png(rows, WIDTH, 8, 0),
+    "rgb": lambda rows: png([spread(r, 3) for r in rows], WIDTH, 8, 2),
+    "palette": lambda rows: png(rows, WIDTH, 8, 3, GRAYS),
+    "palette-transparent": lambda rows: png(rows, WIDTH, 8, 3, CLEAR),
+    "gray-alpha": lambda rows: png([spread(r, 1, ODD_ALPHA) for r in rows], WIDTH, 8, 4),
+    "rgba": lambda rows: png([spread(r, 3, ODD_ALPHA) for r in rows], WIDTH, 8, 6),
+    "gray-16": lambda rows: png([wide(r) for r in rows], WIDTH, 16, 0),
+    "rgba-16": lambda rows: png([wide(spread(r, 3, ODD_ALPHA)) for r in rows], WIDTH, 16, 6),
+}
+
+
+def y4m(header, chroma=True, frames=FRAMES):
+    plane = bytes([128]) * (((WIDTH + 1) // 2) * ((HEIGHT + 1) // 2))
+    stream = f"YUV4MPEG2 W{WIDTH} H{HEIGHT} F30:1 Ip{header}\n".encode()
+    for frame in range(frames):
+        stream += b"FRAME\n" + b"".join(gray(frame)) + (2 * plane if chroma else b"")
+    return stream
+
+
+# ---- segment -----------------------------------------------------------------------
+
+
+def check_segment(program, weights, folder):
+    options = ["--working-size", "64x48", "--clusters", "--tau", "0.002"]
+    out = folder / "masks"
+
+    def run(source, *more, stdin=b"", options=options, output=out, model=weights):
+        command = [program, model, source, output, *options, *more]
+        return subprocess.run(command, input=stdin, capture_output=True)
+
+    def masks(*arguments, **others):
+        for old in out.glob("*") if out.exists() else []:
+            old.unlink()
+        done = run(*arguments, **others)
+        check(done.returncode == 0, arguments, done.stderr)
+        return {path.name: read_mask(path) for path in sorted(out.glob("*"))}
+
+    def refused(part, *arguments, status=1, **others):
+        done = run(*arguments, **others)
+        text = done.stderr.decode(errors="replace")
+        check(done.returncode == status, arguments, "exit status", done.returncode, text)
+        check(part in text, arguments, "expected", repr(part), "in", repr(text))
+
+    expected = None
+    for kind, write in KINDS.items():
+        frames = folder / kind
+        frames.mkdir()
+        for frame in range(FRAMES):
+            (frames / f"{frame:05d}.png").write_bytes(write(gray(frame)))
+        (frames / "notes.txt").write_text("not a frame")
+        found = masks(frames)
+        check(list(found) == ["00000.png", "00001.png", "00002.png"], kind, list(found))
+        expected = expected or found
+        check(found == expected, kind, "gives other masks")
+    ids = {value for rows, _ in expected.values() for row in rows for value in row}
+    check(len(ids) >= 2 and 0 not in ids, "clusters", ids)
+    palette = expected["00000.png"][1]
+    known = {  # as published with the data sets
+        0: (0, 0, 0), 1: (128, 0, 0), 2: (0, 128, 0), 7: (128, 128, 128), 20: (0, 64, 128),
+        255: (224, 224, 192),
+    }
+    for index, colour in known.items():
+        check(palette[index] == colour, "palette", index, palette[index])
+
+    mono = masks("-", stdin=y4m(" Cmono", chroma=False))
+    check(mono == expected, "Cmono gives other masks than PNG")
+    plain = masks("-", stdin=y4m(""))
+    for name in (" C420jpeg", " C420mpeg2", " C420paldv XYSCSS=420"):
+        check(masks("-", stdin=y4m(name)) == plain, name)
+    check(len(plain) == FRAMES, "frames of a stream", list(plain))
+
+    for name in (" C422", " C444", " C420p10", " Cmono16"):
+        refused("-pix_fmt yuv420p", "-", stdin=y4m(name))
+    refused("middle of frame 2", "-", stdin=y4m("")[:-1])
+    refused("not YUV4MPEG2", "-", stdin=b"")
+    refused("not YUV4MPEG2", "-", stdin=KINDS["gray"](gray(0)) * 20)
+    refused("no frames", "-", stdin=y4m("", frames=0))
+    refused("1 to 32768", "-", stdin=y4m("").replace(b"W67", b"W4294967363"))
+
+    good, odd = folder / "rgb", folder / "rgb" / "00009.png"
+    odd.write_bytes(png(gray(0)[1:], WIDTH, 8, 0))
+    refused("67x48", good)
+    odd.write_bytes(b"plain text")
+    refused("00009.png: not a PNG", good)
+    whole = KINDS["rgb"](gray(0))
+    odd.write_bytes(whole[: len(whole) // 2])
+    refused("00009.png", good)
+    odd.write_bytes(whole[:50] + bytes([whole[50] ^ 255]) + whole[51:])
+    refused("00009.png", good)
+    odd.unlink()
+    (folder / "empty").mkdir()
+    refused("no PNG", folder / "empty")
+    refused("nothing-there", folder / "nothing-there")
+    refused("overwrite", good, output=good)
+    refused("not a folder", good, output=weights)
+    refused("nothing-there", good, model=folder / "nothing-there")
+    refused("multiples", good, options=["--working-size", "63x48"])
+    refused("limit is 1000", good, "--memory-limit", "1000")
+    fine = ["--clusters", "--tau", "1e-9", "--working-size", "160x160"]
+    refused("8-bit mask", good, options=fine)
+    for wrong in (
+        ["--tau", "x"], ["--threads", "-1"], ["--memory-limit", "5Q"], ["--working-size", "64"],
+        ["--no-such-option"], ["--tau"], ["more"],
+    ):
+        refused("usage:", good, options=wrong, status=2)
+
+
+# ---- stream -----------------------------------------------------------------------------
+
+
+def check_stream(program, weights):
+    done = subprocess.run([program, weights, "3"], capture_output=True, text=True)
+    check(done.returncode == 0, done.stderr)
+    check("at most" in done.stdout and done.stdout.count("\nframe ") == 3, done.stdout)
+    done = subprocess.run([program, weights, "9", "-"], input=y4m(""), capture_output=True)
+    check(done.returncode == 0, done.stderr)
+    check(done.stdout.count(b"\nframe ") == FRAMES, done.stdout)
+    for wrong in ([], [weights], [weights, "0"], [weights, "3", "x"]):
+        done = subprocess.run([program, *wrong], capture_output=True)
+        check(done.returncode == 2 and b"usage:" in done.stderr, wrong, done.stderr)
+    for stdin in (b"", b"text", y4m(" C444"), y4m("")[:-1]):
+        done = subprocess.run([program, weights, "9", "-"], input=stdin, capture_output=True)
+        check(done.returncode == 1 and done.stderr.startswith(b"stream: "), stdin[:40], done.stderr)
+    # Long enough that the signal comes while something is computed.
+    running = subprocess.Popen(
+        [program, weights, "1000000"], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    time.sleep(0.7)
+    running.send_signal(signal.SIGINT)
+    _, text = running.communicate(timeout=30)
+    check(running.returncode == 130 and b"cancelled" in text, running.returncode, text)
+
+
+def main():
+    if len(sys.argv) != 3:
+        sys.exit(__doc__)
+    programs, weights = pathlib.Path(sys.argv[1]), pathlib.Path(sys.argv[2])
+    with tempfile.TemporaryDirectory() as folder:
+        check_segment(programs / "segment", weights, pathlib.Path(folder))
+    check_stream(programs / "stream", weights)
+    print(f"examples: {checks - failures} passed, {failures} failed")
+    sys.exit(failures > 0)
+
+
+if __name__ == "__main__":
+    main()
