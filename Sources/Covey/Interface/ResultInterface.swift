@@ -1,8 +1,17 @@
 public import CCovey
 
+/// What a covey_result pointer points at.
+final class ResultHandle {
+  let result: FrameResult
+
+  init(_ result: FrameResult) {
+    self.result = result
+  }
+}
+
 private func result(_ pointer: OpaquePointer?) throws(CoveyError) -> FrameResult {
   let pointer = try required(pointer, "result")
-  return Unmanaged<FrameResult>.fromOpaque(UnsafeRawPointer(pointer)).takeUnretainedValue()
+  return Unmanaged<ResultHandle>.fromOpaque(UnsafeRawPointer(pointer)).takeUnretainedValue().result
 }
 
 @c @implementation
@@ -58,8 +67,8 @@ public func covey_result_get_object(
 @c @implementation
 public func covey_result_labels(_ pointer: OpaquePointer!) -> UnsafePointer<UInt16>! {
   guard let pointer else { return nil }
-  let result = Unmanaged<FrameResult>.fromOpaque(UnsafeRawPointer(pointer)).takeUnretainedValue()
-  return UnsafePointer(result.labels.base)
+  let handle = Unmanaged<ResultHandle>.fromOpaque(UnsafeRawPointer(pointer)).takeUnretainedValue()
+  return UnsafePointer(handle.result.labels.base)
 }
 
 @c @implementation
@@ -89,5 +98,5 @@ public func covey_result_get_rle(
 @c @implementation
 public func covey_result_free(_ pointer: OpaquePointer!) {
   guard let pointer else { return }
-  Unmanaged<FrameResult>.fromOpaque(UnsafeRawPointer(pointer)).release()
+  Unmanaged<ResultHandle>.fromOpaque(UnsafeRawPointer(pointer)).release()
 }

@@ -66,7 +66,7 @@ public func covey_session_next(
     out.pointee = nil
     switch try session(pointer).nextResult() {
     case .result(let result):
-      out.pointee = OpaquePointer(Unmanaged.passRetained(result).toOpaque())
+      out.pointee = OpaquePointer(Unmanaged.passRetained(ResultHandle(result)).toOpaque())
       return COVEY_OK
     case .again: return COVEY_AGAIN
     case .end: return COVEY_END

@@ -53,7 +53,7 @@ final class Checkpoint: @unchecked Sendable {
     try self.init(FileBytes(lent: bytes, copy: copy), verify: verify)
   }
 
-  private init(_ storage: FileBytes, verify: Bool) throws(CoveyError) {
+  private convenience init(_ storage: FileBytes, verify: Bool) throws(CoveyError) {
     let file = try GGUFReader(storage.bytes)
     let config = try ModelConfig(file)
     let dtype = try WeightType(file)
@@ -66,7 +66,13 @@ final class Checkpoint: @unchecked Sendable {
       }
     }
 
-    let locator = try WeightLocator(file, specs)
+    self.init(storage, file, config, dtype, try WeightLocator(file, specs))
+  }
+
+  private init(
+    _ storage: FileBytes, _ file: GGUFReader, _ config: ModelConfig, _ dtype: WeightType,
+    _ locator: WeightLocator
+  ) {
     let prefix = "encoder.blocks"
     var blocks: [BlockWeights] = []
     for index in 0..<(config.depth - 1) {

@@ -137,10 +137,16 @@ private final class FileWriter {
   private var writer: OpaquePointer?
 
   /// - Parameter path: must outlive the writer.
-  init(_ path: UnsafePointer<CChar>) throws(CoveyError) {
-    self.path = path
+  convenience init(_ path: UnsafePointer<CChar>) throws(CoveyError) {
+    var writer: OpaquePointer?
     let number = cv_writer_open(path, &writer)
     guard number == 0 else { throw CoveyError(systemError: number, path) }
+    self.init(path, writer)
+  }
+
+  private init(_ path: UnsafePointer<CChar>, _ writer: OpaquePointer?) {
+    self.path = path
+    self.writer = writer
   }
 
   deinit {

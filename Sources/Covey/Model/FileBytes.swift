@@ -3,29 +3,34 @@ import CCoveyPlatform
 /// The bytes of a whole file: mapped, copied, or lent by the caller.
 final class FileBytes {
   let bytes: UnsafeRawBufferPointer
-  private var file = cv_file()
+  private var file: cv_file
   private let copy: Buffer<UInt8>?
+
+  private init(_ bytes: UnsafeRawBufferPointer, file: cv_file, copy: Buffer<UInt8>?) {
+    self.bytes = bytes
+    self.file = file
+    self.copy = copy
+  }
 
   /// - Throws: `.io`, with the system's words; `.memory` where there is none
   ///   for a copy.
-  init(path: UnsafePointer<CChar>, copy: Bool) throws(CoveyError) {
+  convenience init(path: UnsafePointer<CChar>, copy: Bool) throws(CoveyError) {
+    var file = cv_file()
     let number = cv_file_open(path, copy, &file)
     guard number == 0 else { throw CoveyError(systemError: number, path) }
-    bytes = UnsafeRawBufferPointer(start: file.bytes, count: file.size)
-    self.copy = nil
+    self.init(UnsafeRawBufferPointer(start: file.bytes, count: file.size), file: file, copy: nil)
   }
 
   /// - Throws: `.memory`.
-  init(lent: UnsafeRawBufferPointer, copy: Bool) throws(CoveyError) {
+  convenience init(lent: UnsafeRawBufferPointer, copy: Bool) throws(CoveyError) {
     guard copy else {
-      bytes = lent
-      self.copy = nil
+      self.init(lent, file: cv_file(), copy: nil)
       return
     }
     let buffer = try Buffer<UInt8>(lent.count, for: "weights")
     UnsafeMutableRawBufferPointer(start: buffer.base, count: lent.count).copyMemory(from: lent)
-    bytes = UnsafeRawBufferPointer(start: buffer.base, count: lent.count)
-    self.copy = buffer
+    self.init(
+      UnsafeRawBufferPointer(start: buffer.base, count: lent.count), file: cv_file(), copy: buffer)
   }
 
   deinit {

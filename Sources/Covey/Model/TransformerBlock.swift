@@ -8,7 +8,7 @@ import CCoveyKernels
 ///      against all keys, softmax, times the values; proj; norm2 and the MLP.
 /// So nothing of size n x n exists: a thread holds the scores of `queryRows`
 /// rows of one head.
-final class TransformerBlock {
+struct TransformerBlock {
   /// What one thread works in.
   struct Scratch {
     let normed: UnsafeMutablePointer<Float>  // [tile, C]

@@ -10,7 +10,7 @@ import CCoveyKernels
 ///
 /// The last block's attention and MLP, and the final norm, do not count for the
 /// keys and are never run.
-final class VisionTransformer {
+struct VisionTransformer {
   let rows: Int
   let columns: Int
   var patches: Int { rows * columns }  // N

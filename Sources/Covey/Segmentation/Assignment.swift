@@ -6,7 +6,7 @@ import CCoveyKernels
 ///
 /// and how sure that is: 1 - nearest / second nearest distance, in [0, 1]; 1
 /// where there is only one centre.
-final class Assignment {
+struct Assignment {
   private let centres: Centres
   private let logs: Buffer<Float>  // [S, M], less `middle`
   private let selfProducts: Buffer<Float>  // [S]

@@ -7,10 +7,17 @@ final class Centres {
 
   var maps: UnsafeMutablePointer<Float> { storage.base }
 
-  init(keyCount: Int, capacity: Int = 16, budget: Budget) throws(CoveyError) {
+  convenience init(keyCount: Int, capacity: Int = 16, budget: Budget) throws(CoveyError) {
+    self.init(
+      keyCount: keyCount,
+      storage: try Buffer(capacity * keyCount, budget: budget, for: "cluster centres"),
+      budget: budget)
+  }
+
+  private init(keyCount: Int, storage: Buffer<Float>, budget: Budget) {
     self.keyCount = keyCount
+    self.storage = storage
     self.budget = budget
-    storage = try Buffer(capacity * keyCount, budget: budget, for: "cluster centres")
   }
 
   /// The place of a new centre, not initialised.  Invalidates `maps`.

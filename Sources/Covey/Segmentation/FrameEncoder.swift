@@ -14,7 +14,7 @@ struct EncodedFrame {
 
 /// Frames of one size to queries and keys: resample, vision transformer,
 /// correlator.
-final class FrameEncoder {
+struct FrameEncoder {
   var rows: Int { transformer.rows }
   var columns: Int { transformer.columns }
   private let settings: Settings

@@ -1,5 +1,5 @@
 /// What a caller gets of one frame; depends on nothing else.
-final class FrameResult {
+struct FrameResult {
   let frameIndex: Int
   let timestamp: Int64
   let width: Int

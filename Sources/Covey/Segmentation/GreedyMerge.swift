@@ -7,7 +7,7 @@ import CCoveyKernels
 ///
 /// Only the leaders' rows of the distance matrix are ever looked at, so only
 /// they are computed: a few hundred instead of P.
-final class GreedyMerge {
+struct GreedyMerge {
   private let pool: ThreadPool
   private let monitor: Monitor
   /// Maps not yet claimed, in order; what was claimed is squeezed out.

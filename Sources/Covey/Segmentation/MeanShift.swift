@@ -7,7 +7,7 @@ import CCoveyKernels
 ///
 /// j = i included.  In place on the maps' storage is impossible, so there are
 /// two sets, and a third that holds the logarithms of the one in use.
-final class MeanShift {
+struct MeanShift {
   let capacity: Int  // P at most
   let keyCount: Int  // M
   let maps: Buffer<Float>  // [P, M]

@@ -11,7 +11,7 @@
 ///
 /// A plan holds the taps and the scratch of its workers: it serves one frame at
 /// a time.
-final class ResamplePlan {
+struct ResamplePlan {
   let frameWidth: Int
   let frameHeight: Int
   let outWidth: Int

@@ -1,5 +1,5 @@
 /// The outcome for a whole video: who owns which patch.
-final class Segmentation {
+struct Segmentation {
   let rows: Int
   let columns: Int
   /// [T, N]: ids 1.. of objects (or of all clusters), 0 elsewhere.

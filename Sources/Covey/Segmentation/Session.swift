@@ -17,14 +17,23 @@ final class Session {
   private var segmentation: Segmentation?
   private var next = 0
 
-  init(
+  convenience init(
     _ checkpoint: Checkpoint, _ options: SessionOptions, callback: Monitor.Callback?
   ) throws(CoveyError) {
+    let settings = try Settings(options, checkpoint.config.defaults)
+    self.init(
+      checkpoint, settings, callback, try ThreadPool(threads: settings.threads))
+  }
+
+  private init(
+    _ checkpoint: Checkpoint, _ settings: Settings, _ callback: Monitor.Callback?,
+    _ pool: ThreadPool
+  ) {
     self.checkpoint = checkpoint
+    self.settings = settings
     self.callback = callback
-    settings = try Settings(options, checkpoint.config.defaults)
+    self.pool = pool
     budget = Budget(limit: settings.memoryLimit)
-    pool = try ThreadPool(threads: settings.threads)
     correlator = Correlator(checkpoint)
   }
 

@@ -11,7 +11,9 @@ final class Buffer<Element: BitwiseCopyable> {
   var byteCount: Int { count * MemoryLayout<Element>.stride }
 
   /// - Parameter purpose: what it is for, for the message where it is refused.
-  init(_ count: Int, budget: Budget? = nil, for purpose: StaticString) throws(CoveyError) {
+  convenience init(
+    _ count: Int, budget: Budget? = nil, for purpose: StaticString
+  ) throws(CoveyError) {
     let (bytes, overflow) = count.multipliedReportingOverflow(by: MemoryLayout<Element>.stride)
     guard count >= 0, !overflow else {
       throw CoveyError(.memory, "\(purpose): \(count) elements are more than can be addressed")
@@ -21,9 +23,14 @@ final class Buffer<Element: BitwiseCopyable> {
       budget?.giveBack(bytes)
       throw CoveyError(.memory, "\(purpose): the system refused \(bytes) bytes")
     }
+    self.init(
+      count: count, base: memory.bindMemory(to: Element.self, capacity: count), budget: budget)
+  }
+
+  private init(count: Int, base: UnsafeMutablePointer<Element>, budget: Budget?) {
     self.count = count
+    self.base = base
     self.budget = budget
-    base = memory.bindMemory(to: Element.self, capacity: count)
   }
 
   deinit {

@@ -7,11 +7,16 @@ final class ThreadPool {
   private let pool: OpaquePointer
 
   /// - Parameter threads: with the caller's; 0 for one per usable core.
-  init(threads: Int) throws(CoveyError) {
-    self.threads = ThreadPool.count(threads)
-    guard let pool = cv_pool_create(Int32(self.threads)) else {
-      throw CoveyError(.memory, "threads: the system refused to start \(self.threads - 1)")
+  convenience init(threads: Int) throws(CoveyError) {
+    let threads = ThreadPool.count(threads)
+    guard let pool = cv_pool_create(Int32(threads)) else {
+      throw CoveyError(.memory, "threads: the system refused to start \(threads - 1)")
     }
+    self.init(threads: threads, pool: pool)
+  }
+
+  private init(threads: Int, pool: OpaquePointer) {
+    self.threads = threads
     self.pool = pool
   }
 
