@@ -82,6 +82,7 @@ test-exports: $(LIB) ## the library exports what the header declares
 
 test-c: $(LIB) ## the C interface, from C; the header as C and C++; the examples
 	@$(MAKE) --no-print-directory -f Tests/c/Makefile test LIB=$(LIB)
+	@python3 Tests/check_examples.py $(BUILD)/c Tests/golden/tiny-f32.gguf
 
 test-valgrind: test-c ## the C tests once more, under valgrind
 	@Tests/c/valgrind.sh
