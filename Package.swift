@@ -45,15 +45,18 @@ let core: [Target] = [
 ]
 
 // Linker flags of a target leak into test bundles, so the shipping build has
-// no tests.
-let tests: [Target] = [
-  .systemLibrary(name: "CPNG", path: "Tests/CPNG", pkgConfig: "libpng", providers: [.apt(["libpng-dev"])]),
-  .testTarget(name: "CoveyTests", dependencies: ["Covey", "CCovey", "CPNG"]),
+// neither tests nor examples.  libpng is theirs alone.
+let development: [Target] = [
+  .systemLibrary(name: "CPNG", pkgConfig: "libpng", providers: [.apt(["libpng-dev"])]),
+  .executableTarget(
+    name: "segment", dependencies: ["Covey", "CPNG"], path: "Examples", sources: ["segment.c"],
+    cSettings: [.headerSearchPath("../Include")]),
+  .testTarget(name: "CoveyTests", dependencies: ["Covey", "CCovey"]),
 ]
 
 let package = Package(
   name: "covey",
   products: [.library(name: "covey", type: .dynamic, targets: ["Covey"])],
-  targets: interface + core + (embedded ? [] : tests),
+  targets: interface + core + (embedded ? [] : development),
   swiftLanguageModes: [.v6]
 )
