@@ -10,8 +10,8 @@ let kernelFlags: [CSetting] = [
   // Results must be the same bits on every CPU: no fused multiply-add that one
   // instruction set has and another has not.
   .unsafeFlags([
-      "-O3", "-ffp-contract=off", "-fvisibility=hidden", "-ffunction-sections", "-Wno-psabi",
-    ])
+    "-O3", "-ffp-contract=off", "-fvisibility=hidden", "-ffunction-sections", "-Wno-psabi",
+  ])
 ]
 
 let interface: [Target] = [

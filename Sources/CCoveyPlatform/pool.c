@@ -58,7 +58,8 @@ static void *worker_main(void *argument) {
   cv_pool *pool = given.pool;
   unsigned seen = 0;
   for (;;) {
-    for (int i = 0; i < SPINS && atomic_load(&pool->job) == seen && !atomic_load(&pool->stop); i++) {
+    for (int i = 0; i < SPINS; i++) {
+      if (atomic_load(&pool->job) != seen || atomic_load(&pool->stop)) break;
       pause_briefly();
     }
     pthread_mutex_lock(&pool->mutex);

@@ -57,7 +57,9 @@ import Testing
       var random = SeededRandom(seed: UInt64(1000 + run))
       func pick<T>(_ values: [T]) -> T { values[Int(random.next() % UInt64(values.count))] }
       let kind = TestScene.Kind.allCases[run % 4]
-      let (rows, columns) = pick([(1, 1), (1, 2), (2, 3), (5, 4), (1, 17), (7, 9), (8, 8), (12, 16), (20, 10)])
+      let (rows, columns) = pick([
+        (1, 1), (1, 2), (2, 3), (5, 4), (1, 17), (7, 9), (8, 8), (12, 16), (20, 10),
+      ])
       let large = rows * columns > 100
       let frames = 1 + Int(random.next() % (large ? 3 : 10))
       let scene = TestScene(

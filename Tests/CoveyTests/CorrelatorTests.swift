@@ -54,7 +54,7 @@ import Testing
       let size = expected.map { abs($0) }.max()!
       let error = zip(found, expected).map { abs(Double($0) - $1) / size }
         .reduce(0) { $1.isNaN ? .infinity : max($0, $1) }
-#expect(error <= 1e-6)
+      #expect(error <= 1e-6)
     }
     let bits = found.map { $0.map(\.bitPattern) }
     for threads in [1, 3, 4] {

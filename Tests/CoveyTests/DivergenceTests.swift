@@ -42,8 +42,11 @@ import Testing
       let seed = UInt64(20 + index)
       scenes += [
         TestScene(kind, frames: 2, rows: 7, columns: 9, heads: 1 + index, seed: seed),
-        TestScene(kind, frames: 1, rows: 10, columns: 13, heads: 2, keyCount: 257, gain: 6, seed: seed),
-        TestScene(kind, frames: 1, rows: 3, columns: 4, heads: 3, headDim: 8, keyCount: 5003, gain: 16, seed: seed),
+        TestScene(
+          kind, frames: 1, rows: 10, columns: 13, heads: 2, keyCount: 257, gain: 6, seed: seed),
+        TestScene(
+          kind, frames: 1, rows: 3, columns: 4, heads: 3, headDim: 8, keyCount: 5003, gain: 16,
+          seed: seed),
       ]
     }
     return scenes
@@ -133,7 +136,8 @@ import Testing
       Divergence.logarithms(maps, rows: 2, n: 4, into: $0.baseAddress!)
     }
     let floor = log(1e-12)
-    for (log, exact) in zip(logs, [0, floor, floor, floor, floor, log(1 - 1e-6), log(1e-6), floor]) {
+    for (log, exact) in zip(logs, [0, floor, floor, floor, floor, log(1 - 1e-6), log(1e-6), floor])
+    {
       #expect(abs(Double(log) - exact) <= max(4e-6, 1e-7))
     }
     let exact = NaiveClustering.distances(

@@ -55,7 +55,7 @@ enum Golden {
       let found = resize(trained, grid: grid, channels: channels, rows, columns)
       try #require(found.count == expected.count)
       let error = zip(found, expected).map { abs(Double($0) - $1) }.max() ?? .nan
-#expect(error <= 3.6e-6, "\(line)")
+      #expect(error <= 3.6e-6, "\(line)")
       worst = max(worst, error)
       cases += 1
     }

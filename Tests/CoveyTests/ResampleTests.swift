@@ -345,28 +345,30 @@ private let allFormats = (1...8).map { PixelFormat(rawValue: $0)! }
     for (format, planes) in bytes {
       for plane in 0..<3 {
         for missing in [0, 1] {
-          let valid = message {
-            $0.format = format
-            $0.width = 6
-            let stride = plane < planes.count ? planes[plane] - missing : 1
-            switch plane {
-            case 0: $0.strides.0 = stride
-            case 1: $0.strides.1 = stride
-            default: $0.strides.2 = stride
-            }
-          } == "valid"
+          let valid =
+            message {
+              $0.format = format
+              $0.width = 6
+              let stride = plane < planes.count ? planes[plane] - missing : 1
+              switch plane {
+              case 0: $0.strides.0 = stride
+              case 1: $0.strides.1 = stride
+              default: $0.strides.2 = stride
+              }
+            } == "valid"
           // Planes that a format has not are not looked at.
           #expect(valid == (missing == 0 || plane >= planes.count), "\(format) \(plane)")
         }
-        let without = message {
-          $0.format = format
-          $0.width = 6
-          switch plane {
-          case 0: $0.planes.0 = nil
-          case 1: $0.planes.1 = nil
-          default: $0.planes.2 = nil
-          }
-        } == "valid"
+        let without =
+          message {
+            $0.format = format
+            $0.width = 6
+            switch plane {
+            case 0: $0.planes.0 = nil
+            case 1: $0.planes.1 = nil
+            default: $0.planes.2 = nil
+            }
+          } == "valid"
         #expect(without == (plane >= planes.count), "\(format) \(plane)")
       }
     }

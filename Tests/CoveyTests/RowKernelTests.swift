@@ -82,7 +82,9 @@ private func onEachSet(
   @Test(arguments: lengths)
   func layerNorm(n: Int) {
     var random = SeededRandom(seed: UInt64(n))
-    for (offset, spread, eps) in [(0.0, 1.0, 1e-6), (3, 0.5, 1e-5), (-40, 0.01, 1e-6), (0, 3e4, 1e-6)] {
+    for (offset, spread, eps) in [
+      (0.0, 1.0, 1e-6), (3, 0.5, 1e-5), (-40, 0.01, 1e-6), (0, 3e4, 1e-6),
+    ] {
       let x = Matrix(3, n, padding: 5) { _, _ in Float(offset + spread * random.normal()) }
       let weight = Matrix(1, n) { _, _ in Float(1 + random.normal()) }
       let bias = Matrix(1, n) { _, _ in Float(random.normal()) }
@@ -166,7 +168,8 @@ private func onEachSet(
   func softmax(n: Int) {
     var random = SeededRandom(seed: UInt64(n))
     for (spread, scale) in [(1.0, 1.0), (8, 0.125), (30, 0.14433756), (300, 1), (1e-3, 1)] {
-      let s = Matrix(3, n, padding: 3) { row, _ in Float(spread * random.normal() + 5 * Double(row)) }
+      let s = Matrix(3, n, padding: 3) { row, _ in Float(spread * random.normal() + 5 * Double(row))
+      }
       let (weight, old) = (1.0 / 3, Matrix(3, n, padding: 4) { _, _ in Float(random.normal()) })
       let expected = (0..<3).map { row -> [(value: Double, bound: Double)] in
         let values = s.row(row)
@@ -311,7 +314,8 @@ private func onEachSet(
   /// on.  Observed: at most 0.36 of that.
   @Test func logarithmIsWithinItsBound() {
     let (least, most) = (Float(1e-37).bitPattern, Float(1e6).bitPattern)
-    let inputs = stride(from: least, through: most, by: 9973).map { Float(bitPattern: $0) }
+    let inputs =
+      stride(from: least, through: most, by: 9973).map { Float(bitPattern: $0) }
       + [1, Float(1).nextUp, Float(1).nextDown, 0.70710678, 0.7071068, 1.4142135, 1.4142137, 2]
     for kernels in instructionSets {
       var logs = [Float](repeating: 0, count: inputs.count)

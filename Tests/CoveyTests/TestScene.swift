@@ -53,11 +53,15 @@ final class TestScene {
       var frame: [[Double]] = []
       for row in 0..<rows {
         for column in 0..<columns {
-          let (x, y) = ((Double(column) + 0.5) / Double(columns), (Double(row) + 0.5) / Double(rows))
+          let (x, y) = (
+            (Double(column) + 0.5) / Double(columns), (Double(row) + 0.5) / Double(rows)
+          )
           var f = zip(background.0, background.1).map { $0 + (kind == .ramp ? 2 : 0.3) * x * $1 }
           if kind != .ramp {
             for blob in blobs {
-              let (dx, dy) = (x - blob.x - Double(time) * blob.dx, y - blob.y - Double(time) * blob.dy)
+              let (dx, dy) = (
+                x - blob.x - Double(time) * blob.dx, y - blob.y - Double(time) * blob.dy
+              )
               let square = (dx * dx + dy * dy) / (blob.size * blob.size)
               let share = kind == .hard ? (square < 1 ? 1 : 0) : exp(-square)
               for c in f.indices { f[c] += share * (blob.0[c] - f[c]) }
@@ -70,9 +74,12 @@ final class TestScene {
     }
     // Queries and keys of norms that trained ones have: scores of a few units.
     let scale = (gain / Double(headDim).squareRoot()).squareRoot()
-    func floats(_ patches: [[Double]]) -> [Float] { patches.flatMap { $0.map { Float(scale * $0) } } }
+    func floats(_ patches: [[Double]]) -> [Float] {
+      patches.flatMap { $0.map { Float(scale * $0) } }
+    }
     let all = features.flatMap { $0 }
-    let keys = keyCount.map { m in (0..<m).map { _ in all[Int(random.next() % UInt64(all.count))] } }
+    let keys =
+      keyCount.map { m in (0..<m).map { _ in all[Int(random.next() % UInt64(all.count))] } }
       ?? stride(from: 0, to: count, by: 2).flatMap { features[$0] }
     self.init(
       frames: features.map(floats), keys: floats(keys), patches: rows * columns,

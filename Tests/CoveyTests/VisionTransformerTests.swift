@@ -97,7 +97,7 @@ import Testing
         let expected = Golden.numbers(line)
         try #require(values.count == expected.count)
         let error = zip(values, expected).map { abs(Double($0) - $1) }.max() ?? .nan
-#expect(error <= 1.4e-6, "\(line.prefix(20))")
+        #expect(error <= 1.4e-6, "\(line.prefix(20))")
       }
       cases += 1
     }

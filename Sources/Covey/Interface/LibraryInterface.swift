@@ -2,10 +2,8 @@ import CCovey
 import CCoveyKernels
 import CCoveyPlatform
 
-private let versionText: StaticString = "0.1.0"
-
 /// Made once and kept for the life of the process.
-nonisolated(unsafe) private let buildInfo: UnsafePointer<CChar> = {
+private let buildInfo: CText = {
   #if hasFeature(Embedded)
     let runtime = "Embedded Swift"
   #else
@@ -24,17 +22,10 @@ nonisolated(unsafe) private let buildInfo: UnsafePointer<CChar> = {
     let compiler = "6.2 or earlier"
   #endif
   let kernels = String(cString: cv_rows().pointee.name)
-  let text =
-    "covey \(versionText), \(runtime) \(compiler), \(machine), row kernels \(kernels), "
-    + "\(BLAS.description)"
-  let copy = UnsafeMutablePointer<CChar>.allocate(capacity: text.utf8.count + 1)
-  var end = copy
-  for byte in text.utf8 {
-    end.initialize(to: CChar(bitPattern: byte))
-    end += 1
-  }
-  end.initialize(to: 0)
-  return UnsafePointer(copy)
+  let version = "\(COVEY_VERSION_MAJOR).\(COVEY_VERSION_MINOR).\(COVEY_VERSION_PATCH)"
+  return CText(
+    "covey \(version), \(runtime) \(compiler), \(machine), row kernels \(kernels), "
+      + BLAS.description)
 }()
 
 @c @implementation
@@ -44,5 +35,5 @@ public func covey_version() -> Int32 {
 
 @c @implementation
 public func covey_build_info() -> UnsafePointer<CChar>! {
-  buildInfo
+  buildInfo.pointer
 }

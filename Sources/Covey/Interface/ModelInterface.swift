@@ -19,26 +19,6 @@ final class ModelHandle {
   }
 }
 
-/// A text that C can read for as long as this object lives.
-final class CText {
-  let pointer: UnsafePointer<CChar>
-
-  init(_ text: String) {
-    let copy = UnsafeMutablePointer<CChar>.allocate(capacity: text.utf8.count + 1)
-    var end = copy
-    for byte in text.utf8 {
-      end.initialize(to: CChar(bitPattern: byte))
-      end += 1
-    }
-    end.initialize(to: 0)
-    pointer = UnsafePointer(copy)
-  }
-
-  deinit {
-    pointer.deallocate()
-  }
-}
-
 private func deliver(
   _ checkpoint: Checkpoint, to out: UnsafeMutablePointer<OpaquePointer?>
 ) {

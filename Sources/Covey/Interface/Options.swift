@@ -18,7 +18,9 @@ func sessionOptions(
   options.maxObjects = Int(read.max_objects)
   options.minArea = read.min_area
   options.memoryLimit = Int(clamping: read.memory_limit)
-  let (rounding, output) = (Int32(bitPattern: read.key_rounding.rawValue), Int32(bitPattern: read.output.rawValue))
+  let (rounding, output) = (
+    Int32(bitPattern: read.key_rounding.rawValue), Int32(bitPattern: read.output.rawValue)
+  )
   guard let rounding = SessionOptions.KeyRounding(rawValue: rounding) else {
     throw CoveyError(.argument, "options.key_rounding: expected 0 or 1, found \(rounding)")
   }

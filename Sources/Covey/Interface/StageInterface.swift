@@ -87,7 +87,8 @@ public func covey_cluster(
     let keyCount = try elements("maps.keys", Int(maps.key_count), channels)
     guard rows <= Int(Int32.max), maps.key_count <= Int64(Int32.max) else {
       throw CoveyError(
-        .argument, "maps: expected fewer than 2^31 queries and keys, found \(rows) and \(maps.key_count)")
+        .argument,
+        "maps: expected fewer than 2^31 queries and keys, found \(rows) and \(maps.key_count)")
     }
     guard heads >= 1, channels % heads == 0 else {
       throw CoveyError(.argument, "maps.heads: expected a divisor of \(channels), found \(heads)")

@@ -8,8 +8,9 @@ struct ClusterStatistics {
     var firstArea = 0  // patches in that frame
     var largestShare: Float = 0  // of a frame, at its largest
     var borderPatches = 0  // that lie at the frame's border, over all frames
-    var spread = 0.0  // sum over its patches of the squared distance to the
-                      // frame's centre, the frame being 1 x 1
+    /// Sum over its patches of the squared distance to the frame's centre, the
+    /// frame being 1 x 1.
+    var spread = 0.0
     var saliency = 0.0  // sum over its patches
   }
 

@@ -72,8 +72,7 @@ struct Frame {
   var width: Int
   var height: Int
   /// The first byte of the TOP row of each plane.
-  var planes:
-    (UnsafePointer<UInt8>?, UnsafePointer<UInt8>?, UnsafePointer<UInt8>?)
+  var planes: (UnsafePointer<UInt8>?, UnsafePointer<UInt8>?, UnsafePointer<UInt8>?)
   /// Bytes from a row to the one below it, negative for bottom-up images; 0 for
   /// rows without padding.
   var strides: (Int, Int, Int)

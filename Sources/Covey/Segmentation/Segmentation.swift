@@ -69,7 +69,8 @@ struct Segmentation {
     frames: Int, rows: Int, columns: Int, channels: Int, settings: Settings, threads: Int
   ) -> Int {
     let patches = rows * columns
-    let keyCount = settings.keyFrameCount(frames) * settings.keysPerFrame(rows: rows, columns: columns)
+    let keyCount =
+      settings.keyFrameCount(frames) * settings.keysPerFrame(rows: rows, columns: columns)
     return frames * patches * (2 + 4 + 4) + 4 * keyCount * channels
       + Clustering.byteCount(
         frames: frames, patches: patches, window: settings.window, keyCount: keyCount,

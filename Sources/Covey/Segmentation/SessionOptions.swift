@@ -78,7 +78,8 @@ struct Settings {
     maxObjects = try check("max_objects", options.maxObjects, 65_535, else: 65_535)
     guard options.minArea < 1 else {  // also refuses NaN
       throw CoveyError(
-        .argument, "options.min_area: expected less than 1, found \(NumberText.of(options.minArea))")
+        .argument, "options.min_area: expected less than 1, found \(NumberText.of(options.minArea))"
+      )
     }
     minArea = options.minArea == 0 ? 0.001 : max(options.minArea, 0)
     guard options.memoryLimit >= 0 else {

@@ -7,7 +7,8 @@ import os
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from types import TracebackType
+from typing import Any, TypeVar
 
 from .errors import StateError
 
@@ -99,3 +100,34 @@ class Handle:
         # Not made in full where __init__ raised.
         if getattr(self, "_lock", None) is not None:
             self.close()
+
+
+_Self = TypeVar("_Self", bound="HandleOwner")
+
+
+class HandleOwner:
+    """What models and sessions share: closing, and being a context manager."""
+
+    _handle: Handle
+
+    @property
+    def closed(self) -> bool:
+        """Whether close() was called."""
+        return self._handle.closed
+
+    def close(self) -> None:
+        """Gives the handle up.  A model's memory goes with its last session;
+        results outlive their session.  A second call does nothing."""
+        self._handle.close()
+
+    def __enter__(self: _Self) -> _Self:
+        with self._handle.using():
+            return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()

@@ -7,7 +7,6 @@ import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
-from types import TracebackType
 from typing import TYPE_CHECKING, Literal, Union, overload
 
 import numpy as np
@@ -17,7 +16,7 @@ from . import _abi, _options
 from ._abi import Dtype, Status
 from ._calls import deferred_signals
 from ._frames import FormatLike, Frame, FrameLike, frame_array, reference
-from ._handle import Handle
+from ._handle import Handle, HandleOwner
 from ._library import default_model_path, lib
 from ._options import enumerator, integer
 from .errors import check
@@ -62,7 +61,7 @@ class ModelInfo:
     name: str
 
 
-class Model:
+class Model(HandleOwner):
     """A checkpoint: immutable, and usable from any number of threads at once.
 
     source: path of a weight file, or its bytes; without one, the default
@@ -278,27 +277,6 @@ class Model:
                 )
             )
         return queries, keys
-
-    @property
-    def closed(self) -> bool:
-        """Whether close() was called."""
-        return self._handle.closed
-
-    def close(self) -> None:
-        """Gives the model up; its memory goes with the last session.  Again: nothing."""
-        self._handle.close()
-
-    def __enter__(self) -> Model:
-        with self._handle.using():
-            return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
 
 
 def _path(path: str | os.PathLike[str]) -> bytes:

@@ -5,14 +5,13 @@ from __future__ import annotations
 import ctypes
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from types import TracebackType
 from typing import TYPE_CHECKING
 
 from . import _abi, _options
 from ._abi import Status
 from ._calls import deferred_signals
 from ._frames import FormatLike, Frame, FrameLike, reference
-from ._handle import Handle
+from ._handle import Handle, HandleOwner
 from ._library import lib
 from .errors import check
 from .result import Result, values
@@ -38,7 +37,7 @@ class Memory:
     peak: int
 
 
-class Session:
+class Session(HandleOwner):
     """One video.
 
     ``with model.session() as session:`` push the frames, finish, iterate.
@@ -128,24 +127,3 @@ class Session:
         with self._handle.owning() as address:
             check(lib().covey_session_get_memory(address, ctypes.byref(struct)))
         return Memory(**values(struct))
-
-    @property
-    def closed(self) -> bool:
-        """Whether close() was called."""
-        return self._handle.closed
-
-    def close(self) -> None:
-        """Frees the session; results live on.  Again: nothing."""
-        self._handle.close()
-
-    def __enter__(self) -> Session:
-        with self._handle.using():
-            return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
