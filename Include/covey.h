@@ -40,27 +40,35 @@
  *            is read only during the call.  A pointer handed out as `const` is
  *            borrowed, and lives as long as the handle it was asked of.
  * ERRORS     Functions that can fail return covey_status: 0 done, > 0 nothing
- *            to return yet or any more, < 0 error.  On error, out-parameters
- *            are NULL or untouched, the handle stays as it was before the call
- *            and can be used on.  Bad input never aborts the process.
+ *            to return yet or any more, < 0 error.  On error, the handle stays
+ *            as it was before the call and can be used on; out-parameters for
+ *            handles are NULL, others untouched unless said otherwise, and the
+ *            contents of arrays to be filled are undefined.  Bad input never
+ *            aborts the process.
  * THREADS    A covey_model may be used from any number of threads at once.
  *            Every other handle belongs to one thread at a time, except
- *            covey_session_cancel().  Callbacks run on the calling thread.
+ *            covey_session_cancel().  Callbacks run on the calling thread; a
+ *            session cannot be used from its own callback (ERROR_STATE), but
+ *            for cancel and get_memory, and must not be freed there.
  *            Results do not depend on the number of threads, bit for bit.
  * FORK       In a child after fork(), sessions made before it compute on one
  *            thread.
  * OPENBLAS   covey parallelises by itself.  While one of its calls computes,
  *            OpenBLAS, whose thread count belongs to the process, is set to
- *            one thread; the count found is put back when the call ends.
+ *            one thread; the count found is put back when the call ends.  Best
+ *            with the flavour on POSIX threads (Debian: libopenblas0-pthread);
+ *            with the serial and the OpenMP ones products are made one at a
+ *            time.
  * GROWTH     Every struct starts with struct_size.  Set it to sizeof(the
  *            struct), or have X_init() do so.  Fields are only ever appended,
  *            and zero always means "the default".  Enumerators are never
  *            renumbered; new ones may appear.  An input struct larger than this
  *            library knows is accepted if all that is beyond is zero, else
  *            COVEY_ERROR_VERSION; of an output struct the part known to both
- *            sides is filled and the rest set to zero.
- * STABILITY  Within a major version the ABI only grows.  Declarations under
- *            COVEY_EXPERIMENTAL are exempt.
+ *            sides is filled and the rest set to zero.  Less than the size in
+ *            version 0.1 is ERROR_ARGUMENT, more than 4096 ERROR_VERSION.
+ * STABILITY  The ABI only grows, from version 0.1 on, as long as the SONAME is
+ *            libcovey.so.0.  Declarations marked "experimental" are exempt.
  */
 #ifndef COVEY_H
 #define COVEY_H
@@ -107,7 +115,8 @@ typedef enum covey_status {
     COVEY_ERROR_FORMAT        = -4,  /* not a covey weight file, or damaged  */
     COVEY_ERROR_VERSION       = -5,  /* a file or struct newer than this     */
     COVEY_ERROR_UNSUPPORTED   = -6,  /* valid, but not in this build         */
-    COVEY_ERROR_CAPACITY      = -7,  /* buffer too small; needed size is set */
+    COVEY_ERROR_CAPACITY      = -7,  /* buffer too small; or more clusters   */
+                                     /* than ids, see covey_session_finish    */
     COVEY_ERROR_CANCELLED     = -8,  /* by a callback or covey_session_cancel*/
     COVEY_ERROR_INTERNAL      = -9,  /* a bug in covey: please report        */
     COVEY_ERROR_STATE         = -10  /* not now: for instance push after     */
@@ -131,9 +140,13 @@ typedef enum covey_log_level {
 /* The library prints nothing by itself.  One sink per process for messages of
  * `level` and graver; NULL (the default) discards.  It is called on the thread
  * that called covey, possibly on several at once; `message` has no trailing
- * newline and lives during the call. */
+ * newline and lives during the call.  When this returns, other threads may
+ * still be inside the sink set before: keep its `user_data`. */
 typedef void (*covey_log_fn)(void *user_data, covey_log_level level, const char *message);
 COVEY_API void covey_set_log(covey_log_fn log, void *user_data, covey_log_level level);
+
+/* Enumerations take 32 bits in this interface: not with -fshort-enums. */
+typedef char covey_enumerations_take_32_bits[sizeof(covey_log_level) == 4 ? 1 : -1];
 
 /* ---- Model --------------------------------------------------------------- */
 
@@ -152,7 +165,8 @@ typedef struct covey_model_options {
                                      * A mapped file must not be truncated or
                                      * overwritten in place while in use;
                                      * replacing it by rename is safe.       */
-    int32_t  skip_checksum;         /* 0: verify (default)                   */
+    int32_t  skip_checksum;         /* 0: verify the checksum, and that all  */
+                                    /* weights are finite (default)          */
 } covey_model_options;
 
 typedef struct covey_model_info {
@@ -243,7 +257,8 @@ typedef enum covey_key_rounding {
 
 typedef struct covey_session_options {
     uint32_t struct_size;
-    int32_t  threads;           /* at most 256; 0: one per usable core       */
+    int32_t  threads;           /* at most 256; 0: one per core that the
+                                 * process may use                           */
     int32_t  working_height;    /* frames are resized to this many pixels;   */
     int32_t  working_width;     /* multiples of the patch size.  Both 0: the
                                  * model's (height and width swapped for
@@ -261,12 +276,13 @@ typedef struct covey_session_options {
                                  * most 1000; 0: the model's                 */
     covey_output output;
     int32_t  max_objects;       /* the best so many are kept, at most 65535;
-                                 * 0: 65535                                  */
+                                 * 0: 65535; of OUTPUT_OBJECTS only          */
     float    min_area;          /* objects that never cover more than this
                                  * fraction of a frame are background; below
-                                 * 1; 0: 0.001, negative: none               */
+                                 * 1; 0: 0.001, negative: none; of
+                                 * OUTPUT_OBJECTS only                       */
     int64_t  memory_limit;      /* bytes, for all of the session but the
-                                 * model; 0: none                            */
+                                 * model and results handed out; 0: none     */
     covey_progress_fn progress; /* may be NULL                               */
     void    *user_data;
 } covey_session_options;
@@ -287,7 +303,8 @@ COVEY_API COVEY_CHECK covey_status covey_session_push(
     covey_session *session, const covey_frame *frame);
 /* No more frames: clusters the whole video.  After an error (cancelling
  * included) the session is as it was before the call, and more frames can be
- * pushed or finish called again.  Without a frame pushed: ERROR_STATE. */
+ * pushed or finish called again.  Without a frame pushed: ERROR_STATE.  More
+ * than 65535 clusters (a far too small tau): ERROR_CAPACITY. */
 COVEY_API COVEY_CHECK covey_status covey_session_finish(covey_session *session);
 /* Hands out results in frame order: COVEY_OK and a result, COVEY_AGAIN, or
  * COVEY_END.  In this version results come only after finish: the method looks
@@ -297,7 +314,8 @@ COVEY_API covey_status covey_session_next(covey_session *session, covey_result *
  * next video may have another size, object ids start again at 1. */
 COVEY_API covey_status covey_session_reset(covey_session *session);
 /* From any thread: the push or finish in progress, or else the next one, ends
- * with ERROR_CANCELLED, within 50 ms as a rule.  One cancel ends one call. */
+ * with ERROR_CANCELLED, within 50 ms as a rule.  It ends one call; two cancels
+ * before that are as one. */
 COVEY_API void covey_session_cancel(covey_session *session);
 
 /* The same in one call.  `frames` is an array whose stride is
@@ -317,7 +335,8 @@ COVEY_API COVEY_CHECK covey_status covey_segment(
 typedef struct covey_memory {
     uint32_t struct_size;
     int64_t  weights;       /* of the model: in the file or converted        */
-    int64_t  features;      /* queries and keys kept of the frames           */
+    int64_t  features;      /* queries and keys kept of the frames, until    */
+                            /* finish has succeeded                          */
     int64_t  workspace;     /* of encoding and clustering, at its largest    */
     int64_t  current;       /* of the session, now: without the weights      */
     int64_t  peak;          /* of the session, at its largest so far         */
@@ -367,17 +386,17 @@ COVEY_API covey_status covey_result_get_object(
  * a NULL result. */
 COVEY_API const uint16_t *covey_result_labels(const covey_result *result);
 /* COCO run lengths of the mask of one id (0 is allowed): column by column,
- * starting with the count of zeros.  Sets *out_count always; with too small a
- * capacity, ERROR_CAPACITY and no counts; `counts` may be NULL with capacity
- * 0.  An id that is not in the frame gives one run of zeros. */
+ * starting with the count of zeros.  With too small a capacity, ERROR_CAPACITY,
+ * and *out_count is set all the same; `counts` may be NULL with capacity 0.  An
+ * id that is not in the frame gives one run of zeros. */
 COVEY_API covey_status covey_result_get_rle(
     const covey_result *result, int32_t object_id,
     uint32_t *counts, size_t capacity, size_t *out_count);
 COVEY_API void covey_result_free(covey_result *result);
 
-/* ---- Stages, one by one: COVEY_EXPERIMENTAL ------------------------------ */
+/* ---- Stages, one by one -------------------------------------------------- */
 
-/* For experiments, oracles and features of one's own.  Shape letters: T frames,
+/* Experimental, all of it to the end of this file.  For experiments, oracles and features of one's own.  Shape letters: T frames,
  * N = rows x columns patches, C channels, M keys. */
 
 typedef struct covey_grid {
@@ -387,8 +406,8 @@ typedef struct covey_grid {
 } covey_grid;
 
 /* The keys of the last block for one frame: keys [N, C] of the vision
- * transformer, before the spatio-temporal block.  Sets *out_grid always; with
- * too small a capacity (in floats), ERROR_CAPACITY.  `saliency` [N] (may be
+ * transformer, before the spatio-temporal block.  With too small a capacity (in
+ * floats), ERROR_CAPACITY, and *out_grid is set all the same.  `saliency` [N] (may be
  * NULL) receives the attention of the CLS token to the patches, mean over
  * heads; a model without a meaningful CLS token: ERROR_UNSUPPORTED. */
 COVEY_API COVEY_CHECK covey_status covey_encode(
@@ -396,7 +415,8 @@ COVEY_API COVEY_CHECK covey_status covey_encode(
     float *keys, size_t capacity, float *saliency, covey_grid *out_grid);
 
 /* Queries and keys of the spatio-temporal block for features [count, C] as
- * from covey_encode: layer norm, then W_q and W_k.  Either may be NULL. */
+ * from covey_encode: layer norm, then W_q and W_k.  Either may be NULL.  Of the
+ * options, threads and memory_limit count. */
 COVEY_API COVEY_CHECK covey_status covey_correlate(
     const covey_model *model, const covey_session_options *options,
     const float *features, size_t count, float *queries, float *keys);
@@ -412,7 +432,7 @@ typedef struct covey_maps {
 } covey_maps;
 
 /* The clustering alone.  Of the options, threads, window (0: 3), tau (0: 1),
- * memory_limit, progress and user_data count.  labels [T, N] receives clusters
+ * memory_limit, progress and user_data count; the others must be valid.  labels [T, N] receives clusters
  * 0 .. *out_clusters - 1, in the order of their centres; confidence [T, N] may
  * be NULL. */
 COVEY_API COVEY_CHECK covey_status covey_cluster(

@@ -10,6 +10,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+void arc4random_buf(void *bytes, size_t count);  // random.c
+
 static int read_whole(int descriptor, void *bytes, size_t size) {
   size_t done = 0;
   while (done < size) {
@@ -40,7 +42,7 @@ int cv_file_open(const char *path, bool copy, cv_file *file) {
       if (result == 0) {
         *file = (cv_file){bytes, size, false};
       } else {
-        cv_deallocate(bytes);
+        cv_deallocate(bytes, size);
       }
     } else {
       void *bytes = mmap(NULL, size, PROT_READ, MAP_PRIVATE, descriptor, 0);
@@ -60,7 +62,7 @@ void cv_file_close(cv_file *file) {
     if (file->mapped) {
       munmap((void *)file->bytes, file->size);
     } else {
-      cv_deallocate((void *)file->bytes);
+      cv_deallocate((void *)file->bytes, file->size);
     }
   }
   *file = (cv_file){0};
@@ -87,24 +89,27 @@ int cv_writer_open(const char *path, cv_writer **out) {
   cv_writer *writer = calloc(1, sizeof *writer);
   if (!writer) return ENOMEM;
   writer->path = strdup(path);
-  if (!writer->path ||
-      asprintf(&writer->temporary, "%s.XXXXXX", path) < 0) {
+  if (!writer->path || asprintf(&writer->temporary, "%s.%08x", path, 0u) < 0) {
     writer->temporary = NULL;
     writer_free(writer);
     return ENOMEM;
   }
-  writer->descriptor = mkostemp(writer->temporary, O_CLOEXEC);
-  if (writer->descriptor < 0) {
-    int result = errno;
-    writer_free(writer);
-    return result;
+  // Not mkostemp, whose files are for their owner only.
+  char *suffix = writer->temporary + strlen(writer->temporary) - 8;
+  for (int attempt = 0; attempt < 100; attempt++) {
+    uint32_t number = 0;
+    arc4random_buf(&number, sizeof number);
+    snprintf(suffix, 9, "%08x", (unsigned)number);
+    writer->descriptor = open(writer->temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+    if (writer->descriptor >= 0) {
+      *out = writer;
+      return 0;
+    }
+    if (errno != EEXIST) break;
   }
-  // mkostemp makes files for the owner only; give it what open() would have.
-  mode_t mask = umask(0);
-  umask(mask);
-  fchmod(writer->descriptor, 0666 & ~mask);
-  *out = writer;
-  return 0;
+  int result = errno;
+  writer_free(writer);
+  return result;
 }
 
 int cv_writer_write(cv_writer *writer, const void *bytes, size_t size) {

@@ -4,25 +4,46 @@
 #include <stdlib.h>
 #include <sys/mman.h>
 
-// Buffers from this size on are laid out for large pages: the maps of a window
-// can be gigabytes, and giving back as many small pages takes longer than a
-// cancelled call may.
+// Buffers from this size on get pages of their own, and large ones: the maps of
+// a window can be gigabytes, and giving back as many small pages takes longer
+// than a cancelled call may.
 enum { HUGE_PAGE = 2 << 20, LARGE = 4 * HUGE_PAGE };
 
-void *cv_allocate(size_t bytes) {
-  void *memory = NULL;
-  if (bytes > PTRDIFF_MAX - 64) return NULL;
-  // Whole cache lines, so that vector code may read to the end of the last one.
-  size_t rounded = (bytes + 63) / 64 * 64;
-  if (rounded == 0) rounded = 64;
-  if (rounded < LARGE) return posix_memalign(&memory, 64, rounded) == 0 ? memory : NULL;
-  if (posix_memalign(&memory, HUGE_PAGE, rounded) != 0) return NULL;
+// Whole cache lines, so that vector code may read to the end of the last one;
+// of large buffers whole small pages.
+static size_t rounded(size_t bytes) {
+  size_t unit = bytes < LARGE ? 64 : 4096;
+  return bytes == 0 ? unit : (bytes + unit - 1) / unit * unit;
+}
+
+static void *allocate_pages(size_t bytes) {
+  char *start = mmap(NULL, bytes + HUGE_PAGE, PROT_READ | PROT_WRITE,
+                     MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (start == MAP_FAILED) return NULL;
+  // Give back what lies before the first border of large pages, and the rest
+  // behind.
+  size_t before = -(uintptr_t)start % HUGE_PAGE;
+  if (before > 0) munmap(start, before);
+  munmap(start + before + bytes, HUGE_PAGE - before);
 #ifdef MADV_HUGEPAGE
   // Whole large pages only, so that no memory is used that was not asked for.
   // Advice: where the system has none, small pages serve as well.
-  (void)madvise(memory, rounded / HUGE_PAGE * HUGE_PAGE, MADV_HUGEPAGE);
+  (void)madvise(start + before, bytes / HUGE_PAGE * HUGE_PAGE, MADV_HUGEPAGE);
 #endif
-  return memory;
+  return start + before;
 }
 
-void cv_deallocate(void *memory) { free(memory); }
+void *cv_allocate(size_t bytes) {
+  if (bytes > PTRDIFF_MAX - HUGE_PAGE - 4096) return NULL;
+  if (bytes >= LARGE) return allocate_pages(rounded(bytes));
+  void *memory = NULL;
+  return posix_memalign(&memory, 64, rounded(bytes)) == 0 ? memory : NULL;
+}
+
+void cv_deallocate(void *memory, size_t bytes) {
+  if (bytes < LARGE) {
+    free(memory);
+  } else if (memory) {
+    munmap(memory, rounded(bytes));
+  }
+}

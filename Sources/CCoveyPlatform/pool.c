@@ -5,6 +5,7 @@
 #include <sched.h>
 #include <signal.h>
 #include <stdatomic.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
 
@@ -162,17 +163,43 @@ void cv_pool_run(cv_pool *pool, int32_t count, cv_task task, void *context) {
   pthread_mutex_unlock(&pool->mutex);
 }
 
+// The cores that a container may use at once, by its quota of time; 0 for no
+// limit, or where none can be read (cgroup version 2).
+static int32_t core_quota(void) {
+  FILE *file = fopen("/sys/fs/cgroup/cpu.max", "re");
+  if (!file) return 0;
+  long long quota = 0, period = 0;
+  int found = fscanf(file, "%lld %lld", &quota, &period);  // or "max 100000"
+  fclose(file);
+  if (found != 2 || quota <= 0 || period <= 0) return 0;
+  long long cores = (quota + period - 1) / period;
+  return cores < 1 << 16 ? (int32_t)cores : 0;
+}
+
 int32_t cv_core_count(void) {
+  int32_t count = 0;
   cpu_set_t set;
   if (sched_getaffinity(0, sizeof set, &set) == 0) {
-    int count = CPU_COUNT(&set);
-    if (count > 0) return count;
+    count = CPU_COUNT(&set);
+  } else {
+    count = (int32_t)sysconf(_SC_NPROCESSORS_ONLN);
   }
-  long online = sysconf(_SC_NPROCESSORS_ONLN);
-  return online > 0 ? (int32_t)online : 1;
+  int32_t quota = core_quota();
+  if (quota > 0 && quota < count) count = quota;
+  return count > 0 ? count : 1;
 }
 
 static pthread_mutex_t process_mutex = PTHREAD_MUTEX_INITIALIZER;
+static pthread_once_t fork_once = PTHREAD_ONCE_INIT;
 
-void cv_process_lock(void) { pthread_mutex_lock(&process_mutex); }
+static void before_fork(void) { pthread_mutex_lock(&process_mutex); }
+static void after_fork(void) { pthread_mutex_unlock(&process_mutex); }
+static void watch_forks(void) { pthread_atfork(before_fork, after_fork, after_fork); }
+
+void cv_process_lock(void) {
+  pthread_once(&fork_once, watch_forks);
+  pthread_mutex_lock(&process_mutex);
+}
 void cv_process_unlock(void) { pthread_mutex_unlock(&process_mutex); }
+
+int32_t cv_process_id(void) { return (int32_t)getpid(); }

@@ -228,6 +228,56 @@ static int32_t cancel_elsewhere(void *user_data, covey_stage stage, float fracti
     return 0;
 }
 
+/* A callback that turns on the session it is called from. */
+typedef struct intruder {
+    covey_session *session;
+    covey_frame    frame;
+    int            visits, refused;
+} intruder;
+
+static int32_t call_back(void *user_data, covey_stage stage, float fraction)
+{
+    (void)stage;
+    (void)fraction;
+    intruder *intruder = user_data;
+    covey_result *result;
+    covey_memory memory = { .struct_size = sizeof memory };
+    covey_session *session = intruder->session;
+    intruder->visits++;
+    intruder->refused += covey_session_push(session, &intruder->frame) == COVEY_ERROR_STATE &&
+                         covey_session_finish(session) == COVEY_ERROR_STATE &&
+                         covey_session_next(session, &result) == COVEY_ERROR_STATE &&
+                         covey_session_reset(session) == COVEY_ERROR_STATE &&
+                         covey_session_get_memory(session, &memory) == COVEY_OK;
+    return 0;
+}
+
+static void test_call_from_callback(const subject *subject)
+{
+    check_topic("calls from the callback");
+    covey_session_options options = subject->options;
+    video video = make_video(40, 32, 3, 1);
+    uint16_t *expected = run_video(subject, &options, &video);
+    intruder intruder = { .frame = video_frame(&video, 0) };
+    options.threads = 2;
+    options.progress = call_back;
+    options.user_data = &intruder;
+    covey_session *session = intruder.session = new_session(subject, &options);
+    for (int32_t t = 0; t < video.frames; t++) {
+        covey_frame frame = video_frame(&video, t);
+        CHECK_OK(covey_session_push(session, &frame));
+    }
+    CHECK_OK(covey_session_finish(session));
+    CHECK(intruder.visits > video.frames);
+    CHECK_INT(intruder.refused, intruder.visits);
+    uint16_t *labels = drain(session, &video);
+    CHECK_BYTES(labels, expected, video_size(&video) * sizeof *labels);
+    covey_session_free(session);
+    free(labels);
+    free(expected);
+    free_video(&video);
+}
+
 static double seconds_since(const struct timespec *before)
 {
     struct timespec now;
@@ -289,5 +339,6 @@ void test_cancel(const subject *subject)
     test_progress(subject);
     test_callback_cancel(subject);
     test_pending_cancel(subject);
+    test_call_from_callback(subject);
     test_thread_cancel(subject);
 }

@@ -41,6 +41,24 @@ static void test_refused(const subject *subject)
     CHECK(status == COVEY_ERROR_ARGUMENT || (status == COVEY_OK && memory.peak > 0));
     CHECK_OK(covey_estimate_memory(model, NULL, 1920, 1080, 1000000, &memory));
     CHECK(memory.features > (int64_t)1 << 30 && memory.peak > memory.features);
+    /* The largest sessions there can be: numbers, until they cannot be said. */
+    covey_session_options vast = *options;
+    vast.working_width = vast.working_height = 8192 / subject->patch * subject->patch;
+    vast.window = 64;
+    vast.key_stride = vast.key_pool = 1;
+    bool refused = false;
+    int64_t last = 0;
+    for (int64_t frames = 1; frames <= 100000000; frames += frames / 7 + 1) {
+        status = covey_estimate_memory(model, &vast, 32768, 32768, frames, &memory);
+        if (status == COVEY_ERROR_MEMORY) {
+            refused = true;
+            continue;
+        }
+        CHECK_OK(status);
+        CHECK(!refused && memory.peak > last);
+        last = memory.peak;
+    }
+    CHECK(refused);
     memory.struct_size = 0;
     CHECK_STATUS(covey_estimate_memory(model, options, 64, 48, 5, &memory), COVEY_ERROR_ARGUMENT);
 

@@ -63,8 +63,10 @@ static void test_info_sizes(const subject *subject)
 
     out.info.struct_size = 0;
     CHECK_STATUS(covey_model_get_info(subject->model, &out.info), COVEY_ERROR_ARGUMENT);
+    out.info.struct_size = 4097;
+    CHECK_STATUS(covey_model_get_info(subject->model, &out.info), COVEY_ERROR_VERSION);
     out.info.struct_size = UINT32_MAX / 2 + 1;
-    CHECK_STATUS(covey_model_get_info(subject->model, &out.info), COVEY_ERROR_ARGUMENT);
+    CHECK_STATUS(covey_model_get_info(subject->model, &out.info), COVEY_ERROR_VERSION);
 
     for (uint32_t size = 1; size <= sizeof out; size++) {
         memset(&out, 0xAB, sizeof out);

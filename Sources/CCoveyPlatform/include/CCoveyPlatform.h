@@ -12,7 +12,8 @@
 
 // 64-byte aligned, not initialised; NULL where the system refuses.
 void *cv_allocate(size_t bytes);
-void cv_deallocate(void *memory);
+// `bytes` as they were asked for.
+void cv_deallocate(void *memory, size_t bytes);
 
 // ---- files.c --------------------------------------------------------------
 
@@ -55,9 +56,11 @@ void cv_pool_run(cv_pool *pool, int32_t count, cv_task task, void *context);
 // Cores this process may run on.
 int32_t cv_core_count(void);
 
-// One mutex for what the process shares: the settings of OpenBLAS.
+// One mutex for what the process shares: the settings of OpenBLAS.  Whole across
+// fork().
 void cv_process_lock(void);
 void cv_process_unlock(void);
+int32_t cv_process_id(void);
 
 // ---- text.c ---------------------------------------------------------------
 

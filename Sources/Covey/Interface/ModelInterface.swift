@@ -34,7 +34,7 @@ private func modelOptions(
   _ options: UnsafePointer<covey_model_options>?
 ) throws(CoveyError) -> (copy: Bool, verify: Bool) {
   guard let options else { return (false, true) }
-  let read = try readStruct(options, "options")
+  let read = try readStruct(options, "options", minimum: FirstSize.modelOptions)
   return (read.read_into_memory != 0, read.skip_checksum == 0)
 }
 
@@ -98,7 +98,7 @@ public func covey_model_get_info(
     filled.parameter_count = Int64(model.checkpoint.parameterCount)
     filled.weight_bytes = Int64(model.checkpoint.weightBytes)
     filled.name = model.name.pointer
-    try writeStruct(filled, to: info, "info")
+    try writeStruct(filled, to: info, "info", minimum: FirstSize.modelInfo)
     return COVEY_OK
   }
 }

@@ -7,7 +7,7 @@ func sessionOptions(
 ) throws(CoveyError) -> (options: SessionOptions, callback: Monitor.Callback?) {
   var options = SessionOptions()
   guard let pointer else { return (options, nil) }
-  let read = try readStruct(pointer, "options")
+  let read = try readStruct(pointer, "options", minimum: FirstSize.sessionOptions)
   options.threads = Int(read.threads)
   options.workingHeight = Int(read.working_height)
   options.workingWidth = Int(read.working_width)
@@ -46,7 +46,7 @@ extension Stage {
 }
 
 func frame(_ pointer: UnsafePointer<covey_frame>) throws(CoveyError) -> Frame {
-  let read = try readStruct(pointer, "frame")
+  let read = try readStruct(pointer, "frame", minimum: FirstSize.frame)
   return Frame(
     format: try PixelFormat(code: Int32(bitPattern: read.format.rawValue)),
     width: Int(read.width), height: Int(read.height),

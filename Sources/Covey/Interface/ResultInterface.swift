@@ -29,7 +29,7 @@ public func covey_result_get_info(
     filled.object_count = Int32(result.regions.count)
     filled.total_objects = Int32(result.tracks.count)
     filled.total_clusters = Int32(result.totalClusters)
-    try writeStruct(filled, to: info, "info")
+    try writeStruct(filled, to: info, "info", minimum: FirstSize.resultInfo)
     return COVEY_OK
   }
 }
@@ -59,7 +59,7 @@ public func covey_result_get_object(
     filled.confidence = Float(region.confidence)
     filled.objectness = track.objectness
     filled.first_frame = Int64(track.firstFrame)
-    try writeStruct(filled, to: object, "object")
+    try writeStruct(filled, to: object, "object", minimum: FirstSize.object)
     return COVEY_OK
   }
 }

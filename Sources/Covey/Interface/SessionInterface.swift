@@ -159,7 +159,7 @@ public func covey_estimate_memory(
     filled.features = Int64(estimate.features)
     filled.workspace = Int64(estimate.workspace)
     filled.peak = Int64(estimate.features + estimate.workspace)
-    try writeStruct(filled, to: memory, "memory")
+    try writeStruct(filled, to: memory, "memory", minimum: FirstSize.memory)
     return COVEY_OK
   }
 }
@@ -177,7 +177,7 @@ public func covey_session_get_memory(
     filled.current = Int64(session.budget.current)
     filled.peak = Int64(session.budget.peak)
     filled.workspace = max(0, filled.peak - filled.features)
-    try writeStruct(filled, to: memory, "memory")
+    try writeStruct(filled, to: memory, "memory", minimum: FirstSize.memory)
     return COVEY_OK
   }
 }

@@ -25,7 +25,7 @@ public func covey_encode(
     grid.rows = Int32(size.height / config.patchSize)
     grid.columns = Int32(size.width / config.patchSize)
     grid.channels = Int32(config.embedDim)
-    try writeStruct(grid, to: out, "out_grid")
+    try writeStruct(grid, to: out, "out_grid", minimum: FirstSize.grid)
     guard saliency == nil || config.hasClsSaliency else {
       throw CoveyError(.unsupported, "saliency: this model has no meaningful CLS token")
     }
@@ -58,6 +58,7 @@ public func covey_correlate(
     let pool = try ThreadPool(threads: settings.threads)
     let copy = try Buffer<Float>(
       values, budget: Budget(limit: settings.memoryLimit), for: "copy of the features")
+    defer { withExtendedLifetime(copy) {} }
     copy.base.update(from: features, count: values)
     BLAS.claim()
     defer { BLAS.release() }
@@ -74,7 +75,7 @@ public func covey_cluster(
   _ out_clusters: UnsafeMutablePointer<Int32>!
 ) -> covey_status {
   reporting { () throws(CoveyError) in
-    let maps = try readStruct(try required(given, "maps"), "maps")
+    let maps = try readStruct(try required(given, "maps"), "maps", minimum: FirstSize.maps)
     let (options, callback) = try sessionOptions(options)
     let labels = try required(labels, "labels")
     let out = try required(out_clusters, "out_clusters")

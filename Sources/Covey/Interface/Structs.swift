@@ -3,6 +3,20 @@ import CCovey
 // Structs of the caller that may be older or newer than this library: each
 // starts with its size as the caller knows it.
 
+/// Sizes of the structs in version 0.1 of the interface, the least that a caller
+/// can know.  Never to be changed, whatever is appended.
+enum FirstSize {
+  static let modelOptions = 12
+  static let modelInfo = 88
+  static let frame = 72
+  static let sessionOptions = 72
+  static let memory = 48
+  static let resultInfo = 48
+  static let object = 56
+  static let grid = 16
+  static let maps = 48
+}
+
 /// Larger than any struct will ever be; what is beyond was never set.
 private let largestStruct = 4096
 
@@ -10,9 +24,13 @@ private func structSize(
   _ pointer: UnsafeRawPointer, _ name: StaticString, minimum: Int
 ) throws(CoveyError) -> Int {
   let size = Int(pointer.loadUnaligned(as: UInt32.self))
-  guard size >= minimum, size <= largestStruct else {
+  guard size >= minimum else {
     throw CoveyError(
-      .argument, "\(name).struct_size: expected \(minimum) or a little more, found \(size)")
+      .argument, "\(name).struct_size: expected \(minimum) or more, found \(size)")
+  }
+  guard size <= largestStruct else {
+    throw CoveyError(
+      .version, "\(name).struct_size: expected at most \(largestStruct), found \(size)")
   }
   return size
 }
@@ -20,10 +38,10 @@ private func structSize(
 /// A copy of a struct of the caller, of which the fields he does not know are
 /// zero.
 ///
-/// - Parameter minimum: its size in the first version of the interface.
+/// - Parameter minimum: a `FirstSize`.
 func readStruct<Struct: BitwiseCopyable>(
   _ pointer: UnsafePointer<Struct>, _ name: StaticString,
-  minimum: Int = MemoryLayout<Struct>.size
+  minimum: Int
 ) throws(CoveyError) -> Struct {
   let raw = UnsafeRawPointer(pointer)
   let size = try structSize(raw, name, minimum: minimum)
@@ -46,7 +64,7 @@ func readStruct<Struct: BitwiseCopyable>(
 /// set to zero.
 func writeStruct<Struct: BitwiseCopyable>(
   _ value: Struct, to pointer: UnsafeMutablePointer<Struct>, _ name: StaticString,
-  minimum: Int = MemoryLayout<Struct>.size
+  minimum: Int
 ) throws(CoveyError) {
   let raw = UnsafeMutableRawPointer(pointer)
   let size = try structSize(raw, name, minimum: minimum)

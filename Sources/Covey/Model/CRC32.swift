@@ -2,8 +2,7 @@
 /// start and end inverted.  Eight bytes a step (Kounavis and Berry, "Novel
 /// table lookup-based algorithms for high-performance CRC generation", 2008).
 struct CRC32 {
-  /// Eight tables of 256.  Made anew for each checksum, in microseconds:
-  /// lazily made globals are not safe between threads in Embedded Swift.
+  /// Eight tables of 256.  Made anew for each checksum, in microseconds.
   private let tables: [UInt32]
   private var state: UInt32 = .max
 

@@ -126,24 +126,15 @@ struct GGUFValue {
     case .int64: return ("\(Int64(littleEndian: load(offset, Int64.self)))", 8)
     case .bool: return (bytes[offset] != 0 ? "true" : "false", 1)
     case .float32:
-      let value = float(offset)
-      return (formatted { cv_format_float(value, $0, $1) }, 4)
+      return (NumberText.of(float(offset)), 4)
     case .float64:
-      let value = Double(bitPattern: UInt64(littleEndian: load(offset, UInt64.self)))
-      return (formatted { cv_format_double(value, $0, $1) }, 8)
+      let bits = UInt64(littleEndian: load(offset, UInt64.self))
+      return (NumberText.of(Double(bitPattern: bits)), 8)
     case .string:
       // The reader has checked that it lies within the file.
       let length = Int(truncatingIfNeeded: UInt64(littleEndian: load(offset, UInt64.self)))
       let characters = UnsafeRawBufferPointer(rebasing: bytes[(offset + 8)..<(offset + 8 + length)])
       return (String(decoding: characters, as: UTF8.self), 8 + length)
-    }
-  }
-
-  private func formatted(_ format: (UnsafeMutablePointer<CChar>, Int) -> Int) -> String {
-    withUnsafeTemporaryAllocation(of: CChar.self, capacity: 40) { text in
-      guard let base = text.baseAddress else { return "" }
-      let length = format(base, text.count)
-      return String(decoding: UnsafeRawBufferPointer(start: base, count: length), as: UTF8.self)
     }
   }
 }

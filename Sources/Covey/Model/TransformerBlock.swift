@@ -55,10 +55,9 @@ struct TransformerBlock {
   ) -> (rows: Int, hidden: Int, scores: Int) {
     // Whole cache lines, so that threads do not share one.
     func lines(_ floats: Int) -> Int { (floats + 15) / 16 * 16 }
-    let patch = 3 * config.patchSize * config.patchSize
     return (
       lines(tiles.size * config.embedDim),
-      lines(max(tiles.size * config.mlpDim, patch, config.embedDim)),
+      lines(max(tiles.size * config.mlpDim, config.patchInputs, config.embedDim)),
       lines(queryRows * tokens)
     )
   }

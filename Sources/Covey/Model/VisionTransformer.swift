@@ -76,7 +76,7 @@ struct VisionTransformer {
   private func embed(_ planes: UnsafePointer<Float>, _ monitor: Monitor) {
     let (rows, columns, channels) = (rows, columns, channels)
     let patch = checkpoint.config.patchSize
-    let inputs = 3 * patch * patch
+    let inputs = checkpoint.config.patchInputs
     let weights = checkpoint.encoder.patch
     let plane = rows * patch * columns * patch
     let width = columns * patch

@@ -31,12 +31,21 @@ struct Assignment {
 
     let kernels = cv_rows().pointee
     middle.fill(0)
-    for row in 0..<count { kernels.accumulate(centres.maps + row * n, n, middle.base) }
+    for row in 0..<count {
+      try monitor.check()
+      kernels.accumulate(centres.maps + row * n, n, middle.base)
+    }
     kernels.scale(middle.base, n, 1 / Float(count))
     kernels.log_rows(middle.base, n, 1, n, Divergence.floor, middle.base, n)
-    Divergence.prepare(
-      centres.maps, rows: count, n: n, centre: middle.base, logs: logs.base,
-      selfProducts: selfProducts.base)
+    let (maps, logs, middle, products) = (centres.maps, logs.base, middle.base, selfProducts.base)
+    pool.run(count) { row, worker in
+      if monitor.isCancelled { return }
+      Divergence.prepare(
+        maps + row * n, rows: 1, n: n, centre: middle, logs: logs + row * n,
+        selfProducts: products + row)
+      monitor.pulse(worker: worker)
+    }
+    try monitor.check()
   }
 
   /// maps, logarithms and scores [tile, M]; self products [tile], products

@@ -62,13 +62,27 @@ struct Clustering {
       let merge = try GreedyMerge(
         capacity: count, keyCount: keyCount, pool: pool, monitor: monitor, budget: budget)
       let merged = try Centres(keyCount: keyCount, budget: budget)
-      Divergence.logarithms(maps, rows: count, n: keyCount, into: logs.base)
+      defer { withExtendedLifetime(logs) {} }
+      try logarithms(maps, rows: count, n: keyCount, into: logs.base)
       try merge.run(maps, logs: logs.base, count: count, tau: tau, into: merged)
       if merged.count == count { break }
       centres = merged
     }
     try monitor.end()
     return centres
+  }
+
+  /// On all threads: of thousands of centres this takes a while.
+  private func logarithms(
+    _ maps: UnsafePointer<Float>, rows: Int, n: Int, into logs: UnsafeMutablePointer<Float>
+  ) throws(CoveyError) {
+    let monitor = monitor
+    pool.run(rows) { row, worker in
+      if monitor.isCancelled { return }
+      Divergence.logarithms(maps + row * n, rows: 1, n: n, into: logs + row * n)
+      monitor.pulse(worker: worker)
+    }
+    try monitor.check()
   }
 
   private func assign(
@@ -110,7 +124,7 @@ struct Clustering {
       list + MeanShift.byteCount(capacity: capacity, keyCount: keyCount, threads: threads)
       + GreedyMerge.byteCount(capacity: capacity, keyCount: keyCount)
     let levels =
-      2 * list + 4 * centres * keyCount
+      3 * list + 4 * centres * keyCount
       + GreedyMerge.byteCount(capacity: centres, keyCount: keyCount)
     let assigning =
       list + Assignment.byteCount(keyCount: keyCount, centres: centres, threads: threads)

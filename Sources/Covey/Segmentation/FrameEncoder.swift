@@ -2,7 +2,6 @@ import CCoveyKernels
 
 /// What is kept of a frame: all that the clustering needs of it.
 struct EncodedFrame {
-  let timestamp: Int64
   let queries: Buffer<Float>  // [N, C]
   let keys: Buffer<Float>?  // [keys of a frame, C], of key frames
   let saliency: Buffer<Float>?  // [N], where the model has a meaningful CLS
@@ -91,7 +90,7 @@ struct FrameEncoder {
   }
 
   func encode(
-    _ source: PixelSource, timestamp: Int64, isKey: Bool, monitor: Monitor
+    _ source: PixelSource, isKey: Bool, monitor: Monitor
   ) throws(CoveyError) -> EncodedFrame {
     let (patches, channels) = (transformer.patches, transformer.channels)
     let queries = try Buffer<Float>(patches * channels, budget: budget, for: "queries of a frame")
@@ -114,6 +113,6 @@ struct FrameEncoder {
         fullKeys.base, rows: rows, columns: columns, channels: channels, pool: settings.keyPool,
         into: keys.base)
     }
-    return EncodedFrame(timestamp: timestamp, queries: queries, keys: keys, saliency: saliency)
+    return EncodedFrame(queries: queries, keys: keys, saliency: saliency)
   }
 }

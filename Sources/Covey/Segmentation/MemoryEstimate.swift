@@ -25,13 +25,17 @@ struct MemoryEstimate {
       frameWidth: frameWidth, frameHeight: frameHeight, config)
     let (rows, columns) = (height / config.patchSize, width / config.patchSize)
     let patches = rows * columns
-    // 12 bytes for each pair of a centre and a key are the largest term that
-    // grows with the square of the length.
-    let keys = Double(settings.keysPerFrame(rows: rows, columns: columns))
-    let pairs = Double(frames) * Double(patches) / 16 * (Double(frames) * keys + 1)
-    let whole = 24 * pairs + 16 * Double(frames) * Double(patches) * Double(config.embedDim)
-    guard whole < 0x1p62 else {
-      throw CoveyError(.memory, "\(frames) frames would need more than 2^62 bytes")
+    // A bound of all sums below, so that none of them overflows: what goes with
+    // pairs of maps or centres and keys, with pairs of maps, and with features.
+    let maps = Double(min(settings.window, frames)) * Double(patches)
+    let allMaps = Double(frames) * Double(patches) + 64
+    let keys =
+      Double(frames) * Double(settings.keysPerFrame(rows: rows, columns: columns))
+    let bound =
+      (16 * maps + 4 * allMaps + 4096 * Double(threads)) * (keys + 64)
+      + maps * maps + 64 * allMaps * Double(config.embedDim + 64)
+    guard bound < 0x1p61 else {
+      throw CoveyError(.memory, "\(frames) frames would need more than 2^61 bytes")
     }
     let keyFrames = (frames + settings.keyStride - 1) / settings.keyStride
     weights = checkpoint.residentBytes

@@ -30,6 +30,7 @@ struct Segmentation {
     let keys = try Segmentation.gatherKeys(
       frames, settings, rows: rows, columns: columns, channels: correlator.channels, budget)
 
+    defer { withExtendedLifetime((keys, frames)) {} }
     BLAS.claim()
     defer { BLAS.release() }
     let clustering = Clustering(
@@ -55,6 +56,12 @@ struct Segmentation {
   ) throws(CoveyError) -> Buffer<Float> {
     let each = settings.keysPerFrame(rows: rows, columns: columns) * channels
     let count = settings.keyFrameCount(frames.count)
+    guard count * each / channels <= Int(Int32.max) else {
+      throw CoveyError(
+        .unsupported,
+        "\(count) key frames of \(each / channels) keys: more than 2^31 keys in all; "
+          + "a larger key_stride or key_pool gives fewer")
+    }
     let all = try Buffer<Float>(count * each, budget: budget, for: "keys of the video")
     for index in 0..<count {
       guard let keys = frames[index * settings.keyStride].keys, keys.count == each else {

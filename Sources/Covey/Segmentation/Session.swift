@@ -15,7 +15,11 @@ final class Session {
   private var encoder: FrameEncoder?
   private var frames: [EncodedFrame] = []
   private var segmentation: Segmentation?
+  private var timestamps: [Int64] = []
   private var next = 0
+  /// Whether a push or finish is running: its callback is given the chance to
+  /// call back into the session, and must not.
+  private var isBusy = false
 
   convenience init(
     _ checkpoint: Checkpoint, _ options: SessionOptions, callback: Monitor.Callback?
@@ -48,6 +52,9 @@ final class Session {
 
   /// Takes one frame.  Where it throws, the session is as before.
   func push(_ frame: Frame) throws(CoveyError) {
+    try requireIdle()
+    isBusy = true
+    defer { isBusy = false }
     guard segmentation == nil else {
       throw CoveyError(.state, "push: after finish; reset the session for another video")
     }
@@ -62,15 +69,19 @@ final class Session {
     try monitor.check()
     let encoder = try encoder(for: frame)
     let encoded = try encoder.encode(
-      source, timestamp: frame.timestamp, isKey: frames.count % settings.keyStride == 0,
+      source, isKey: frames.count % settings.keyStride == 0,
       monitor: monitor)
     size = (frame.width, frame.height)
     grid = (encoder.rows, encoder.columns)
     frames.append(encoded)
+    timestamps.append(frame.timestamp)
   }
 
   /// Clusters what was pushed.  Where it throws, the session is as before.
   func finish() throws(CoveyError) {
+    try requireIdle()
+    isBusy = true
+    defer { isBusy = false }
     guard segmentation == nil else {
       throw CoveyError(.state, "finish: the session is finished already")
     }
@@ -83,6 +94,7 @@ final class Session {
     segmentation = try Segmentation(
       frames, rows: grid.rows, columns: grid.columns, settings: settings,
       correlator: correlator, pool: pool, budget: budget, monitor: monitor)
+    frames = []  // results need nothing of them
   }
 
   enum Next {
@@ -92,22 +104,31 @@ final class Session {
   }
 
   func nextResult() throws(CoveyError) -> Next {
+    try requireIdle()
     guard let segmentation, let size else { return .again }
-    guard next < frames.count else { return .end }
+    guard next < timestamps.count else { return .end }
     let result = try FrameResult(
-      segmentation, frame: next, timestamp: frames[next].timestamp, width: size.width,
+      segmentation, frame: next, timestamp: timestamps[next], width: size.width,
       height: size.height)
     next += 1
     return .result(result)
   }
 
-  func reset() {
+  func reset() throws(CoveyError) {
+    try requireIdle()
     size = nil
     encoder = nil
     frames = []
+    timestamps = []
     segmentation = nil
     next = 0
     _ = cancelFlag.take()
+  }
+
+  private func requireIdle() throws(CoveyError) {
+    guard !isBusy else {
+      throw CoveyError(.state, "session: called from its own progress callback")
+    }
   }
 
   /// Made for the first frame, and again after a finish that failed.

@@ -12,13 +12,23 @@ import COpenBLAS
 enum BLAS {
   nonisolated(unsafe) private static var claims = 0
   nonisolated(unsafe) private static var threadsBefore: Int32 = 1
+  /// In a child after fork() the claims of the parent's threads do not count.
+  nonisolated(unsafe) private static var process: Int32 = 0
 
-  /// The serial flavour returns wrong results when called concurrently
-  /// (observed with Debian 12's 0.3.21).
-  private static let isSerial = openblas_get_parallel() == OPENBLAS_SEQUENTIAL
+  /// Only the flavour on POSIX threads can be called from several threads, each
+  /// product on one.  The serial one returns wrong results when called
+  /// concurrently, and the one on OpenMP keeps a count of threads for every
+  /// calling thread (both observed with Debian 12's 0.3.21): there, products
+  /// are made one at a time.
+  private static let isConcurrent = openblas_get_parallel() == OPENBLAS_THREAD
 
   static func claim() {
     cv_process_lock()
+    if process != cv_process_id() {
+      if claims > 0 { openblas_set_num_threads(threadsBefore) }
+      claims = 0
+      process = cv_process_id()
+    }
     if claims == 0 {
       threadsBefore = openblas_get_num_threads()
       if threadsBefore != 1 { openblas_set_num_threads(1) }
@@ -50,12 +60,15 @@ enum BLAS {
     into c: UnsafeMutablePointer<Float>, _ cStride: Int,
     add: Float = 0
   ) {
-    if isSerial { cv_process_lock() }
+    if !isConcurrent {
+      cv_process_lock()
+      openblas_set_num_threads(1)
+    }
     cblas_sgemm(
       CblasRowMajor, CblasNoTrans, transposed ? CblasTrans : CblasNoTrans,
       blasint(m), blasint(n), blasint(k), 1, a, blasint(aStride), b, blasint(bStride), add,
       c, blasint(cStride))
-    if isSerial { cv_process_unlock() }
+    if !isConcurrent { cv_process_unlock() }
   }
 }
 

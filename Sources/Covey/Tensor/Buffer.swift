@@ -34,8 +34,8 @@ final class Buffer<Element: BitwiseCopyable> {
   }
 
   deinit {
-    cv_deallocate(base)
-    budget?.giveBack(count * MemoryLayout<Element>.stride)
+    cv_deallocate(base, byteCount)
+    budget?.giveBack(byteCount)
   }
 
   func fill(_ value: Element) {

@@ -22,7 +22,7 @@ final class ThreadPool {
 
   /// - Parameter threads: as for `init`.
   static func count(_ threads: Int) -> Int {
-    threads > 0 ? threads : max(1, Int(cv_core_count()))
+    threads > 0 ? threads : min(Int(cv_core_count()), SessionOptions.maximumThreads)
   }
 
   deinit {
