@@ -112,8 +112,5 @@ private func shape(_ region: ObjectRegion) -> [Double] {
     #expect(throws: CoveyError.self) {
       try map.regions([1, 3], confidence: [1, 1], maximumID: 2)
     }
-    #expect(throws: CoveyError.self) {
-      try map.regions([1, 2], confidence: [1, 1], maximumID: 2, budget: Budget(limit: 64))
-    }
   }
 }

@@ -70,7 +70,7 @@ private func kind(_ body: () throws -> Void) -> CoveyError.Kind? {
     #expect(still)
 
     // As new: another size, and the numbers start again.
-    session.reset()
+    try session.reset()
     #expect(session.budget.current == 0 && session.featureBytes == 0)
     let other = TestVideo(frames: 2, width: 30, height: 61)
     try other.pushAll(to: session)
@@ -95,7 +95,7 @@ private func kind(_ body: () throws -> Void) -> CoveyError.Kind? {
           Frame(
             format: .rgb8, width: 75, height: 50, planes: ($0.baseAddress, nil, nil),
             strides: (0, 0, 0), timestamp: 0
-          ).validate(), timestamp: 0, isKey: index % 3 == 0, monitor: Monitor())
+          ).validate(), isKey: index % 3 == 0, monitor: Monitor())
       }
       queries.append((0..<frame.queries.count).map { frame.queries[$0] })
       if let own = frame.keys { keys += (0..<own.count).map { own[$0] } }
@@ -190,7 +190,7 @@ private func kind(_ body: () throws -> Void) -> CoveyError.Kind? {
         #expect(kind { try video.push(pushed, to: session) } == .memory)
       }
       #expect(session.budget.peak <= options.memoryLimit)
-      session.reset()
+      try session.reset()
       #expect(session.budget.current == 0)
     }
     #expect(outcomes.push > 0 && outcomes.none > 0)
@@ -214,7 +214,7 @@ private func kind(_ body: () throws -> Void) -> CoveyError.Kind? {
     try video.push(5, to: session)
     #expect(session.featureBytes == features / 5 * 6)
     #expect(kind { try session.finish() } == .memory)
-    session.reset()
+    try session.reset()
     try video.push(0, to: session)
     try session.finish()
     #expect(try TestResults(of: session).labels.count == 1)
@@ -276,7 +276,7 @@ private func kind(_ body: () throws -> Void) -> CoveyError.Kind? {
     try session.finish()
     #expect(try TestResults(of: session) == expected())
     session.cancelFlag.set()
-    session.reset()
+    try session.reset()
     try video.push(0, to: session)
   }
 
@@ -310,7 +310,7 @@ private func kind(_ body: () throws -> Void) -> CoveyError.Kind? {
     while !stop.isSet, cancelled < 20 {
       switch kind({ try session.finish() }) {
       case nil:
-        session.reset()
+        try session.reset()
         for index in 0..<7 { try insist { try video.push(index, to: session) } }
       case .cancelled: cancelled += 1
       case let other: Issue.record("\(String(describing: other))")

@@ -51,7 +51,9 @@ struct Clustering {
     return centres
   }
 
-  private func mergeLevels(_ levelOne: Centres) throws(CoveyError) -> Centres {
+  /// - Parameter levelOne: given up, so that its memory goes with the first
+  ///   level that replaces it.
+  private func mergeLevels(_ levelOne: consuming Centres) throws(CoveyError) -> Centres {
     var centres = levelOne
     let keyCount = centres.keyCount
     monitor.begin(.merge, total: 1)
@@ -124,7 +126,7 @@ struct Clustering {
       list + MeanShift.byteCount(capacity: capacity, keyCount: keyCount, threads: threads)
       + GreedyMerge.byteCount(capacity: capacity, keyCount: keyCount)
     let levels =
-      3 * list + 4 * centres * keyCount
+      2 * list + 4 * centres * keyCount
       + GreedyMerge.byteCount(capacity: centres, keyCount: keyCount)
     let assigning =
       list + Assignment.byteCount(keyCount: keyCount, centres: centres, threads: threads)
