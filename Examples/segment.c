@@ -1,15 +1,18 @@
 /*
  * segment.c - video in, one mask per frame out.
  *
- *     segment covey-nano.gguf frames/ masks/
- *     ffmpeg -i video.mp4 -pix_fmt yuv420p -f yuv4mpegpipe - | segment covey-nano.gguf - masks/
+ *     ./segment models/covey-nano.gguf frames/ masks/
+ *     ffmpeg -i video.mp4 -pix_fmt yuv420p -f yuv4mpegpipe - | \
+ *       ./segment models/covey-nano.gguf - masks/
  *
  * Reads a folder of PNG frames in the order of their names, or YUV4MPEG2 from
  * standard input, and writes 8-bit indexed PNGs in the colours of the PASCAL
  * VOC and DAVIS data sets: the index of a pixel is the id of its object, and
  * index 0 is background.
  *
- *     cc -std=c99 segment.c -IInclude -Lbuild -lcovey -lpng -o segment
+ * From the top of the repository, after `make lib`:
+ *
+ *     cc -std=c99 Examples/segment.c -IInclude -Lbuild -lcovey -lpng -Wl,-rpath,$PWD/build -o segment
  *
  * main() is last, and shows the whole use of the library; what stands before it
  * is for options, PNG and YUV4MPEG2.
@@ -34,6 +37,7 @@
 
 enum {
     MAX_SIDE = 32768,   /* of a covey_frame                                  */
+    MAX_WORKING_SIDE = 8192,    /* what the library accepts                  */
     MAX_ID = 255,       /* of an 8-bit mask                                  */
     MESSAGE_SIZE = 200  /* what libpng has to say                            */
 };
@@ -75,9 +79,10 @@ static const char usage[] =
     "usage: segment MODEL INPUT_DIR OUTPUT_DIR [options]\n"
     "       segment MODEL - OUTPUT_DIR [options]     YUV4MPEG2 on standard input\n"
     "\n"
-    "  --working-size WxH   frames are resized to this before they are looked at;\n"
-    "                       multiples of the model's patch size\n"
-    "  --tau X              clustering threshold: larger gives fewer objects\n"
+    "  --working-size HxW   height and width frames are resized to before they are\n"
+    "                       looked at, multiples of the model's patch size; 0x0: the\n"
+    "                       model's; one of them 0: from the other, keeping the aspect\n"
+    "  --tau X              clustering threshold, above 0: larger gives fewer objects\n"
     "  --clusters           write every cluster, background too, as ids 1, 2, ...\n"
     "  --memory-limit N     bytes, or with K, M or G\n"
     "  --threads N          0, the default: one per core\n";
@@ -99,11 +104,11 @@ static int64_t parse_number(const char *text, char **end)
     return errno ? -1 : number;
 }
 
-static int32_t parse_int(const char *text, const char *complaint)
+static int32_t parse_threads(const char *text)
 {
     char *end;
     int64_t number = parse_number(text, &end);
-    if (number < 0 || number > INT32_MAX || *end) fail_usage(complaint, text);
+    if (number < 0 || number > 256 || *end) fail_usage("--threads takes 0 to 256, not '%s'", text);
     return (int32_t)number;
 }
 
@@ -123,21 +128,25 @@ static int64_t parse_bytes(const char *text)
     return bytes << shift;
 }
 
-static void parse_size(const char *text, int32_t *width, int32_t *height)
+static void parse_size(const char *text, int32_t *height, int32_t *width)
 {
     char *end;
-    int64_t number = parse_number(text, &end);
-    if (number < 0 || number > INT32_MAX || *end != 'x')
-        fail_usage("--working-size takes WxH, such as 480x320, not '%s'", text);
-    *width = (int32_t)number;
-    *height = parse_int(end + 1, "--working-size: '%s' is no height");
+    int64_t number[2] = { parse_number(text, &end), -1 };
+    if (number[0] >= 0 && *end == 'x') number[1] = parse_number(end + 1, &end);
+    for (int i = 0; i < 2; i++)
+        if (number[i] < 0 || number[i] > MAX_WORKING_SIDE || *end)
+            fail_usage("--working-size takes HEIGHTxWIDTH, such as 320x480, not '%s'", text);
+    *height = (int32_t)number[0];
+    *width = (int32_t)number[1];
 }
 
 static float parse_float(const char *text)
 {
     char *end;
     float number = strtof(text, &end);
-    if (end == text || *end) fail_usage("--tau takes a number, not '%s'", text);
+    /* Not the other way round: nan is neither. */
+    if (end == text || *end || !(number > 0 && number <= 1000))
+        fail_usage("--tau takes a number above 0, at most 1000, not '%s'", text);
     return number;
 }
 
@@ -159,14 +168,14 @@ static arguments parse_arguments(int argc, char **argv)
             const char *value = ++i < argc ? argv[i] : NULL;
             if (!value) fail_usage("%s: unknown, or lacks its value", name);
             if (strcmp(name, "--threads") == 0)
-                given.options.threads = parse_int(value, "--threads takes a number, not '%s'");
+                given.options.threads = parse_threads(value);
             else if (strcmp(name, "--tau") == 0)
                 given.options.tau = parse_float(value);
             else if (strcmp(name, "--memory-limit") == 0)
                 given.options.memory_limit = parse_bytes(value);
             else if (strcmp(name, "--working-size") == 0)
-                parse_size(value, &given.options.working_width,
-                           &given.options.working_height);
+                parse_size(value, &given.options.working_height,
+                           &given.options.working_width);
             else
                 fail_usage("%s: unknown option", name);
         } else if (found < 3) {

@@ -1,13 +1,15 @@
 // stream.cpp - frames from a camera, objects on the terminal.
 //
-//     stream covey-nano.gguf 40                                a made-up scene
-//     ffmpeg ... -pix_fmt yuv420p -f yuv4mpegpipe - | stream covey-nano.gguf 40 -
+//     ./stream models/covey-nano.gguf 40                       a made-up scene
+//     ffmpeg ... -pix_fmt yuv420p -f yuv4mpegpipe - | ./stream models/covey-nano.gguf 40 -
 //
 // Says what memory the recording will need, takes at most that many frames,
 // and lists the objects of each: id, box, area, confidence.  Ctrl-C ends the
 // computation in progress, whatever it is, within a moment.
 //
-//     c++ -std=c++11 -pthread stream.cpp -IInclude -Lbuild -lcovey -o stream
+// From the top of the repository, after `make lib`:
+//
+//     c++ -std=c++11 Examples/stream.cpp -IInclude -Lbuild -lcovey -pthread -Wl,-rpath,$PWD/build -o stream
 //
 // The first part is all a C++11 program needs to use the C interface: handles
 // that free themselves, and an exception that carries the status.

@@ -11,6 +11,7 @@ with the exit status for it.  Needs nothing beyond Python.
 
 import pathlib
 import random
+import re
 import signal
 import struct
 import subprocess
@@ -123,11 +124,37 @@ def y4m(header, chroma=True, frames=FRAMES):
     return stream
 
 
+# ---- Compiling -----------------------------------------------------------------------
+
+
+def check_compile_lines(build, folder):
+    """The line in the head of each example is what the README says, and works
+    where the README says: in a folder with Examples, Include and build."""
+    root = pathlib.Path(__file__).resolve().parent.parent
+    readme = (root / "Examples" / "README.md").read_text().splitlines()
+    known = {" ".join(line.split()) for line in readme}
+    top = folder / "top"
+    top.mkdir()
+    for name, target in (
+        ("Examples", root / "Examples"), ("Include", root / "Include"), ("build", build),
+    ):
+        (top / name).symlink_to(target.resolve())
+    for source, program in (("segment.c", "segment"), ("stream.cpp", "stream")):
+        text = (root / "Examples" / source).read_text()
+        lines = re.findall(r"^(?: \*|//) +(c(?:c|\+\+) -std.*)$", text, flags=re.MULTILINE)
+        check(len(lines) == 1 and lines[0] in known, source, "has", lines)
+        done = subprocess.run(["sh", "-c", lines[0]], cwd=top, capture_output=True, text=True)
+        check(done.returncode == 0, lines, done.stderr)
+        done = subprocess.run([top / program, "--help"], cwd="/", capture_output=True, text=True)
+        said = done.stdout + done.stderr
+        check(done.returncode in (0, 2) and "usage: " in said, program, done.returncode, said)
+
+
 # ---- segment -----------------------------------------------------------------------
 
 
 def check_segment(program, weights, folder):
-    options = ["--working-size", "64x48", "--clusters", "--tau", "0.002"]
+    options = ["--working-size", "48x64", "--clusters", "--tau", "0.002"]
     out = folder / "masks"
 
     def run(source, *more, stdin=b"", options=options, output=out, model=weights):
@@ -175,6 +202,14 @@ def check_segment(program, weights, folder):
         check(masks("-", stdin=y4m(name)) == plain, name)
     check(len(plain) == FRAMES, "frames of a stream", list(plain))
 
+    # Height first: one row of patches of 8 x 8 pixels, so all rows of a mask are one.
+    flat = masks("-", stdin=y4m(""), options=[*options[2:], "--working-size", "8x64"])
+    for name, (rows, _) in flat.items():
+        check(len(set(rows)) == 1 and len(set(rows[0])) > 1, "8x64", name)
+    default = masks("-", stdin=y4m(""), options=options[2:])
+    zero = masks("-", stdin=y4m(""), options=[*options[2:], "--working-size", "0x0"])
+    check(zero == default, "0x0 is not the model's")
+
     for name in (" C422", " C444", " C420p10", " Cmono16"):
         refused("-pix_fmt yuv420p", "-", stdin=y4m(name))
     refused("middle of frame 2", "-", stdin=y4m("")[:-1])
@@ -200,12 +235,16 @@ def check_segment(program, weights, folder):
     refused("overwrite", good, output=good)
     refused("not a folder", good, output=weights)
     refused("nothing-there", good, model=folder / "nothing-there")
-    refused("multiples", good, options=["--working-size", "63x48"])
+    refused("multiples", good, options=["--working-size", "48x63"])
     refused("limit is 1000", good, "--memory-limit", "1000")
     fine = ["--clusters", "--tau", "1e-9", "--working-size", "160x160"]
     refused("8-bit mask", good, options=fine)
     for wrong in (
-        ["--tau", "x"], ["--threads", "-1"], ["--memory-limit", "5Q"], ["--working-size", "64"],
+        ["--tau", "x"], ["--tau", "0"], ["--tau", "-1"], ["--tau", "nan"], ["--tau", "1001"],
+        ["--threads", "-1"], ["--threads", "257"], ["--threads", "two"],
+        ["--memory-limit", "5Q"], ["--memory-limit", "-5"],
+        ["--working-size", "64"], ["--working-size", "64x-8"], ["--working-size", "-8x64"],
+        ["--working-size", "x64"], ["--working-size", "64x8a"], ["--working-size", "8x8200"],
         ["--no-such-option"], ["--tau"], ["more"],
     ):
         refused("usage:", good, options=wrong, status=2)
@@ -242,6 +281,7 @@ def main():
         sys.exit(__doc__)
     programs, weights = pathlib.Path(sys.argv[1]), pathlib.Path(sys.argv[2])
     with tempfile.TemporaryDirectory() as folder:
+        check_compile_lines(programs.parent, pathlib.Path(folder))
         check_segment(programs / "segment", weights, pathlib.Path(folder))
     check_stream(programs / "stream", weights)
     print(f"examples: {checks - failures} passed, {failures} failed")
