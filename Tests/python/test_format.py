@@ -134,7 +134,7 @@ def test_tensors_are_as_documented(path):
 def test_checksum(path):
     keys = metadata(path)
     if "covey.checksum.crc32" not in keys:
-        pytest.skip("the file has none")
+        pytest.skip(f"{path.name} has no covey.checksum.crc32, which is optional")
     start = gguf.GGUFReader(path).data_offset
     assert zlib.crc32(path.read_bytes()[start:]) == keys["covey.checksum.crc32"][1]
 
