@@ -192,6 +192,25 @@ def test_segment(model, video):
         np.testing.assert_array_equal([each.labels for each in session.segment(video)], labels)
 
 
+@pytest.mark.parametrize("channels", [3, 4])
+@pytest.mark.parametrize("format", [None, "rgb"])
+def test_one_frame_is_no_video(model, channels, format):
+    pixels = np.random.default_rng(1).integers(0, 256, (9, 30, channels), np.uint8)
+    with pytest.raises(ValueError, match=r'one frame.*frames\[None\].*"gray"'):
+        model.segment(pixels, format)
+    with model.session() as session, pytest.raises(ValueError, match="one frame"):
+        list(session.segment(pixels, format))
+
+
+def test_gray_frames_three_pixels_wide(model):
+    pixels = np.random.default_rng(1).integers(0, 256, (2, 30, 3), np.uint8)
+    labels = model.segment(pixels, "gray")
+    assert labels.shape == (2, 30, 3)
+    np.testing.assert_array_equal(model.segment(list(pixels)), labels)
+    # Other widths are no colours.
+    assert model.segment(np.zeros((2, 30, 5), np.uint8)).shape == (2, 30, 5)
+
+
 def test_clusters_are_all_there_is(model, video):
     labels = model.segment(video, output="clusters", tau=0.05)
     assert labels.min() == 1
@@ -242,7 +261,10 @@ def test_memory(model, video):
     with model.session(threads=2) as session:
         for frame in video:
             session.push(frame)
+        assert session.memory.features == estimate.features
         session.finish()
+        # Clustered, they are of no use any more.
+        assert session.memory.features == 0
         assert 0 < session.memory.current <= session.memory.peak <= estimate.peak
     with pytest.raises(covey.OutOfMemoryError) as caught:
         model.segment(video, memory_limit=estimate.peak // 10)

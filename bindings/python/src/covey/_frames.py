@@ -158,12 +158,30 @@ def _split(pixels: NDArray[np.uint8], wanted: PixelFormat) -> list[NDArray[np.ui
     return [pixels[:height], half[0], half[1]]
 
 
+def video_frames(frames: Iterable[FrameLike], format: FormatLike) -> Iterable[FrameLike]:
+    """``frames`` as it is, where it is not plainly one frame.
+
+    An array [H, W, 3] or [H, W, 4] would pass for H gray frames of W x 3 or
+    W x 4: ValueError, unless the format says that it is.
+    """
+    shape = getattr(frames, "shape", ())
+    planar = (PixelFormat.GRAY8, PixelFormat.I420, PixelFormat.NV12)
+    if len(shape) == 3 and shape[2] in (3, 4) and pixel_format(format) not in planar:
+        raise ValueError(
+            f"frames: {list(shape)} looks like one frame; give a video of it as frames[None], "
+            f'or format="gray" for {shape[0]} gray frames of {shape[1]} x {shape[2]} pixels'
+        )
+    return frames
+
+
 def frame_array(frames: Iterable[FrameLike], format: FormatLike) -> tuple[Any, list[Frame]]:
     """A C array of covey_frame, timestamps 0, 1, 2, ..., and what it points to.
 
-    Raises ValueError where there is no frame.
+    Raises ValueError where there is no frame, or frames is one.
     """
-    kept = [Frame(frame, format, index) for index, frame in enumerate(frames)]
+    kept = [
+        Frame(frame, format, index) for index, frame in enumerate(video_frames(frames, format))
+    ]
     if not kept:
         raise ValueError("frames: expected at least one")
     return (_abi.covey_frame * len(kept))(*(frame.struct for frame in kept)), kept

@@ -158,6 +158,8 @@ class Model(HandleOwner):
         frames: any iterable of frames of one size, an array [T, H, W, 3]
         among them (see Session.push); all are held in memory at once.  With a
         session, and results frame by frame, neither they nor the labels are.
+        An array [H, W, 3] or [H, W, 4] is one frame, and refused (ValueError)
+        unless format="gray" says otherwise.
         """
         structs, kept = frame_array(frames, format)
         first = kept[0].struct

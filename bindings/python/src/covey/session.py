@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from . import _abi, _options
 from ._abi import Status
 from ._calls import deferred_signals
-from ._frames import FormatLike, Frame, FrameLike, reference
+from ._frames import FormatLike, Frame, FrameLike, reference, video_frames
 from ._handle import Handle, HandleOwner
 from ._library import lib
 from .errors import check
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 class Memory:
     """All in bytes.
 
-    weights: of the model.  features: queries and keys kept of the frames.
-    workspace: of encoding and clustering, at its largest.  current, peak: of
+    weights: of the model.  features: queries and keys kept of the frames,
+    until finish() has clustered them.  workspace: of encoding and clustering, at its largest.  current, peak: of
     the session, now and at its largest so far, without the weights.
     """
 
@@ -102,7 +102,9 @@ class Session(HandleOwner):
     def segment(self, frames: Iterable[FrameLike], format: FormatLike = None) -> Iterator[Result]:
         """Forgets what was before, pushes all ``frames`` with timestamps 0, 1,
         ..., finishes, and yields the results.  Nothing happens before the
-        first result is asked for."""
+        first result is asked for.  ValueError for an array [H, W, 3] or
+        [H, W, 4], which is one frame, without format="gray"."""
+        frames = video_frames(frames, format)
         self.reset()
         for index, frame in enumerate(frames):
             self.push(frame, index, format)
