@@ -4,7 +4,7 @@ What is configured stands in pyproject.toml.  Here only what it cannot say: an
 ordinary (not editable) install copies $COVEY_LIBRARY, or build/libcovey.so of
 the checkout, and models/covey-nano.gguf where they are, and the wheel is then
 one for this platform.  Without a library the wheel is pure, and looks for one
-when it is used.
+when it is used: that is said, but pip shows it with -v only.
 """
 
 import os
@@ -25,6 +25,11 @@ class BuildWithLibrary(build_py):
         super().run()
         if self.editable_mode:
             return
+        if not LIBRARY.is_file():
+            self.warn(
+                f"no library at {LIBRARY}: this package goes without.  To have it inside, build "
+                "it first (make lib), or set COVEY_LIBRARY"
+            )
         package = Path(self.build_lib) / "covey"
         for source, target in (
             (LIBRARY, package / "libcovey.so"),

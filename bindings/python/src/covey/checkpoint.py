@@ -79,7 +79,7 @@ def _read_safetensors(path: Path) -> dict[str, Any]:
         from safetensors import SafetensorError, safe_open
     except ImportError:
         raise ImportError(
-            'reading .safetensors needs safetensors: pip install "covey[convert]"'
+            "reading .safetensors needs safetensors: pip install safetensors gguf"
         ) from None
     try:
         with safe_open(path, framework="numpy") as opened:
@@ -94,7 +94,7 @@ def _read_torch(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
         import torch
     except ImportError:
         raise ImportError(
-            f'{path.name}: PyTorch files need PyTorch: pip install "covey[torch]", '
+            f"{path.name}: PyTorch files need PyTorch: pip install torch gguf; "
             "or save the checkpoint as .safetensors"
         ) from None
     import pickle

@@ -199,7 +199,7 @@ def write_gguf(
     try:
         import gguf
     except ImportError:
-        raise ImportError('converting needs gguf: pip install "covey[convert]"') from None
+        raise ImportError("converting needs gguf: pip install gguf") from None
     writer = gguf.GGUFWriter(os.fspath(path), "covey")
     writer.add_custom_alignment(ALIGNMENT)
     writer.add_file_type(0)

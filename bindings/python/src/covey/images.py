@@ -18,7 +18,7 @@ def _pillow() -> Any:
     try:
         from PIL import Image
     except ImportError:
-        raise ImportError('writing pictures needs Pillow: pip install "covey[cli]"') from None
+        raise ImportError("writing pictures needs Pillow: pip install pillow") from None
     return Image
 
 
@@ -143,7 +143,7 @@ class VideoWriter:
         try:
             import av
         except ImportError:
-            raise ImportError('writing video needs PyAV: pip install "covey[cli]"') from None
+            raise ImportError("writing video needs PyAV: pip install av") from None
         self._av = av
         # MPEG-4 keeps the rate in 16 bits.
         self._rate = max(Fraction(1, 1000), Fraction(fps).limit_denominator(1000))

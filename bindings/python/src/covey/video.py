@@ -144,7 +144,7 @@ def _open(path: Path) -> Any:
     try:
         import av
     except ImportError:
-        raise ImportError('reading video needs PyAV: pip install "covey[cli]"') from None
+        raise ImportError("reading video needs PyAV: pip install av") from None
     return av.open(os.fspath(path))
 
 
@@ -165,7 +165,7 @@ def read_image(path: str | os.PathLike[str]) -> NDArray[np.uint8]:
     try:
         from PIL import Image, ImageOps
     except ImportError:
-        raise ImportError('reading pictures needs Pillow: pip install "covey[cli]"') from None
+        raise ImportError("reading pictures needs Pillow: pip install pillow") from None
     with Image.open(path) as picture:
         if picture.mode.startswith(("I;16", "I")):
             # Pillow would clip instead of scaling.
