@@ -55,7 +55,7 @@ def test_packing_without_a_library_is_said(tmp_path, built):
     ("module", "call", "package"),
     [
         ("PIL", lambda folder: read_image(folder / "a.png"), "pillow"),
-        ("PIL", lambda folder: images.write_labels(folder / "a.png", np.eye(2, dtype=int)), "pillow"),
+        ("PIL", lambda folder: images.write_labels(folder / "a.png", np.eye(2)), "pillow"),
         ("av", lambda folder: list(Video(folder / "a.mp4")), "av"),
         ("av", lambda folder: images.VideoWriter(folder / "b.mp4"), "av"),
         ("safetensors", lambda folder: read_state(folder / "a.safetensors"), "safetensors gguf"),

@@ -179,9 +179,7 @@ def frame_array(frames: Iterable[FrameLike], format: FormatLike) -> tuple[Any, l
 
     Raises ValueError where there is no frame, or frames is one.
     """
-    kept = [
-        Frame(frame, format, index) for index, frame in enumerate(video_frames(frames, format))
-    ]
+    kept = [Frame(frame, format, index) for index, frame in enumerate(video_frames(frames, format))]
     if not kept:
         raise ValueError("frames: expected at least one")
     return (_abi.covey_frame * len(kept))(*(frame.struct for frame in kept)), kept

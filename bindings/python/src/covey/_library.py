@@ -58,8 +58,9 @@ def _open() -> tuple[ctypes.CDLL, str]:
             looked.append(f"{description}: {error}")
     places = "\n  ".join(looked)
     raise OSError(
-        f"{_NAME} was not found. Build it with `make lib` in the checkout, then reinstall this "
-        f"package or set COVEY_LIBRARY to the library's path. Looked at:\n  COVEY_LIBRARY: not set\n  {places}"
+        f"{_NAME} was not found. Build it with `make lib` in the checkout, then reinstall "
+        "this package or set COVEY_LIBRARY to the library's path. "
+        f"Looked at:\n  COVEY_LIBRARY: not set\n  {places}"
     )
 
 

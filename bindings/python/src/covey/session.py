@@ -26,8 +26,9 @@ class Memory:
     """All in bytes.
 
     weights: of the model.  features: queries and keys kept of the frames,
-    until finish() has clustered them.  workspace: of encoding and clustering, at its largest.  current, peak: of
-    the session, now and at its largest so far, without the weights.
+    until finish() has clustered them.  workspace: of encoding and clustering,
+    at its largest.  current, peak: of the session, now and at its largest so
+    far, without the weights.
     """
 
     weights: int
