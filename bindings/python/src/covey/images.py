@@ -22,6 +22,24 @@ def _pillow() -> Any:
     return Image
 
 
+def _pyav() -> Any:
+    try:
+        import av
+    except ImportError:
+        raise ImportError("writing video needs PyAV: pip install av") from None
+    return av
+
+
+def require_pictures() -> None:
+    """Raises ImportError where pictures could not be written."""
+    _pillow()
+
+
+def require_films() -> None:
+    """Raises ImportError where films could not be written."""
+    _pyav()
+
+
 def write_labels(path: str | os.PathLike[str], labels: NDArray[np.integer]) -> int:
     """Writes ids [H, W] as PNG and returns its bits per pixel.
 
@@ -140,14 +158,10 @@ class VideoWriter:
     """
 
     def __init__(self, path: str | os.PathLike[str], fps: float = 25.0) -> None:
-        try:
-            import av
-        except ImportError:
-            raise ImportError("writing video needs PyAV: pip install av") from None
-        self._av = av
+        self._av = _pyav()
         # MPEG-4 keeps the rate in 16 bits.
         self._rate = max(Fraction(1, 1000), Fraction(fps).limit_denominator(1000))
-        self._container = av.open(os.fspath(path), "w", format="mp4")
+        self._container = self._av.open(os.fspath(path), "w", format="mp4")
         self._stream: Any = None
 
     def write(self, frame: NDArray[np.uint8]) -> None:

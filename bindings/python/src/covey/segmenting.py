@@ -10,19 +10,23 @@ import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from . import images
 from ._abi import Stage
 from ._options import Options
 from .model import Model
+from .output import Output, unique_names
 from .result import Result
 from .session import Session
 from .video import SourceFrame, Video
 
 #: Pairs of frame and overlay on a sheet.
 _SHEET_PAIRS = 8
+
+
+class UsageError(ValueError):
+    """An argument that only the model shows to be wrong."""
 
 
 @dataclass
@@ -43,6 +47,8 @@ class _Summary:
     total_objects: int = 0
     total_clusters: int = 0
     wide: bool = False
+    #: Masks of an earlier run that were in the way.
+    removed: int = 0
 
     def add(self, result: Result) -> None:
         self.total_objects = result.total_objects
@@ -68,10 +74,27 @@ class _Summary:
         ]
 
 
+def duration(seconds: float) -> str:
+    """ "25 s", "3 min 5 s", "2 h 10 min"."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"
+
+
+def mebibytes(count: int) -> str:
+    """ "1.5 MiB"."""
+    return f"{count / 2**20:.1f} MiB"
+
+
 class _Display:
-    """Progress on standard error; silent with --json or without rich."""
+    """Progress and warnings on standard error; silent with --json, no progress
+    without rich."""
 
     def __init__(self, silent: bool) -> None:
+        self._silent = silent
         self._progress: Any = None
         self._tasks: dict[str, Any] = {}
         if silent:
@@ -82,20 +105,33 @@ class _Display:
                 BarColumn,
                 MofNCompleteColumn,
                 Progress,
+                ProgressColumn,
+                Task,
                 TextColumn,
-                TimeElapsedColumn,
-                TimeRemainingColumn,
             )
+            from rich.table import Column
+            from rich.text import Text
         except ImportError:
             return
+
+        class Time(ProgressColumn):
+            """What is left of a stage; of one that is done, what it took."""
+
+            # Seconds: a figure that flickers cannot be read.
+            max_refresh = 0.5
+
+            def render(self, task: Task) -> Text:
+                if task.finished:
+                    return Text(f"took {duration(task.finished_time or 0)}")
+                left = task.time_remaining
+                return Text("" if left is None else f"{duration(left)} left")
+
         self._progress = Progress(
             TextColumn("{task.description:8}"),
             BarColumn(),
             MofNCompleteColumn(),
             TextColumn("{task.fields[unit]:6}"),
-            TimeElapsedColumn(),
-            TextColumn("left"),
-            TimeRemainingColumn(),
+            Time(table_column=Column(no_wrap=True)),
             console=Console(stderr=True),
         )
 
@@ -114,6 +150,17 @@ class _Display:
         counted in frames."""
         if isinstance(stage, Stage) and stage is not Stage.ENCODE:
             self.update(stage.name.lower(), round(100 * fraction), 100, "%")
+
+    def warn(self, text: str) -> None:
+        """One line above the progress."""
+        if self._silent:
+            return
+        if self._tasks:
+            self._progress.console.print(
+                f"covey: warning: {text}", markup=False, highlight=False, soft_wrap=True
+            )
+        else:
+            print(f"covey: warning: {text}", file=sys.stderr)
 
     def __enter__(self) -> _Display:
         return self
@@ -144,12 +191,50 @@ def _options(arguments: argparse.Namespace) -> Options:
     return options
 
 
-def _push_all(session: Session, video: Video, display: _Display) -> list[str]:
+class _Forecast:
+    """The most memory that the session may need, beside its limit."""
+
+    def __init__(self, model: Model, options: Options, display: _Display) -> None:
+        self.limit = options.get("memory_limit")
+        self.bytes: int | None = None
+        self.warning: str | None = None
+        self._model, self._options, self._display = model, options, display
+
+    def make(self, frame: SourceFrame, count: int) -> None:
+        """For ``count`` frames like this one; warns, once."""
+        height, width = frame.image.shape[:2]
+        self.bytes = self._model.estimate_memory(width, height, count, **self._options).peak
+        if self.limit is None or self.bytes <= self.limit or self.warning is not None:
+            return
+        self.warning = (
+            f"{count} frames of {width}x{height} may need up to {mebibytes(self.bytes)}, more "
+            f"than --memory-limit allows, {mebibytes(self.limit)}"
+        )
+        self._display.warn(self.warning)
+
+
+def _source_of(frame: SourceFrame, video: Video) -> str:
+    return f"{video.path}: frame {frame.index}" if frame.path is None else str(frame.path)
+
+
+def _push_all(session: Session, video: Video, display: _Display, forecast: _Forecast) -> list[str]:
     """The names of the frames, in order."""
     expected = video.frame_count
     names: list[str] = []
-    display.update("encode", 0, expected)
+    first: SourceFrame | None = None
     for frame in video.frames():
+        if first is None:
+            # One frame is kept for its size, and for its name.
+            first = frame
+            if expected is not None:
+                forecast.make(frame, expected)
+            display.update("encode", 0, expected)
+        (height, width), (rows, columns) = first.image.shape[:2], frame.image.shape[:2]
+        if (rows, columns) != (height, width):
+            raise ValueError(
+                f"{_source_of(frame, video)}: expected {width}x{height} like "
+                f"{_source_of(first, video)}, found {columns}x{rows}"
+            )
         session.push(frame.image, frame.index)
         names.append(frame.name)
         # Containers misjudge how many frames they hold.
@@ -157,10 +242,9 @@ def _push_all(session: Session, video: Video, display: _Display) -> list[str]:
             "encode", len(names), None if expected is None else max(expected, len(names))
         )
     display.update("encode", len(names), len(names))
-    if len(set(names)) != len(names):
-        # a.jpg beside a.png: the masks would overwrite each other.
-        names = [f"{index:05d}" for index in range(len(names))]
-    return names
+    if first is not None and (expected is None or len(names) > expected):
+        forecast.make(first, len(names))
+    return unique_names(names)
 
 
 def _paired(
@@ -178,61 +262,64 @@ def _paired(
 
 
 def _write(
-    arguments: argparse.Namespace,
-    session: Session,
-    video: Video,
-    names: list[str],
-    display: _Display,
+    output: Output, session: Session, video: Video, names: list[str], display: _Display
 ) -> tuple[_Summary, dict[str, str]]:
-    folder = Path(arguments.output)
-    masks = folder / "masks"
-    masks.mkdir(parents=True, exist_ok=True)
-    written = {"masks": str(masks)}
-    summary = _Summary()
+    written = {"masks": str(output.masks)}
+    summary = _Summary(removed=output.remove_others(names))
     count = len(names)
     shown = {round(index * (count - 1) / max(1, _SHEET_PAIRS - 1)) for index in range(_SHEET_PAIRS)}
     pairs = []
     with contextlib.ExitStack() as stack:
         film = None
-        if arguments.overlay:
-            written["overlay"] = str(folder / "overlay.mp4")
-            film = stack.enter_context(
-                images.VideoWriter(folder / "overlay.mp4", video.fps or 25.0)
-            )
-        wanted = arguments.overlay or arguments.sheet
+        if output.overlay is not None:
+            written["overlay"] = str(output.overlay)
+            film = stack.enter_context(images.VideoWriter(output.overlay, video.fps or 25.0))
+        wanted = output.overlay is not None or output.sheet is not None
         for result, frame in _paired(session, video, wanted):
-            bits = images.write_labels(masks / f"{names[result.index]}.png", result.labels)
+            bits = images.write_labels(output.mask(names[result.index]), result.labels)
             summary.wide |= bits == 16
             summary.add(result)
             if frame is not None:
                 blended = images.overlay(frame.image, result.labels)
                 if film is not None:
                     film.write(blended)
-                if arguments.sheet and result.index in shown:
+                if output.sheet is not None and result.index in shown:
                     pairs.append((frame.image, blended))
             display.update("write", result.index + 1, count)
-    if arguments.sheet and pairs:
-        written["sheet"] = str(folder / "sheet.png")
-        images.write_image(folder / "sheet.png", images.contact_sheet(pairs))
+    if output.sheet is not None and pairs:
+        written["sheet"] = str(output.sheet)
+        images.write_image(output.sheet, images.contact_sheet(pairs))
     return summary, written
+
+
+def _check_size(arguments: argparse.Namespace, model: Model) -> None:
+    height, width = arguments.working_size or (0, 0)
+    patch = model.info.patch_size
+    if height % patch or width % patch:
+        raise UsageError(
+            f"argument --working-size: expected multiples of the model's patch size, {patch}, "
+            f"found {height}x{width}"
+        )
 
 
 def segment(arguments: argparse.Namespace) -> int:
     """Runs the command; returns 0, or raises."""
     start = time.perf_counter()
-    folder = Path(arguments.output)
-    if folder.exists() and not folder.is_dir():
-        raise NotADirectoryError(f"{folder}: not a folder")
+    output = Output(arguments.output, arguments.overlay, arguments.sheet)
     video = Video(arguments.source, arguments.max_frames, arguments.every)
+    output.check(video)
     with Model(arguments.model) as model, _Display(arguments.json) as display:
         options = _options(arguments)
-        options["progress"] = display.stage
-        with model.session(**options) as session:
-            names = _push_all(session, video, display)
+        _check_size(arguments, model)
+        forecast = _Forecast(model, options, display)
+        with model.session(**{**options, "progress": display.stage}) as session:
+            # Before the work: what cannot be written need not be computed.
+            output.create()
+            names = _push_all(session, video, display, forecast)
             encoded = time.perf_counter()
             session.finish()
             finished = time.perf_counter()
-            summary, written = _write(arguments, session, video, names, display)
+            summary, written = _write(output, session, video, names, display)
             memory = session.memory
         name = model.info.name
     _report(
@@ -249,9 +336,13 @@ def segment(arguments: argparse.Namespace) -> int:
             "seconds_encode": encoded - start,
             "seconds_cluster": finished - encoded,
             "seconds_per_frame": (finished - start) / len(names),
+            "estimated_peak_bytes": forecast.bytes,
+            "memory_limit_bytes": forecast.limit,
             "session_peak_bytes": memory.peak,
             # ru_maxrss is in KiB on Linux.
             "process_peak_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+            "masks_removed": summary.removed,
+            "warnings": [] if forecast.warning is None else [forecast.warning],
         },
     )
     return 0
@@ -278,9 +369,11 @@ def _report(
         f"{figures['seconds_per_frame']:.3f} s a frame, {figures['seconds']:.1f} s in all"
     )
     print(
-        f"peak memory: session {figures['session_peak_bytes'] / 2**20:.1f} MiB, "
-        f"process {figures['process_peak_bytes'] / 2**20:.1f} MiB"
+        f"peak memory: session {mebibytes(figures['session_peak_bytes'])}, "
+        f"process {mebibytes(figures['process_peak_bytes'])}"
     )
+    if summary.removed:
+        print(f"removed {summary.removed} masks of an earlier run")
     for what, where in written.items():
         print(f"{what}: {where}")
     if summary.wide:

@@ -30,12 +30,14 @@ def natural_key(name: str) -> list[tuple[int, int, str]]:
 class SourceFrame:
     """image: [H, W, 3] uint8 RGB.  index: place in the source, from 0, frames
     that were skipped counted.  name: file name without suffix, or the index in
-    five digits.  time: seconds from the start, None where unknown."""
+    five digits.  time: seconds from the start, None where unknown.  path: of the
+    picture, None for a frame of a film."""
 
     image: NDArray[np.uint8]
     index: int
     name: str
     time: float | None
+    path: Path | None = None
 
 
 class Video:
@@ -78,6 +80,12 @@ class Video:
         elif self.path.suffix.lower() in IMAGE_SUFFIXES - _MOVING_SUFFIXES:
             self._images = [self.path]
         self._probed: tuple[float | None, int | None] | None = None
+
+    @property
+    def files(self) -> list[Path]:
+        """The pictures, those that ``max_frames`` and ``every`` leave out
+        included, or the video file."""
+        return [self.path] if self._images is None else list(self._images)
 
     @property
     def fps(self) -> float | None:
@@ -127,7 +135,7 @@ class Video:
     def _pictures(self, paths: list[Path]) -> Iterator[SourceFrame]:
         for index in range(0, len(paths), self.every):
             path = paths[index]
-            yield SourceFrame(read_image(path), index, path.stem, None)
+            yield SourceFrame(read_image(path), index, path.stem, None, path)
 
     def _decoded(self) -> Iterator[SourceFrame]:
         with _open(self.path) as container:
@@ -161,11 +169,25 @@ def _upright(image: NDArray[np.uint8], degrees: int) -> NDArray[np.uint8]:
 
 
 def read_image(path: str | os.PathLike[str]) -> NDArray[np.uint8]:
-    """[H, W, 3] uint8 RGB, upright as its EXIF data says."""
+    """[H, W, 3] uint8 RGB, upright as its EXIF data says.
+
+    Raises OSError, or ValueError for what is no picture, naming the file.
+    """
     try:
-        from PIL import Image, ImageOps
+        from PIL import Image, ImageOps, UnidentifiedImageError
     except ImportError:
         raise ImportError("reading pictures needs Pillow: pip install pillow") from None
+    try:
+        return _rgb(Image, ImageOps, path)
+    except (OSError, SyntaxError, ValueError) as error:
+        # Pillow names a file that it cannot open, but not one that is damaged.
+        if getattr(error, "filename", None):
+            raise
+        reason = "not a picture" if isinstance(error, UnidentifiedImageError) else error
+        raise ValueError(f"{os.fspath(path)}: {reason}") from None
+
+
+def _rgb(Image: Any, ImageOps: Any, path: str | os.PathLike[str]) -> NDArray[np.uint8]:
     with Image.open(path) as picture:
         if picture.mode.startswith(("I;16", "I")):
             # Pillow would clip instead of scaling.

@@ -1,0 +1,110 @@
+"""Where ``covey segment`` writes, and what it refuses to write over."""
+
+from __future__ import annotations
+
+import os
+import re
+import tempfile
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from . import images
+from .video import Video
+
+#: Masks of films, and of pictures whose own names would clash.
+_NUMBERED = re.compile(r"[0-9]{5,}")
+
+
+def unique_names(names: Sequence[str]) -> list[str]:
+    """``names``, or numbers where two are the same (a.jpg beside a.png): their
+    masks would overwrite each other."""
+    if len(set(names)) == len(names):
+        return list(names)
+    return [f"{index:05d}" for index in range(len(names))]
+
+
+class Output:
+    """OUT/masks/NAME.png, OUT/overlay.mp4 and OUT/sheet.png, the last two None
+    where not wanted."""
+
+    def __init__(self, folder: str | os.PathLike[str], overlay: bool, sheet: bool) -> None:
+        self.folder = Path(folder)
+        self.masks = self.folder / "masks"
+        self.overlay = self.folder / "overlay.mp4" if overlay else None
+        self.sheet = self.folder / "sheet.png" if sheet else None
+        for each in (self.folder, self.masks):
+            if each.exists() and not each.is_dir():
+                raise NotADirectoryError(f"{each}: not a folder")
+        images.require_pictures()
+        if overlay:
+            images.require_films()
+
+    def check(self, video: Video) -> None:
+        """Raises ValueError where a file that is read would be written over, or
+        the folder of the masks holds pictures of another source."""
+        if _is_same(video.path, self.masks):
+            raise ValueError(
+                f"{self.masks}: the masks would overwrite the frames; name another folder"
+            )
+        for written in [*self._masks_there(), self.overlay, self.sheet]:
+            if written is not None and any(_is_same(written, each) for each in video.files):
+                raise ValueError(
+                    f"{written}: would be overwritten, and is read; name another folder"
+                )
+        stems = {each.stem for each in video.files}
+        foreign = [
+            each.name
+            for each in self._masks_there()
+            if each.stem not in stems and not _NUMBERED.fullmatch(each.stem)
+        ]
+        if foreign:
+            more = f" and {len(foreign) - 1} more" if foreign[1:] else ""
+            raise ValueError(
+                f"{self.masks}: holds {foreign[0]}{more}, of another source; "
+                "empty it or name another folder"
+            )
+
+    def create(self) -> None:
+        """Makes the folders.  OSError where they, or the files, cannot be written."""
+        self.masks.mkdir(parents=True, exist_ok=True)
+        files = [each for each in (self.overlay, self.sheet) if each is not None]
+        for folder in (self.masks, self.folder) if files else (self.masks,):
+            try:
+                with tempfile.TemporaryFile(dir=folder):
+                    pass
+            except OSError as error:
+                # Its own message names a file that nobody asked for.
+                raise OSError(error.errno, f"cannot write: {error.strerror}", folder) from None
+        for file in files:
+            if file.exists() and not (file.is_file() and os.access(file, os.W_OK)):
+                raise PermissionError(f"{file}: is there, and cannot be written")
+
+    def mask(self, name: str) -> Path:
+        """The mask of the frame of that name."""
+        return self.masks / f"{name}.png"
+
+    def remove_others(self, names: Iterable[str]) -> int:
+        """Removes the masks of an earlier, longer run, which check() has seen:
+        all but those of ``names``.  Returns how many."""
+        kept = set(names)
+        others = [each for each in self._masks_there() if each.stem not in kept]
+        for each in others:
+            each.unlink()
+        return len(others)
+
+    def _masks_there(self) -> list[Path]:
+        if not self.masks.is_dir():
+            return []
+        return sorted(
+            each
+            for each in self.masks.iterdir()
+            if each.suffix == ".png" and not each.name.startswith(".") and each.is_file()
+        )
+
+
+def _is_same(one: Path, other: Path) -> bool:
+    """Whatever their names: links, and both spellings of a path, are the same."""
+    try:
+        return one.samefile(other)
+    except OSError:
+        return False
