@@ -1,6 +1,9 @@
 """The command, as a user runs it."""
 
+import errno
 import json
+import os
+import re
 import signal
 import subprocess
 import sys
@@ -14,7 +17,9 @@ from PIL import Image
 
 import covey
 from covey import images
-from covey.cli import height_by_width, size_in_bytes
+from covey.cli import height_by_width, main, size_in_bytes
+from covey.output import Output
+from covey.segmenting import duration
 
 
 @pytest.fixture
@@ -150,6 +155,224 @@ def test_limits(run, clip, model_path, tmp_path):
         np.testing.assert_array_equal(mask, np.kron(mask[::20, ::20], np.ones((20, 20))))
 
 
+def names(folder):
+    return sorted(each.name for each in folder.iterdir())
+
+
+@pytest.fixture
+def small(tmp_path):
+    """A folder with two frames, 0.png and 1.png."""
+    folder = tmp_path / "small"
+    folder.mkdir()
+    for index, frame in enumerate(moving_square(2)):
+        Image.fromarray(frame).save(folder / f"{index}.png")
+    return folder
+
+
+def contents(*files):
+    return {each: each.read_bytes() for each in files}
+
+
+def test_frames_are_not_overwritten(run, small, model_path, tmp_path):
+    (tmp_path / "z").mkdir()
+    frames = small.rename(tmp_path / "z" / "masks")
+    (tmp_path / "link").symlink_to(frames)
+    before = contents(*frames.iterdir())
+    for source in ("z/masks", "z/../z/masks", "link", "z/masks/1.png"):
+        done = run("segment", source, "-o", "z", "--model", model_path, status=1)
+        assert "overwrit" in done.stderr
+        assert len(done.stderr.splitlines()) == 1
+    assert contents(*frames.iterdir()) == before
+
+
+def test_a_linked_frame_is_not_overwritten(run, small, model_path, tmp_path):
+    masks = tmp_path / "z" / "masks"
+    masks.mkdir(parents=True)
+    (masks / "1.png").symlink_to(small / "1.png")
+    before = contents(*small.iterdir())
+    done = run("segment", small, "-o", "z", "--model", model_path, status=1)
+    assert "z/masks/1.png: would be overwritten" in done.stderr
+    assert contents(*small.iterdir()) == before
+
+
+@pytest.mark.parametrize(
+    ("name", "option"), [("overlay.mp4", "--overlay"), ("sheet.png", "--sheet")]
+)
+def test_the_source_is_not_overwritten(run, clip, small, model_path, tmp_path, name, option):
+    source = tmp_path / name
+    source.write_bytes((clip if name == "overlay.mp4" else small / "0.png").read_bytes())
+    before = contents(source)
+    done = run("segment", name, "-o", ".", option, "--model", model_path, status=1)
+    assert f"{name}: would be overwritten" in done.stderr
+    assert contents(source) == before
+    # Without the option it is only read.
+    run("segment", name, "-o", ".", "--model", model_path)
+    assert contents(source) == before
+
+
+def test_a_sheet_among_the_frames_is_not_overwritten(run, small, model_path):
+    run("segment", small, "-o", small, "--sheet", "--model", model_path)
+    done = run("segment", small, "-o", small, "--sheet", "--model", model_path, status=1)
+    assert "sheet.png: would be overwritten" in done.stderr
+
+
+def test_output_is_checked_before_the_work(run, clip, model_path, tmp_path):
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "masks").write_text("in the way")
+    (tmp_path / "b" / "overlay.mp4").mkdir(parents=True)
+    # Where nobody may make a folder, the superuser included.
+    outputs = {"a": [], "b": ["--overlay"], "/proc/covey": []}
+    if os.geteuid() != 0:
+        (tmp_path / "c" / "masks").mkdir(parents=True)
+        (tmp_path / "c" / "masks").chmod(0o555)
+        outputs["c"] = []
+    for output, options in outputs.items():
+        done = run("segment", clip, "-o", output, *options, "--model", model_path, status=1)
+        # The first step of the progress would be a line of its own.
+        assert len(done.stderr.splitlines()) == 1, done.stderr
+        assert done.stderr.startswith(f"covey: error: {output}")
+
+
+def test_unwritable_folders_are_named(monkeypatch, tmp_path):
+    def refuse(dir):
+        raise PermissionError(errno.EACCES, "Permission denied", f"{dir}/tmp123")
+
+    monkeypatch.setattr("tempfile.TemporaryFile", refuse)
+    with pytest.raises(PermissionError) as caught:
+        Output(tmp_path / "out", False, False).create()
+    assert caught.value.filename == tmp_path / "out" / "masks"
+    assert "Permission denied" in str(caught.value)
+
+
+def test_masks_of_a_longer_run_are_removed(run, clip, model_path, tmp_path):
+    arguments = ["segment", clip, "-o", "out", "--model", model_path]
+    assert "removed" not in run(*arguments).stdout
+    folder = tmp_path / "out" / "masks"
+    (folder / "notes.txt").write_text("not a mask")
+    assert len(names(folder)) == 7
+    # A run that fails leaves them all.
+    run(*arguments, "--max-frames", 2, "--memory-limit", "1K", status=1)
+    assert len(names(folder)) == 7
+    done = run(*arguments, "--max-frames", 2)
+    assert "removed 4 masks of an earlier run" in done.stdout
+    assert names(folder) == ["00000.png", "00001.png", "notes.txt"]
+    told = json.loads(run(*arguments, "--every", 5, "--json").stdout)
+    assert told["masks_removed"] == 1
+    assert names(folder) == ["00000.png", "00005.png", "notes.txt"]
+
+
+def test_masks_named_as_pictures_are_removed(run, pictures, model_path, tmp_path):
+    arguments = ["segment", pictures, "-o", "out", "--model", model_path]
+    run(*arguments)
+    run(*arguments, "--max-frames", 1)
+    assert names(tmp_path / "out" / "masks") == ["img8.png"]
+
+
+def test_masks_of_another_source_are_left(run, clip, pictures, model_path, tmp_path):
+    run("segment", pictures, "-o", "out", "--model", model_path)
+    folder = tmp_path / "out" / "masks"
+    before = contents(*folder.iterdir())
+    done = run("segment", clip, "-o", "out", "--model", model_path, status=1)
+    assert "holds img10.png and 2 more" in done.stderr
+    assert contents(*folder.iterdir()) == before
+
+
+def test_frames_of_another_size_are_named(run, small, model_path, tmp_path):
+    Image.new("RGB", (50, 30)).save(small / "2.png")
+    done = run("segment", "small", "-o", "out", "--model", model_path, status=1)
+    expected = "small/2.png: expected 60x40 like small/0.png, found 50x30"
+    assert done.stderr.splitlines()[-1] == f"covey: error: {expected}"
+
+
+def test_damaged_pictures_are_named(run, small, model_path):
+    whole = (small / "1.png").read_bytes()
+    for damaged in (whole[: len(whole) // 2], whole[:20], b"text", b""):
+        (small / "1.png").write_bytes(damaged)
+        done = run("segment", "small", "-o", "out", "--model", model_path, status=1)
+        assert done.stderr.splitlines()[-1].startswith("covey: error: small/1.png: ")
+
+
+def test_memory_is_estimated_before_the_work(run, clip, model_path, tmp_path):
+    arguments = ["segment", clip, "-o", "out", "--model", model_path, "--threads", 1]
+    with covey.Model(model_path) as model:
+        estimate = model.estimate_memory(60, 40, 6, threads=1).peak
+    told = json.loads(run(*arguments, "--json").stdout)
+    assert told["estimated_peak_bytes"] == estimate
+    assert told["memory_limit_bytes"] is None
+    assert told["warnings"] == []
+    needed = told["session_peak_bytes"]
+    # Enough for this film, less than any of this size might take.
+    assert needed < estimate
+    limited = [*arguments, "--memory-limit", estimate - 1]
+    told = json.loads(run(*limited, "--json").stdout)
+    assert told["memory_limit_bytes"] == estimate - 1
+    (warning,) = told["warnings"]
+    assert "6 frames of 60x40" in warning
+    assert f"{estimate / 2**20:.1f} MiB" in warning
+    done = run(*limited)
+    assert done.stderr.splitlines()[0] == f"covey: warning: {warning}"
+    assert "warning" not in run(*arguments, "--memory-limit", estimate).stderr
+
+
+def test_memory_is_estimated_once_the_frames_are_counted(
+    clip, model_path, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.setattr(covey.Video, "frame_count", None)
+    arguments = ["segment", str(clip), "-o", str(tmp_path / "out"), "--model", str(model_path)]
+    assert main([*arguments, "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    with covey.Model(model_path) as model:
+        assert told["estimated_peak_bytes"] == model.estimate_memory(60, 40, 6).peak
+
+
+def test_progress_says_what_is_left(run, clip, model_path):
+    done = run("segment", clip, "-o", "out", "--model", model_path)
+    assert re.search(r"encode .* 6/6 +frames +took [0-9]+ s", done.stderr)
+    assert not re.search(r"[0-9]:[0-9]{2}:[0-9]{2}", done.stderr)
+
+
+def test_durations():
+    assert [duration(each) for each in (0.4, 25, 59.6, 185, 7805)] == [
+        "0 s",
+        "25 s",
+        "1 min 0 s",
+        "3 min 5 s",
+        "2 h 10 min",
+    ]
+
+
+def test_working_size(run, clip, model_path, tmp_path):
+    def found(*options):
+        fine = ["--clusters", "--tau", 0.002]
+        run("segment", clip, "-o", "out", *fine, *options, "--model", model_path)
+        labels = np.stack(list(masks(tmp_path / "out").values()))
+        assert labels.max() > 1
+        return labels
+
+    plain = found()
+    np.testing.assert_array_equal(found("--working-size", "0x0"), plain)
+    np.testing.assert_array_equal(found("--working-size", "16x0"), found("--working-size", "16x24"))
+    # One row of patches: height comes first.
+    flat = found("--working-size", "8x48")
+    np.testing.assert_array_equal(flat, np.broadcast_to(flat[:, :1], flat.shape))
+    assert (flat != flat[:, :, :1]).any()
+    done = run(
+        "segment", clip, "-o", "out", "--working-size", "12x24", "--model", model_path, status=2
+    )
+    assert "--working-size: expected multiples of the model's patch size, 8" in done.stderr
+
+
+def test_area_of_zero_leaves_none_out(run, clip, model_path, tmp_path):
+    told = {}
+    for area in ("0", "-1", "0.99"):
+        done = run(
+            "segment", clip, "-o", "out", "--json", "--tau", 0.05, "--min-area", area,
+            "--model", model_path,
+        )  # fmt: skip
+        told[area] = json.loads(done.stdout)["objects"]
+    assert told["0"] == told["-1"] > told["0.99"] == 0
+
+
 def test_too_little_memory(run, clip, model_path):
     done = run(
         "segment",
@@ -206,12 +429,54 @@ def test_no_library(run, tmp_path):
         ["segment", "a.mp4", "-o", "b", "--every", "0"],
         ["segment", "a.mp4", "-o", "b", "--working-size", "192"],
         ["segment", "a.mp4", "-o", "b", "--memory-limit", "lots"],
+        *(
+            ["segment", "a.mp4", "-o", "b", option, value]
+            for option, values in {
+                "--working-size": ["-8x16", "8x-16", "axb", "8x", "8x8200", "8x16x24", ""],
+                "--tau": ["0", "-1", "x", "nan", "inf", "1e-60", "1001"],
+                "--window": ["0", "-1", "65", "1.5"],
+                "--key-stride": ["0", "10001"],
+                "--key-pool": ["0", "65"],
+                "--max-objects": ["0", "65536"],
+                "--min-area": ["1", "nan", "x", "-inf"],
+                "--threads": ["0", "-1", "257", "9" * 5000],
+                "--memory-limit": ["-1", "0", "0.1", "8388608T"],
+                "--max-frames": ["0", "-1"],
+            }.items()
+            for value in values
+        ),
         ["convert", "a.pt", "-o", "b", "--dtype", "f64"],
+        ["convert", "a.pt", "-o", "b", "--tau", "0"],
+        ["convert", "a.pt", "-o", "b", "--layer-norm-eps", "-1"],
+        ["convert", "a.pt", "-o", "b", "--working-size", "0x16"],
+        ["convert", "a.pt", "-o", "b", "--mean", "0.5,0.5,nan"],
         ["convert", "a.pt", "-o", "b", "--mean", "1,2"],
     ],
 )
-def test_wrong_usage(run, arguments):
-    assert "usage: covey" in run(*arguments, status=2).stderr
+def test_wrong_usage(capsys, arguments):
+    # In this process: to start one for each would take half a minute.
+    with pytest.raises(SystemExit) as caught:
+        main(arguments)
+    assert caught.value.code == 2
+    said = capsys.readouterr().err
+    assert "usage: covey" in said
+    assert "options." not in said
+    if len(arguments) > 4:
+        assert f"argument {arguments[4]}" in said
+
+
+def test_wrong_usage_of_a_process(run):
+    assert "usage: covey" in run("segment", "a.mp4", status=2).stderr
+
+
+def test_the_greatest_values_are_those_of_the_library(run, clip, model_path):
+    """What argparse lets through, the library does too."""
+    arguments = [
+        "--tau", 1000, "--window", 64, "--key-stride", 10000, "--key-pool", 64,
+        "--max-objects", 65535, "--min-area", 0.999, "--threads", 256,
+        "--memory-limit", "8388607T", "--working-size", "8x8192", "--max-frames", 1,
+    ]  # fmt: skip
+    run("segment", clip, "-o", "out", *arguments, "--model", model_path)
 
 
 def test_info(run, model_path):
@@ -306,3 +571,4 @@ def test_sizes():
     assert size_in_bytes("2kb") == 2048
     assert size_in_bytes("77") == 77
     assert height_by_width("192x384") == (192, 384)
+    assert height_by_width("0x384") == (0, 384)

@@ -5,51 +5,26 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import re
 import sys
 from collections.abc import Sequence
 from typing import Any
 
 from . import __version__
+from ._arguments import (
+    above_zero,
+    fraction_or_none,
+    height_by_width,
+    height_by_width_of_a_model,
+    positive,
+    size_in_bytes,
+    three_numbers,
+    whole,
+)
 from .errors import CoveyError
 
 #: Exit statuses: done, failed, wrong usage (argparse's), interrupted (a shell's
 #: 128 + SIGINT).
 DONE, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
-
-
-def size_in_bytes(text: str) -> int:
-    """ "500M" is 500 * 1024 * 1024; K, M, G, T, with or without B or iB."""
-    match = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)\s*([KMGT]?)(?:i?B)?", text.strip(), re.IGNORECASE)
-    if not match:
-        raise argparse.ArgumentTypeError(f"expected a size such as 500M, found {text!r}")
-    return int(float(match.group(1)) * 1024 ** " KMGT".index(match.group(2).upper() or " "))
-
-
-def height_by_width(text: str) -> tuple[int, int]:
-    """ "192x384" is (192, 384)."""
-    match = re.fullmatch(r"([0-9]+)[xX]([0-9]+)", text.strip())
-    if not match:
-        raise argparse.ArgumentTypeError(f"expected HEIGHTxWIDTH such as 192x384, found {text!r}")
-    return int(match.group(1)), int(match.group(2))
-
-
-def positive(text: str) -> int:
-    """An integer from 1."""
-    if not re.fullmatch(r"[0-9]+", text) or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"expected a positive integer, found {text!r}")
-    return int(text)
-
-
-def three_numbers(text: str) -> tuple[float, ...]:
-    """ "0.485,0.456,0.406"."""
-    try:
-        numbers = tuple(float(part) for part in text.split(","))
-    except ValueError:
-        numbers = ()
-    if len(numbers) != 3:
-        raise argparse.ArgumentTypeError(f"expected R,G,B in 0..1, found {text!r}")
-    return numbers
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -70,7 +45,10 @@ def _add_segment(commands: Any) -> None:
         "segment",
         help="a video or a folder of pictures to label maps",
         description="Writes OUT/masks/NAME.png for every frame: indexed PNG with the DAVIS "
-        "palette, 0 is background, an object has the same id in all frames.",
+        "palette, 0 is background, an object has the same id in all frames. NAME is the "
+        "picture's, or the number of the frame in five digits. Masks of an earlier run that "
+        "this one does not write, named by a number or as a picture of the source, are removed "
+        "from OUT/masks; with other PNG files in there, nothing is done.",
     )
     command.add_argument("source", metavar="VIDEO_OR_FOLDER")
     command.add_argument("-o", "--output", required=True, metavar="OUT", help="folder to write to")
@@ -99,32 +77,40 @@ def _add_segment(commands: Any) -> None:
         "--working-size",
         type=height_by_width,
         metavar="HxW",
-        help="pixels frames are resized to, multiples of the patch size",
+        help="height and width in pixels that frames are resized to, multiples of the patch "
+        "size; 0x0: the model's; one of them 0: from the other, keeping the aspect",
     )
     method.add_argument(
-        "--tau", type=float, help="clustering distance threshold, nats; smaller: more objects"
+        "--tau",
+        type=above_zero(1000),
+        help="clustering distance threshold, nats, above 0; smaller: more objects",
     )
-    method.add_argument("--window", type=positive, metavar="N", help="frames clustered together")
+    method.add_argument("--window", type=whole(64), metavar="N", help="frames clustered together")
     method.add_argument(
-        "--key-stride", type=positive, metavar="N", help="every N-th frame serves as key"
+        "--key-stride", type=whole(10000), metavar="N", help="every N-th frame serves as key"
     )
     method.add_argument(
-        "--key-pool", type=positive, metavar="N", help="keys are averaged over N x N patches"
+        "--key-pool", type=whole(64), metavar="N", help="keys are averaged over N x N patches"
     )
     method.add_argument("--key-rounding", choices=("ceil", "floor"))
-    method.add_argument("--max-objects", type=positive, metavar="N", help="keep the best N")
+    method.add_argument("--max-objects", type=whole(65535), metavar="N", help="keep the best N")
     method.add_argument(
         "--min-area",
-        type=float,
+        type=fraction_or_none,
         metavar="FRACTION",
-        help="objects that never cover more of a frame are background; 0.001, negative: none",
+        help="objects that never cover more of a frame are background; left out: 0.001; 0 or "
+        "less: none",
     )
     running = command.add_argument_group("running")
     running.add_argument(
-        "--threads", type=positive, metavar="N", help="default: one per usable core"
+        "--threads", type=whole(256), metavar="N", help="default: one per usable core"
     )
     running.add_argument(
-        "--memory-limit", type=size_in_bytes, metavar="SIZE", help="for all but the model: 500M, 2G"
+        "--memory-limit",
+        type=size_in_bytes,
+        metavar="SIZE",
+        help="for all but the model: 500M, 2G; more is never taken, and where the frames may "
+        "need more, a warning comes first",
     )
 
 
@@ -165,22 +151,24 @@ def _add_convert(commands: Any) -> None:
     network = command.add_argument_group("network")
     network.add_argument("--heads", type=positive, metavar="N", help="else C / 64")
     network.add_argument("--correlator-heads", type=positive, metavar="N", help="else C / 48")
-    network.add_argument("--layer-norm-eps", type=float, metavar="EPS", help="else 1e-6")
-    network.add_argument("--correlator-layer-norm-eps", type=float, metavar="EPS", help="else 1e-5")
+    network.add_argument("--layer-norm-eps", type=above_zero(1), metavar="EPS", help="else 1e-6")
+    network.add_argument(
+        "--correlator-layer-norm-eps", type=above_zero(1), metavar="EPS", help="else 1e-5"
+    )
     network.add_argument("--mean", type=three_numbers, metavar="R,G,B", help="else ImageNet's")
     network.add_argument("--std", type=three_numbers, metavar="R,G,B", help="else ImageNet's")
     network.add_argument("--cls-saliency", action="store_true", help="the CLS token was trained")
     defaults = command.add_argument_group("defaults of sessions")
     defaults.add_argument(
         "--working-size",
-        type=height_by_width,
+        type=height_by_width_of_a_model,
         metavar="HxW",
-        help="else 320x480 for 384 channels and more, 192x384 below",
+        help="height and width in pixels; else 320x480 for 384 channels and more, 192x384 below",
     )
-    defaults.add_argument("--tau", type=float, default=1.0, help="nats; else 1.0")
-    defaults.add_argument("--window", type=positive, metavar="N", help="else 3")
-    defaults.add_argument("--key-stride", type=positive, metavar="N", help="else 10")
-    defaults.add_argument("--key-pool", type=positive, default=1, metavar="N", help="else 1")
+    defaults.add_argument("--tau", type=above_zero(1000), default=1.0, help="nats; else 1.0")
+    defaults.add_argument("--window", type=whole(64), metavar="N", help="else 3")
+    defaults.add_argument("--key-stride", type=whole(10000), metavar="N", help="else 10")
+    defaults.add_argument("--key-pool", type=whole(64), default=1, metavar="N", help="else 1")
 
 
 def _info(arguments: argparse.Namespace) -> int:
@@ -254,9 +242,13 @@ def _convert(arguments: argparse.Namespace) -> int:
 
 
 def _segment(arguments: argparse.Namespace) -> int:
-    from .segmenting import segment
+    from .segmenting import UsageError, segment
 
-    return segment(arguments)
+    try:
+        return segment(arguments)
+    except UsageError as error:
+        print(f"covey segment: error: {error}", file=sys.stderr)
+        return USAGE
 
 
 def main(argv: Sequence[str] | None = None) -> int:
