@@ -127,7 +127,7 @@ def test_without_pytorch(tmp_path, monkeypatch):
 
     (tmp_path / "a.pt").write_bytes(b"")
     monkeypatch.setitem(sys.modules, "torch", None)
-    with pytest.raises(ImportError, match=r"covey\[torch\]"):
+    with pytest.raises(ImportError, match=r"pip install torch gguf"):
         read_state(tmp_path / "a.pt")
 
 

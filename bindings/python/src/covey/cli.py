@@ -48,7 +48,7 @@ def _add_segment(commands: Any) -> None:
         "palette, 0 is background, an object has the same id in all frames. NAME is the "
         "picture's, or the number of the frame in five digits. Masks of an earlier run that "
         "this one does not write, named by a number or as a picture of the source, are removed "
-        "from OUT/masks; with other PNG files in there, nothing is done.",
+        "from OUT/masks; with other PNG files in there, nothing is written.",
     )
     command.add_argument("source", metavar="VIDEO_OR_FOLDER")
     command.add_argument("-o", "--output", required=True, metavar="OUT", help="folder to write to")
@@ -109,8 +109,8 @@ def _add_segment(commands: Any) -> None:
         "--memory-limit",
         type=size_in_bytes,
         metavar="SIZE",
-        help="for all but the model: 500M, 2G; more is never taken, and where the frames may "
-        "need more, a warning comes first",
+        help="for all but the model: 500M, 2G; where more would be taken, the run fails; where "
+        "more may be needed, a warning comes first",
     )
 
 
