@@ -35,16 +35,9 @@ def structs():
 
 
 def enums():
-    """{enum: [enumerators]} of the header.
-
-    Left out: those that only make the enum 32 bits wide, which no one passes.
-    """
+    """{enum: [enumerators]} of the header."""
     return {
-        name: [
-            each
-            for each in re.findall(r"(COVEY_\w+)\s*=", body)
-            if not each.endswith("_FORCE_INT32")
-        ]
+        name: re.findall(r"(COVEY_\w+)\s*=", body)
         for name, body in re.findall(r"typedef enum (\w+) \{(.*?)\} \1;", header(), flags=re.DOTALL)
     }
 
