@@ -26,7 +26,6 @@ struct SessionOptions {
   var minArea: Float = 0
   var memoryLimit = 0
 
-  static let maximumThreads = 256
   static let maximumWorkingSize = 8192
 }
 
@@ -64,7 +63,7 @@ struct Settings {
       }
       return value == 0 ? standard : value
     }
-    threads = try check("threads", options.threads, SessionOptions.maximumThreads, else: 0)
+    threads = try check("threads", options.threads, ThreadPool.maximumThreads, else: 0)
     window = try check("window", options.window, 64, else: defaults.window)
     keyStride = try check("key_stride", options.keyStride, 10_000, else: defaults.keyStride)
     keyPool = try check("key_pool", options.keyPool, 64, else: defaults.keyPool)

@@ -3,6 +3,9 @@ import Synchronization
 
 /// The threads of one session, and its switch for cancelling.
 final class ThreadPool {
+  /// At most so many, whatever is asked for or there is.
+  static let maximumThreads = 256
+
   let threads: Int
   private let pool: OpaquePointer
 
@@ -22,7 +25,7 @@ final class ThreadPool {
 
   /// - Parameter threads: as for `init`.
   static func count(_ threads: Int) -> Int {
-    threads > 0 ? threads : min(Int(cv_core_count()), SessionOptions.maximumThreads)
+    threads > 0 ? threads : min(Int(cv_core_count()), maximumThreads)
   }
 
   deinit {
