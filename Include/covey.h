@@ -155,8 +155,7 @@ typedef struct covey_model covey_model;
 
 typedef enum covey_dtype {
     COVEY_DTYPE_F32 = 1, COVEY_DTYPE_F16 = 2,
-    COVEY_DTYPE_Q8 = 3      /* int8: described in docs/FORMAT.md; this version */
-                            /* neither writes nor reads it (UNSUPPORTED)       */
+    COVEY_DTYPE_Q8 = 3      /* int8, and an F32 scale for every row          */
 } covey_dtype;
 
 typedef struct covey_model_options {
@@ -179,7 +178,7 @@ typedef struct covey_model_info {
     int32_t     working_height, working_width;  /* default input size, pixels */
     int32_t     window, key_stride, key_pool;   /* see covey_session_options */
     float       tau;
-    int64_t     parameter_count;
+    int64_t     parameter_count;            /* scales are not counted        */
     int64_t     weight_bytes;               /* in the file                   */
     const char *name;                       /* borrowed                      */
 } covey_model_info;
@@ -198,8 +197,35 @@ COVEY_API covey_status covey_model_get_info(const covey_model *model, covey_mode
 COVEY_API size_t covey_model_metadata_count(const covey_model *model);
 COVEY_API covey_status covey_model_metadata_at(
     const covey_model *model, size_t index, const char **out_key, const char **out_value);
-/* Writes the model with its matrices as `dtype` (F32 or F16).  The file
- * appears whole or not at all: it is written beside `path` and renamed. */
+
+/* A tensor of the weight file. */
+typedef struct covey_tensor_info {
+    uint32_t    struct_size;
+    covey_dtype dtype;                      /* Q8: int8 values; their scales */
+                                            /* are the tensor "NAME.scale"   */
+    int32_t     dimension_count;            /* 1 to 4                        */
+    float       quantization_error;         /* |W - W'| / |W| of the whole
+                                             * matrix (Frobenius), W' being
+                                             * what the int8 values stand
+                                             * for; negative: not quantised,
+                                             * or the file does not say      */
+    int64_t     sizes[4];                   /* row-major: the last one is
+                                             * contiguous; 0 beyond
+                                             * dimension_count               */
+    int64_t     bytes;                      /* in the file                   */
+    const char *name;                       /* borrowed                      */
+} covey_tensor_info;
+
+/* In the order of the file, with those that inference does not read. */
+COVEY_API size_t covey_model_tensor_count(const covey_model *model);
+COVEY_API covey_status covey_model_tensor_at(
+    const covey_model *model, size_t index, covey_tensor_info *info);
+
+/* Writes the model with its matrices as `dtype`.  The file appears whole or not
+ * at all: it is written beside `path` and renamed.  F16 and Q8 round, and
+ * refuse what is too large for them (ERROR_ARGUMENT); Q8 notes the error made in
+ * every matrix in the file (docs/FORMAT.md).  A Q8 model saved as Q8 keeps its
+ * numbers and errors as they are; saved as F32 or F16 it stays as coarse. */
 COVEY_API COVEY_CHECK covey_status covey_model_save(
     const covey_model *model, const char *path, covey_dtype dtype);
 COVEY_API void covey_model_free(covey_model *model);

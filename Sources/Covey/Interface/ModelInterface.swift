@@ -6,11 +6,13 @@ final class ModelHandle {
   let checkpoint: Checkpoint
   let name: CText
   let metadata: [(key: CText, value: CText)]
+  let tensorNames: [CText]
 
   init(_ checkpoint: Checkpoint) {
     self.checkpoint = checkpoint
     name = CText(checkpoint.name)
     metadata = checkpoint.metadata.map { (CText($0.key), CText($0.value.text)) }
+    tensorNames = checkpoint.file.tensors.map { CText($0.name) }
   }
 
   static func of(_ pointer: OpaquePointer?) throws(CoveyError) -> ModelHandle {
@@ -131,6 +133,39 @@ public func covey_model_metadata_at(
 }
 
 @c @implementation
+public func covey_model_tensor_count(_ model: OpaquePointer!) -> Int {
+  guard let model = try? ModelHandle.of(model) else { return 0 }
+  return model.tensorNames.count
+}
+
+@c @implementation
+public func covey_model_tensor_at(
+  _ model: OpaquePointer!, _ index: Int, _ info: UnsafeMutablePointer<covey_tensor_info>!
+) -> covey_status {
+  reporting { () throws(CoveyError) in
+    let model = try ModelHandle.of(model)
+    let info = try required(info, "info")
+    guard model.tensorNames.indices.contains(index) else {
+      throw CoveyError(
+        .argument,
+        "index: expected less than \(model.tensorNames.count), found \(UInt(bitPattern: index))")
+    }
+    let tensor = model.checkpoint.file.tensors[index]
+    var sizes: [Int64] = tensor.shape.map { Int64($0) }
+    sizes += [Int64](repeating: 0, count: 4 - sizes.count)
+    var filled = covey_tensor_info()
+    filled.dtype = tensor.element.code
+    filled.dimension_count = Int32(tensor.shape.count)
+    filled.quantization_error = model.checkpoint.quantizationErrors[index] ?? -1
+    filled.sizes = (sizes[0], sizes[1], sizes[2], sizes[3])
+    filled.bytes = Int64(tensor.data.count)
+    filled.name = model.tensorNames[index].pointer
+    try writeStruct(filled, to: info, "info", minimum: FirstSize.tensorInfo)
+    return COVEY_OK
+  }
+}
+
+@c @implementation
 public func covey_model_save(
   _ model: OpaquePointer!, _ path: UnsafePointer<CChar>!, _ dtype: covey_dtype
 ) -> covey_status {
@@ -146,6 +181,16 @@ public func covey_model_save(
 public func covey_model_free(_ model: OpaquePointer!) {
   guard let model else { return }
   Unmanaged<ModelHandle>.fromOpaque(UnsafeRawPointer(model)).release()
+}
+
+extension GGUFTensor.Element {
+  fileprivate var code: covey_dtype {
+    switch self {
+    case .f32: COVEY_DTYPE_F32
+    case .f16: COVEY_DTYPE_F16
+    case .i8: COVEY_DTYPE_Q8
+    }
+  }
 }
 
 extension WeightType {

@@ -8,6 +8,7 @@ import CCovey
 enum FirstSize {
   static let modelOptions = 12
   static let modelInfo = 88
+  static let tensorInfo = 64
   static let frame = 72
   static let sessionOptions = 72
   static let memory = 48

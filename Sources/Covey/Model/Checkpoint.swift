@@ -15,7 +15,12 @@ final class Checkpoint: @unchecked Sendable {
   let encoder: EncoderWeights
   let correlator: CorrelatorWeights
 
-  /// Numbers in all tensors, those that inference never reads included.
+  /// For every tensor of the file: the relative error it was quantised with,
+  /// ||W - W'|| / ||W|| (Frobenius); nil where it was not or the file does not say.
+  let quantizationErrors: [Float?]
+
+  /// Numbers in all tensors, those that inference never reads included; without
+  /// the scales of int8 matrices, which are part of how a number is stored.
   let parameterCount: Int
   /// Bytes of all tensors, in the file.
   let weightBytes: Int
@@ -30,7 +35,7 @@ final class Checkpoint: @unchecked Sendable {
 
   /// - Parameters:
   ///   - copy: read the file instead of mapping it.
-  ///   - verify: check the checksum, and that all weights are finite.
+  ///   - verify: check the checksum, and that all weights are finite numbers.
   /// - Throws: `.io`, `.memory`, `.format`, `.version`, `.unsupported`; the
   ///   message begins with the path.
   convenience init(
@@ -59,19 +64,18 @@ final class Checkpoint: @unchecked Sendable {
     let dtype = try WeightType(file)
     let specs = config.tensors(in: file)
     try file.check(specs, dtype)
+    let errors = try file.quantizationErrors()
     if verify {
       try file.checkSum()
-      for tensor in file.tensors {
-        try tensor.checkFinite()
-      }
+      try file.checkWeights()
     }
 
-    self.init(storage, file, config, dtype, try WeightLocator(file, specs))
+    self.init(storage, file, config, dtype, errors, try WeightLocator(file, specs))
   }
 
   private init(
     _ storage: FileBytes, _ file: GGUFReader, _ config: ModelConfig, _ dtype: WeightType,
-    _ locator: WeightLocator
+    _ errors: [Float?], _ locator: WeightLocator
   ) {
     let prefix = "encoder.blocks"
     var blocks: [BlockWeights] = []
@@ -95,6 +99,7 @@ final class Checkpoint: @unchecked Sendable {
 
     self.config = config
     self.dtype = dtype
+    quantizationErrors = errors
     self.file = file
     self.storage = storage
     metadata = file.entries
@@ -102,7 +107,9 @@ final class Checkpoint: @unchecked Sendable {
     convertedBytes = locator.converted.byteCount
     name = file.value("general.name")?.string.map { String(decoding: $0, as: UTF8.self) } ?? ""
     // They do not overlap in the file, so the sums stay below its size.
-    parameterCount = file.tensors.reduce(0) { $0 + $1.count }
+    parameterCount = file.tensors.indices.reduce(0) {
+      $0 + file.tensors[$1].count - (file.scale(ofMatrixAt: $1)?.count ?? 0)
+    }
     weightBytes = file.tensors.reduce(0) { $0 + $1.data.count }
   }
 }
@@ -111,8 +118,7 @@ final class Checkpoint: @unchecked Sendable {
 enum WeightType {
   case f32
   case f16
-  /// int8 with a scale per output channel: described in docs/FORMAT.md, neither
-  /// read nor written by this version.
+  /// int8 with a scale for each row, which is an output channel.
   case q8
 
   /// - Throws: `.format`, `.unsupported`.
@@ -120,15 +126,35 @@ enum WeightType {
     switch try file.integer("general.file_type", 0...Int(UInt32.max)) {
     case 0: self = .f32
     case 1: self = .f16
+    case 7: self = .q8
     case let number:
       throw CoveyError(
-        .unsupported, "general.file_type: expected 0 (F32) or 1 (F16), found \(number)")
+        .unsupported,
+        "general.file_type: expected 0 (F32), 1 (F16) or 7 (int8), found \(number)")
+    }
+  }
+
+  /// What `general.file_type` says.
+  var fileType: UInt32 {
+    switch self {
+    case .f32: 0
+    case .f16: 1
+    case .q8: 7
+    }
+  }
+
+  /// Of the matrices.
+  var element: GGUFTensor.Element {
+    switch self {
+    case .f32: .f32
+    case .f16: .f16
+    case .q8: .i8
     }
   }
 
   /// Of a tensor in a file whose matrices are of this type.
   func element(of spec: TensorSpec) -> GGUFTensor.Element {
-    self == .f16 && spec.isMatrix ? .f16 : .f32
+    spec.isMatrix ? element : .f32
   }
 }
 

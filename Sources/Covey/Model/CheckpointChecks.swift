@@ -9,20 +9,61 @@ extension GGUFReader {
         continue
       }
       isKnown[index] = true
-      let tensor = tensors[index]
-      guard tensor.shape == spec.shape else {
-        let (expected, found) = (GGUFTensor.text(spec.shape), GGUFTensor.text(tensor.shape))
-        throw CoveyError(.format, "\(spec.name): expected \(expected), found \(found)")
-      }
-      let element = dtype.element(of: spec)
-      guard tensor.element == element else {
-        throw CoveyError(
-          .format, "\(spec.name): expected \(element.name), found \(tensor.element.name)")
-      }
+      try check(tensors[index], spec.name, spec.shape, dtype.element(of: spec))
+      guard dtype == .q8, spec.isMatrix else { continue }
+      let scale = TensorSpec.scaleName(spec.name)
+      guard let index = tensorIndex(scale) else { throw CoveyError(.format, "\(scale): missing") }
+      isKnown[index] = true
+      try check(tensors[index], scale, [spec.shape[0]], .f32)
     }
     for (index, tensor) in tensors.enumerated() where !isKnown[index] {
-      throw CoveyError(.format, "\(tensor.name): no tensor of this model has this name")
+      throw CoveyError(.format, "\(tensor.name): \(Self.whyUnknown(tensor, specs, dtype))")
     }
+  }
+
+  private func check(
+    _ tensor: GGUFTensor, _ name: String, _ shape: [Int], _ element: GGUFTensor.Element
+  ) throws(CoveyError) {
+    guard tensor.shape == shape else {
+      let (expected, found) = (GGUFTensor.text(shape), GGUFTensor.text(tensor.shape))
+      throw CoveyError(.format, "\(name): expected \(expected), found \(found)")
+    }
+    guard tensor.element == element else {
+      throw CoveyError(.format, "\(name): expected \(element.name), found \(tensor.element.name)")
+    }
+  }
+
+  private static func whyUnknown(
+    _ tensor: GGUFTensor, _ specs: [TensorSpec], _ dtype: WeightType
+  ) -> String {
+    for spec in specs where spec.isMatrix {
+      guard TensorSpec.scaleName(spec.name).utf8.elementsEqual(tensor.nameBytes) else { continue }
+      return dtype == .q8
+        ? "the matrix that it scales is missing"
+        : "only I8 matrices have scales, those of this file are \(dtype.element.name)"
+    }
+    return "no tensor of this model has this name"
+  }
+
+  /// `covey.quantization.error` at the index of each int8 matrix; nil for what is
+  /// none, and where the file does not say.
+  func quantizationErrors() throws(CoveyError) -> [Float?] {
+    let key = "covey.quantization.error"
+    var errors = [Float?](repeating: nil, count: tensors.count)
+    guard let value = value(key) else { return errors }
+    let matrices = tensors.indices.filter { tensors[$0].element == .i8 }
+    guard let numbers = value.float32Array, numbers.count == matrices.count else {
+      throw CoveyError(
+        .format, "\(key): expected f32[\(matrices.count)], found \(value.typeName)")
+    }
+    for (index, number) in zip(matrices, numbers) {
+      guard number >= 0, number.isFinite else {
+        throw CoveyError(
+          .format, "\(key): expected finite numbers from 0 on, found \(NumberText.of(number))")
+      }
+      errors[index] = number
+    }
+    return errors
   }
 
   /// Where the file has a checksum, it is that of its data section.
@@ -37,30 +78,64 @@ extension GGUFReader {
         .format, "\(key): the file is damaged: expected \(stored), found \(crc.value)")
     }
   }
+
+  /// All numbers are finite, those of int8 matrices too when made into floats.
+  func checkWeights() throws(CoveyError) {
+    for (index, tensor) in tensors.enumerated() {
+      try tensor.checkValues()
+      try scale(ofMatrixAt: index)?.checkScales()
+    }
+  }
 }
 
 extension GGUFTensor {
   /// Elements looked at together; the loop inside has no exit, and vectorises.
   private static let chunk = 4096
 
-  func checkFinite() throws(CoveyError) {
+  /// Numbers are finite, those of I8 -127 to 127.
+  fileprivate func checkValues() throws(CoveyError) {
     guard let base = data.baseAddress else { return }
     var start = 0
     while start < count {
       let end = min(start + Self.chunk, count)
-      guard largestMagnitude(base, start, end) >= infinity else {
+      guard largestMagnitude(base, start, end) >= limit else {
         start = end
         continue
       }
-      while largestMagnitude(base, start, start + 1) < infinity {
+      while largestMagnitude(base, start, start + 1) < limit {
         start += 1
       }
-      throw CoveyError(.format, "\(name): element \(start) is not a finite number")
+      throw CoveyError(
+        .format,
+        element == .i8
+          ? "\(name): element \(start): expected -127 to 127, found -128"
+          : "\(name): element \(start) is not a finite number")
     }
   }
 
-  /// The bits of infinity; those of NaNs are above, of finite numbers below.
-  private var infinity: UInt32 { element == .f32 ? 0x7F80_0000 : 0x7C00 }
+  /// Of an int8 matrix: 127 times each is finite.
+  fileprivate func checkScales() throws(CoveyError) {
+    guard let base = data.baseAddress else { return }
+    for index in 0..<count {
+      let scale = base.loadUnaligned(fromByteOffset: 4 * index, as: Float.self)
+      guard scale > 0, (127 * scale).isFinite else {
+        throw CoveyError(
+          .format,
+          "\(name): element \(index): expected more than 0, 127 times it finite, found "
+            + NumberText.of(scale))
+      }
+    }
+  }
+
+  /// The least magnitude that is none of a number: the bits of infinity (those of
+  /// NaNs are above, of finite numbers below), or 128.
+  private var limit: UInt32 {
+    switch element {
+    case .f32: 0x7F80_0000
+    case .f16: 0x7C00
+    case .i8: 128
+    }
+  }
 
   private func largestMagnitude(_ base: UnsafeRawPointer, _ start: Int, _ end: Int) -> UInt32 {
     var largest: UInt32 = 0
@@ -74,6 +149,10 @@ extension GGUFTensor {
       for index in start..<end {
         let bits = base.loadUnaligned(fromByteOffset: 2 &* index, as: UInt16.self)
         largest = max(largest, UInt32(bits & 0x7FFF))
+      }
+    case .i8:
+      for index in start..<end {
+        largest = max(largest, UInt32(base.load(fromByteOffset: index, as: Int8.self).magnitude))
       }
     }
     return largest

@@ -8,9 +8,23 @@ struct GGUFTensor {
   enum Element: UInt32 {
     case f32 = 0
     case f16 = 1
+    case i8 = 24
 
-    var size: Int { self == .f32 ? 4 : 2 }
-    var name: String { self == .f32 ? "F32" : "F16" }
+    var size: Int {
+      switch self {
+      case .f32: 4
+      case .f16: 2
+      case .i8: 1
+      }
+    }
+
+    var name: String {
+      switch self {
+      case .f32: "F32"
+      case .f16: "F16"
+      case .i8: "I8"
+      }
+    }
   }
 
   let nameBytes: UnsafeRawBufferPointer
@@ -226,10 +240,7 @@ private struct TensorInfo {
     let type = try cursor.integer(UInt32.self, text)
     guard let element = GGUFTensor.Element(rawValue: type) else {
       throw CoveyError(
-        .unsupported,
-        type == 24
-          ? "\(text): int8 weights (I8) are not read by this version"
-          : "\(text): expected F32 (0) or F16 (1), found type \(type)")
+        .unsupported, "\(text): expected F32 (0), F16 (1) or I8 (24), found type \(type)")
     }
     self.shape = shape.reversed()
     self.count = count

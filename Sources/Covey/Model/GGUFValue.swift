@@ -86,6 +86,11 @@ struct GGUFValue {
     isArray && kind == .float32 && count == 3 ? SIMD3(float(0), float(4), float(8)) : nil
   }
 
+  /// The floats of an array of any length; nil where it is something else.
+  var float32Array: [Float]? {
+    isArray && kind == .float32 ? (0..<count).map { float(4 * $0) } : nil
+  }
+
   private func float(_ offset: Int) -> Float {
     Float(bitPattern: UInt32(littleEndian: load(offset, UInt32.self)))
   }

@@ -32,6 +32,16 @@ struct GGUFWriter {
     Self.append(value, to: &entries)
   }
 
+  mutating func add(_ key: UnsafeRawBufferPointer, _ values: [Float]) {
+    begin(key)
+    Self.append(GGUFValue.Kind.arrayNumber, to: &entries)
+    Self.append(GGUFValue.Kind.float32.rawValue, to: &entries)
+    Self.append(UInt64(values.count), to: &entries)
+    for value in values {
+      Self.append(value.bitPattern, to: &entries)
+    }
+  }
+
   /// Tensors lie one after another in the order of these calls.
   ///
   /// - Parameter size: bytes of its data.

@@ -2,16 +2,19 @@
 struct TensorSpec {
   let name: String
   let shape: [Int]  // row-major
-  /// One of the large matrices, which may be stored as F16 (and one day int8);
-  /// all else is F32 always.
+  /// One of the large matrices [rows, columns], which may be stored as F16 or
+  /// int8; all else is F32 always.
   let isMatrix: Bool
   /// Whether inference reads it.  The rest may be missing, and is kept for
   /// training and conversion.
   let isRequired: Bool
+
+  /// Of the tensor with the scales of an int8 matrix of this name.
+  static func scaleName(_ matrix: String) -> String { "\(matrix).scale" }
 }
 
 extension ModelConfig {
-  /// Everything that `file` may hold.
+  /// Everything that `file` may hold, but the scales of its int8 matrices.
   func tensors(in file: GGUFReader) -> [TensorSpec] {
     let (c, p) = (embedDim, patchSize)
     // Metadata does not name the width of the spatio-temporal block's MLP,

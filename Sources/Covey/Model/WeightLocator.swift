@@ -1,5 +1,6 @@
 /// Finds the weights that inference reads, as aligned floats: where they lie in
-/// the file if they are that, else converted into one buffer.
+/// the file if they are that, else converted into one buffer.  int8 matrices are
+/// also had as they are.
 ///
 /// Only for files that `GGUFReader.check` has passed: asking for a tensor that
 /// is not required is a bug.
@@ -11,8 +12,15 @@ struct WeightLocator {
 
   /// - Throws: `.memory`.
   init(_ file: GGUFReader, _ specs: [TensorSpec]) throws(CoveyError) {
-    let required = specs.compactMap { $0.isRequired ? file.tensorIndex($0.name) : nil }
-    // At most four bytes for every two of the file: no overflow.
+    var required: [Int] = []
+    for spec in specs where spec.isRequired {
+      guard let index = file.tensorIndex(spec.name) else { continue }
+      required.append(index)
+      if let scale = file.scaleIndex(ofMatrixAt: index) {
+        required.append(scale)
+      }
+    }
+    // No more elements than the file has bytes.
     let count = required.reduce(0) {
       $0 + (file.tensors[$1].alignedFloats == nil ? file.tensors[$1].count : 0)
     }
@@ -23,8 +31,8 @@ struct WeightLocator {
       let tensor = file.tensors[index]
       if let floats = tensor.alignedFloats {
         pointers[index] = floats
-      } else if let source = tensor.data.baseAddress {
-        tensor.read(source, tensor.count, to: next)
+      } else {
+        file.stored(index).read(0, tensor.count, to: next)
         pointers[index] = UnsafePointer(next)
         next += tensor.count
       }
@@ -39,6 +47,19 @@ struct WeightLocator {
       preconditionFailure("a tensor that was not checked")
     }
     return pointer
+  }
+
+  /// Of an int8 file.
+  func int8Matrix(_ name: String) -> Int8Matrix {
+    guard let index = file.tensorIndex(name), let scale = file.scaleIndex(ofMatrixAt: index),
+      let floats = pointers[scale], let values = file.tensors[index].data.baseAddress
+    else {
+      preconditionFailure("an int8 matrix that was not checked")
+    }
+    let shape = file.tensors[index].shape
+    return Int8Matrix(
+      rows: shape[0], columns: shape[1], values: values.assumingMemoryBound(to: Int8.self),
+      scale: floats)
   }
 
   func norm(_ prefix: String, _ eps: Float) -> LayerNormWeights {
@@ -71,13 +92,5 @@ extension GGUFTensor {
       UInt(bitPattern: base) % UInt(MemoryLayout<Float>.alignment) == 0
     else { return nil }
     return base.assumingMemoryBound(to: Float.self)
-  }
-
-  /// Elements from `source` on, a place within `data`, as floats.
-  func read(_ source: UnsafeRawPointer, _ count: Int, to target: UnsafeMutablePointer<Float>) {
-    switch element {
-    case .f32: UnsafeMutableRawPointer(target).copyMemory(from: source, byteCount: 4 * count)
-    case .f16: Half.widen(source, to: target, count: count)
-    }
   }
 }

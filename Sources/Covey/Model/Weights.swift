@@ -16,6 +16,15 @@ struct LinearWeights {
   let bias: UnsafePointer<Float>  // [outputs]
 }
 
+/// A matrix stored as int8: the weight in row r and column c is
+/// scale[r] * values[r, c].
+struct Int8Matrix {
+  let rows: Int
+  let columns: Int
+  let values: UnsafePointer<Int8>  // [rows, columns], in the file; -127 to 127
+  let scale: UnsafePointer<Float>  // [rows]; over 0
+}
+
 /// One block of the vision transformer; F is the width of its MLP.
 struct BlockWeights {
   let norm1: LayerNormWeights
