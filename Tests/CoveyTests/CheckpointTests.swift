@@ -252,7 +252,6 @@ private typealias Sample = WeightFileSample
     )
     #expect(kind { $0.set("covey.format_version", 2) } == .version)
     #expect(kind { $0.set("covey.format_version", 0) } == .format)
-    #expect(kind { $0.set("general.file_type", 7) } == .unsupported)
     #expect(kind { $0.set("general.file_type", 2) } == .unsupported)
   }
 

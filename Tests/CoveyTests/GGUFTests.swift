@@ -262,7 +262,7 @@ import Testing
     #expect(with(b64(1 << 31) + b64(1 << 31), at: end + 4)?.kind == .format)
     #expect(
       with(WeightFileSample.bytes(UInt32(24)), at: end + 20)?.message
-        == "\(name): int8 weights (I8) are not read by this version")
+        == "\(name): expected F32, found I8")
     for type in [2, 8, 30, .max] as [UInt32] {
       #expect(with(WeightFileSample.bytes(type), at: end + 20)?.kind == .unsupported)
     }

@@ -16,6 +16,7 @@ struct WeightFileSample {
     var name: String
     var shape: [Int]  // row-major
     var type: UInt32 = 0
+    /// Of an int8 tensor (type 24) its integers.
     var values: [Float]
     var isMatrix: Bool { WeightFileSample.isMatrix(name) }
   }
@@ -92,6 +93,74 @@ struct WeightFileSample {
         tensors[index].type = 1
       }
     }
+  }
+
+  /// The same with its matrices as int8, made by the formula, in double; with the
+  /// errors, but without a checksum.
+  func quantized() -> WeightFileSample {
+    var made = self
+    made.tensors = []
+    var errors: [Float] = []
+    for tensor in tensors {
+      guard tensor.isMatrix else {
+        made.tensors.append(tensor)
+        continue
+      }
+      let columns = tensor.shape[1]
+      let weights = tensor.values.map { Double($0) }
+      var (scales, values): ([Float], [Double]) = ([], [])
+      for row in 0..<tensor.shape[0] {
+        let weights = weights[(row * columns)..<((row + 1) * columns)]
+        let scale = Float(weights.map { abs($0) }.max() ?? 0) / 127
+        scales.append(scale > 0 ? scale : 1)
+        values += weights.map {
+          max(-127, min(127, ($0 / Double(scales[row])).rounded(.toNearestOrEven)))
+        }
+      }
+      var (lost, whole) = (0.0, 0.0)
+      for (place, weight) in weights.enumerated() {
+        lost += pow(weight - Double(scales[place / columns]) * values[place], 2)
+        whole += weight * weight
+      }
+      errors.append(whole > 0 ? Float((lost / whole).squareRoot()) : 0)
+      made.tensors.append(
+        // Integers have no negative zero.
+        Tensor(
+          name: tensor.name, shape: tensor.shape, type: 24, values: values.map { Float(Int($0)) }))
+      made.tensors.append(
+        Tensor(name: "\(tensor.name).scale", shape: [tensor.shape[0]], values: scales))
+    }
+    made.set("general.file_type", 7)
+    made.set("covey.quantization.error", floats: errors)
+    return made
+  }
+
+  /// What an int8 file's matrices stand for: the same with its matrices as F32,
+  /// and no word of errors.
+  func dequantized() -> WeightFileSample {
+    var made = self
+    made.tensors = []
+    for tensor in tensors where !tensor.name.hasSuffix(".scale") {
+      guard tensor.type == 24 else {
+        made.tensors.append(tensor)
+        continue
+      }
+      let scales = values("\(tensor.name).scale")
+      let values = tensor.values.enumerated().map { scales[$0 / tensor.shape[1]] * $1 }
+      made.tensors.append(Tensor(name: tensor.name, shape: tensor.shape, values: values))
+    }
+    made.set("general.file_type", 0)
+    made.remove("covey.quantization.error")
+    return made
+  }
+
+  /// With the checksum of its data.
+  func completed() -> WeightFileSample {
+    var sample = self
+    var crc = CRC32()
+    sample.data.withUnsafeBytes { crc.append($0) }
+    sample.set("covey.checksum.crc32", crc.value)
+    return sample
   }
 
   static func isMatrix(_ name: String) -> Bool {
@@ -194,9 +263,11 @@ struct WeightFileSample {
   }
 
   private static func data(_ tensor: Tensor) -> [UInt8] {
-    tensor.type == 1
-      ? tensor.values.flatMap { bytes(Float16($0).bitPattern) }
-      : tensor.values.flatMap { bytes($0.bitPattern) }
+    switch tensor.type {
+    case 1: tensor.values.flatMap { bytes(Float16($0).bitPattern) }
+    case 24: tensor.values.map { UInt8(bitPattern: Int8($0)) }
+    default: tensor.values.flatMap { bytes($0.bitPattern) }
+    }
   }
 
   static func padded(_ size: Int, _ alignment: Int) -> Int {

@@ -6,6 +6,7 @@
 #define SIZE_FIRST(type) typedef char type##_size_first[offsetof(type, struct_size) == 0 ? 1 : -1]
 SIZE_FIRST(covey_model_options);
 SIZE_FIRST(covey_model_info);
+SIZE_FIRST(covey_tensor_info);
 SIZE_FIRST(covey_frame);
 SIZE_FIRST(covey_session_options);
 SIZE_FIRST(covey_memory);
@@ -29,6 +30,7 @@ ENUM_SIZE(covey_key_rounding);
 #define LAYOUT(type, size) typedef char type##_layout[sizeof(type) == (size) ? 1 : -1]
 LAYOUT(covey_model_options, 12);
 LAYOUT(covey_model_info, 88);
+LAYOUT(covey_tensor_info, 64);
 LAYOUT(covey_frame, 72);
 LAYOUT(covey_session_options, 72);
 LAYOUT(covey_memory, 48);

@@ -1,9 +1,10 @@
-"""Makes tiny-f32.gguf and tiny-f16.gguf beside this script.
+"""Makes tiny-f32.gguf, tiny-f16.gguf and tiny-q8.gguf beside this script.
 
 They are written by the gguf package, which shares no code with covey, and hold
 random weights: `python make_tiny_checkpoint.py`, with gguf 0.10 or newer.
 tiny-f32.gguf has every tensor a file may have; tiny-f16.gguf only those that
-inference needs, no checksum and no optional key.
+inference needs, no checksum and no optional key; tiny-q8.gguf is tiny-f32.gguf
+with its matrices as int8.
 """
 
 import zlib
@@ -56,11 +57,36 @@ def is_matrix(name):
     )
 
 
-def write(path, half, checksum):
+def quantized(matrix):
+    """int8 values, the scale of each row, and the relative error of the matrix."""
+    scale = np.abs(matrix).max(axis=1) / np.float32(127)
+    scale = np.where(scale > 0, scale, np.float32(1))
+    exact = matrix.astype(np.float64)
+    values = np.rint(exact / scale[:, None].astype(np.float64)).clip(-127, 127)
+    lost = exact - values * scale[:, None].astype(np.float64)
+    error = np.linalg.norm(lost) / np.linalg.norm(exact)
+    return values.astype(np.int8), scale, error
+
+
+def stored(half, int8):
+    """Names and numbers as they stand in the file, and the errors of quantising."""
+    found, errors = [], []
+    for name, value in tensors(whole=not half):
+        if int8 and is_matrix(name):
+            values, scale, error = quantized(value)
+            found += [(name, values), (f"{name}.scale", scale)]
+            errors.append(float(error))
+        else:
+            found.append((name, value.astype(np.float16) if half and is_matrix(name) else value))
+    return found, errors
+
+
+def write(path, half, int8, checksum):
     """Writes the file; `checksum` is of the data section, known from a first pass."""
+    found, errors = stored(half, int8)
     writer = gguf.GGUFWriter(path, "covey")
     writer.add_custom_alignment(64)
-    writer.add_file_type(1 if half else 0)
+    writer.add_file_type(1 if half else 7 if int8 else 0)
     writer.add_uint32("covey.format_version", 1)
     writer.add_uint32("covey.vit.patch_size", P)
     writer.add_uint32("covey.vit.embed_dim", C)
@@ -97,8 +123,10 @@ def write(path, half, checksum):
         writer.add_float64("test.f64", 0.1)
         writer.add_array("test.many", list(range(20)))
         writer.add_array("test.words", ["Ein", "schöner", "Schwarm"])
-    for name, value in tensors(whole=not half):
-        writer.add_tensor(name, value.astype(np.float16) if half and is_matrix(name) else value)
+    if int8:
+        writer.add_array("covey.quantization.error", errors)
+    for name, value in found:
+        writer.add_tensor(name, value)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
@@ -107,10 +135,11 @@ def write(path, half, checksum):
 
 if __name__ == "__main__":
     folder = Path(__file__).parent
-    for path, half in ((folder / "tiny-f32.gguf", False), (folder / "tiny-f16.gguf", True)):
+    for name in ("f32", "f16", "q8"):
+        path = folder / f"tiny-{name}.gguf"
         checksum = 0
         for _ in range(2):
-            write(path, half, checksum)
+            write(path, name == "f16", name == "q8", checksum)
             data = gguf.GGUFReader(path).data_offset
             checksum = zlib.crc32(path.read_bytes()[data:])
         print(path.name, path.stat().st_size)

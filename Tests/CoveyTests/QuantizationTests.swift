@@ -1,0 +1,434 @@
+import Foundation
+import Testing
+
+@testable import Covey
+
+private typealias Sample = WeightFileSample
+
+/// int8 files, against `WeightFileSample.quantized()` and files of NumPy.
+@Suite struct QuantizationTests {
+  private func bytes(_ path: String) throws -> [UInt8] {
+    Array(try Data(contentsOf: URL(fileURLWithPath: path)))
+  }
+
+  private func message(verify: Bool = true, _ change: (inout Sample) -> Void) -> String {
+    var sample = Sample().quantized()
+    change(&sample)
+    return Sample.load(sample.file, verify: verify).error?.message ?? "no error"
+  }
+
+  private func load(_ sample: Sample, verify: Bool = true) throws -> Checkpoint {
+    try #require(Sample.load(sample.file, verify: verify).model)
+  }
+
+  private let matrix = "encoder.blocks.0.mlp.fc1.weight"
+
+  /// Numbers of all sizes, ties between two integers, and rows of extremes.
+  private func hardSample() -> Sample {
+    var random = Sample.Random(seed: 7)
+    var sample = Sample()
+    for index in sample.tensors.indices where sample.tensors[index].isMatrix {
+      let columns = sample.tensors[index].shape[1]
+      for row in 0..<sample.tensors[index].shape[0] {
+        // Rows of one size each, within what floats have.
+        let size = Float(exp2(Double.random(in: -140..<100, using: &random)))
+        for column in 0..<columns {
+          sample.tensors[index].values[row * columns + column] =
+            size * Float.random(in: -1...1, using: &random)
+        }
+      }
+    }
+    sample.change(matrix) { tensor in
+      func row(_ row: Int, _ values: (Int) -> Float) {
+        for column in 0..<24 { tensor.values[row * 24 + column] = values(column) }
+      }
+      row(0) { _ in 0 }
+      row(1) { _ in -0.0 }
+      // The scale is 1 and 2^-20: every second number is a tie.
+      row(2) { $0 == 0 ? 127 : Float($0 - 12) / 2 }
+      row(3) { $0 == 23 ? -127 * 0x1p-20 : Float($0 - 12) * 0x1p-21 }
+      // A place beside a tie, on either side.
+      row(4) { $0 == 0 ? 127 : $0 % 2 == 0 ? Float(2.5).nextUp : Float(2.5).nextDown }
+      // Subnormal, with scales that are far from a 127th, or would be 0.
+      row(5) { Float($0 - 12) * Float.leastNonzeroMagnitude * 10 }
+      row(6) { Float($0 - 12) * Float.leastNonzeroMagnitude }
+      row(7) { $0 == 3 ? Float.leastNonzeroMagnitude : 0 }
+      // The largest that fit.
+      row(8) { ($0 % 2 == 0 ? 1 : -1) * Float.greatestFiniteMagnitude * 0.99999 }
+    }
+    return sample
+  }
+
+  // ---- What is written ------------------------------------------------------------
+
+  /// Byte for byte what the formula gives, from F32 and from F16.
+  @Test(arguments: [false, true], [false, true])
+  func writesTheFileExpected(half: Bool, whole: Bool) throws {
+    try Sample.withFolder { folder in
+      try load(Sample(half: half, whole: whole)).save(path: "\(folder)/a", dtype: .q8)
+      // The sample's numbers are exact in both types.
+      let expected = Sample(whole: whole).quantized().completed()
+      #expect(try bytes("\(folder)/a") == expected.file)
+      #expect(try FileManager.default.contentsOfDirectory(atPath: folder) == ["a"])
+    }
+  }
+
+  /// A file that NumPy and the gguf package made, quantised by NumPy.
+  @Test func agreesWithNumPy() throws {
+    try Sample.withFolder { folder in
+      let golden = Sample.goldenFolder
+      let f32 = golden.appendingPathComponent("tiny-f32.gguf").path
+      try #require(Sample.load(path: f32).model).save(path: "\(folder)/a", dtype: .q8)
+      let expected = try bytes(golden.appendingPathComponent("tiny-q8.gguf").path)
+      #expect(try bytes("\(folder)/a") == expected)
+    }
+  }
+
+  @Test func hardNumbers() throws {
+    try Sample.withFolder { folder in
+      let sample = hardSample()
+      let expected = sample.quantized()
+      // The cases are what they are meant to be.
+      let values = expected.values(matrix)
+      let scales = expected.values("\(matrix).scale")
+      #expect(scales[0] == 1 && scales[1] == 1 && scales[2] == 1 && scales[3] == 0x1p-20)
+      #expect(values[(2 * 24 + 1)..<(2 * 24 + 6)] == [-6, -5, -4, -4, -4])  // -5.5 -5 -4.5 -4 -3.5
+      #expect(values[(4 * 24 + 1)..<(4 * 24 + 4)] == [2, 3, 2])
+      #expect(scales[5] == .leastNonzeroMagnitude && scales[6] == 1 && scales[7] == 1)
+      try load(sample).save(path: "\(folder)/a", dtype: .q8)
+      #expect(try bytes("\(folder)/a") == expected.completed().file)
+      #expect(Sample.load(path: "\(folder)/a").error == nil)
+    }
+  }
+
+  /// Halves of all sizes, their subnormals included.
+  @Test func fromHalves() throws {
+    try Sample.withFolder { folder in
+      var random = Sample.Random(seed: 8)
+      var sample = Sample(half: true)
+      for index in sample.tensors.indices where sample.tensors[index].isMatrix {
+        for place in sample.tensors[index].values.indices {
+          let bits = UInt16.random(in: 0..<0x7C00, using: &random)
+          sample.tensors[index].values[place] = Float(Float16(bitPattern: bits))
+        }
+      }
+      try load(sample).save(path: "\(folder)/a", dtype: .q8)
+      #expect(try bytes("\(folder)/a") == sample.quantized().completed().file)
+    }
+  }
+
+  /// Rows of more than one piece of 65,536 elements, and pieces of many rows.
+  @Test func largeMatrices() throws {
+    try Sample.withFolder { folder in
+      var sample = Sample()
+      let width = 65536 + 1021
+      for (name, shape) in [
+        ("fc1.weight", [width, 24]), ("fc1.bias", [width]), ("fc2.weight", [24, width]),
+      ] {
+        sample.change("correlator.mlp.\(name)") {
+          $0.shape = shape
+          $0.values = (0..<shape.reduce(1, *)).map { Float($0 % 1021 - 500) / 512 }
+        }
+      }
+      // The largest number of a row is its last.
+      sample.change("correlator.mlp.fc2.weight") { $0.values[2 * width - 1] = 9 }
+      try load(sample).save(path: "\(folder)/a", dtype: .q8)
+      let expected = sample.quantized()
+      #expect(try bytes("\(folder)/a") == expected.completed().file)
+      // And back, in pieces that end within rows.
+      try #require(Sample.load(path: "\(folder)/a").model).save(path: "\(folder)/b", dtype: .f32)
+      #expect(try bytes("\(folder)/b") == expected.dequantized().completed().file)
+    }
+  }
+
+  /// The largest of a row stays within half a step of its scale, and so does all.
+  @Test func withinHalfAStep() throws {
+    let sample = Sample()
+    let quantized = sample.quantized()
+    for tensor in sample.tensors where tensor.isMatrix {
+      let scales = quantized.values("\(tensor.name).scale")
+      let found = quantized.dequantized().values(tensor.name)
+      let steps = zip(tensor.values, found).enumerated().map { place, pair in
+        abs(Double(pair.0) - Double(pair.1)) / Double(scales[place / tensor.shape[1]])
+      }
+      // Half a step, and the rounding of a float of at most 127 steps.
+      let worst = steps.max() ?? 1
+      #expect(worst > 0.25 && worst < 0.5 + 127 * 0x1p-24, "\(tensor.name)")
+    }
+  }
+
+  // ---- From int8 --------------------------------------------------------------------
+
+  @Test func savedAgainUnchanged() throws {
+    try Sample.withFolder { folder in
+      // Wherever the scales stand, and whether the errors are told or not.
+      var turned = Sample().quantized()
+      turned.tensors.reverse()
+      turned.set("covey.quantization.error", floats: (0..<12).map { Float($0) / 64 })
+      var silent = Sample(whole: false).quantized()
+      silent.remove("covey.quantization.error")
+      for sample in [Sample().quantized(), turned, silent] {
+        let file = sample.completed().file
+        try #require(Sample.load(file).model).save(path: "\(folder)/a", dtype: .q8)
+        #expect(try bytes("\(folder)/a") == file)
+      }
+    }
+  }
+
+  @Test(arguments: [false, true]) func toFloats(half: Bool) throws {
+    try Sample.withFolder { folder in
+      let sample = Sample().quantized()
+      try load(sample).save(path: "\(folder)/a", dtype: half ? .f16 : .f32)
+      var expected = sample.dequantized()
+      if half {
+        for index in expected.tensors.indices where expected.tensors[index].isMatrix {
+          expected.tensors[index].type = 1
+        }
+        expected.set("general.file_type", 1)
+      }
+      #expect(try bytes("\(folder)/a") == expected.completed().file)
+    }
+  }
+
+  // ---- What is read -------------------------------------------------------------
+
+  @Test(arguments: [false, true]) func read(whole: Bool) throws {
+    let plain = Sample(whole: whole)
+    let sample = plain.quantized()
+    let model = try load(sample)
+    #expect(model.dtype == .q8)
+    // inferenceWeights of the same numbers as floats, which other tests look at.
+    let expected = try load(sample.dequantized()).inferenceWeights
+    #expect(model.inferenceWeights == expected)
+    #expect(model.parameterCount == plain.tensors.reduce(0) { $0 + $1.values.count })
+    let matrices = plain.tensors.filter(\.isMatrix)
+    let numbers = matrices.reduce(0) { $0 + $1.values.count }
+    let rows = matrices.reduce(0) { $0 + $1.shape[0] }
+    #expect(model.weightBytes == 4 * model.parameterCount - 3 * numbers + 4 * rows)
+    #expect(model.file.tensors.count == plain.tensors.count + matrices.count)
+  }
+
+  @Test func errorsAreTold() throws {
+    func errors(_ model: Checkpoint) -> [String: Float?] {
+      defer { withExtendedLifetime(model) {} }
+      return Dictionary(
+        uniqueKeysWithValues: zip(model.file.tensors.map(\.name), model.quantizationErrors))
+    }
+    var sample = Sample().quantized()
+    let told = errors(try load(sample))
+    let names = Sample().tensors.filter(\.isMatrix).map(\.name)
+    #expect(names.count == 12 && told.count == sample.tensors.count)
+    #expect(Set(told.filter { $0.value != nil }.keys) == Set(names))
+    // Errors of values spread evenly over 254 steps are a step over the root of 12,
+    // the numbers' own root of mean square 127 steps over the root of 3.
+    for name in names {
+      let error = try #require(told[name] ?? nil)
+      #expect(abs(error * 254 - 1) < 0.25, "\(name): \(error)")
+    }
+    // They go by the order of the file.
+    sample.tensors.reverse()
+    let turned = errors(try load(sample))
+    #expect(turned[names[0]] == told[names[11]] && turned[names[4]] == told[names[7]])
+    sample.remove("covey.quantization.error")
+    #expect(errors(try load(sample)).values.allSatisfy { $0 == nil })
+    #expect(errors(try load(Sample())).values.allSatisfy { $0 == nil })
+  }
+
+  /// int8 values where they lie in the file, and scales as aligned floats, at every
+  /// address modulo 8.
+  @Test func matricesForKernels() throws {
+    let sample = Sample().quantized()
+    let file = sample.file
+    for shift in 0..<8 {
+      let memory = UnsafeMutableRawPointer.allocate(byteCount: file.count + shift, alignment: 64)
+      defer { memory.deallocate() }
+      UnsafeMutableRawBufferPointer(start: memory + shift, count: file.count).copyBytes(from: file)
+      let bytes = UnsafeRawBufferPointer(start: memory + shift, count: file.count)
+      let reader = try GGUFReader(bytes)
+      let locator = try WeightLocator(reader, ModelConfig(reader).tensors(in: reader))
+      defer { withExtendedLifetime(locator) {} }
+      for name in [matrix, "encoder.blocks.1.attn.qkv.weight", "correlator.attn.qkv.weight"] {
+        let tensor = try #require(sample.tensors.first { $0.name == name })
+        let found = locator.int8Matrix(name)
+        #expect(found.rows == tensor.shape[0] && found.columns == tensor.shape[1])
+        let count = found.rows * found.columns
+        #expect(
+          UnsafeBufferPointer(start: found.values, count: count).map { Float($0) } == tensor.values)
+        #expect(UnsafeRawPointer(found.values) >= memory + shift)
+        #expect(UnsafeRawPointer(found.values) + count <= memory + shift + file.count)
+        #expect(UInt(bitPattern: found.scale) % 4 == 0, "shift \(shift)")
+        #expect(
+          Array(UnsafeBufferPointer(start: found.scale, count: found.rows))
+            == sample.values("\(name).scale"), "shift \(shift)")
+      }
+      let model = try Checkpoint(bytes: bytes, copy: false, verify: true)
+      #expect(try model.inferenceWeights == load(sample).inferenceWeights, "shift \(shift)")
+    }
+  }
+
+  // ---- What is refused ------------------------------------------------------------
+
+  @Test func scalesAndMatricesBelongTogether() {
+    let names = Sample().tensors.filter(\.isMatrix).map(\.name)
+    for name in names + ["correlator.mlp.fc2.weight"] {
+      let scale = "\(name).scale"
+      #expect(message { $0.tensors.removeAll { $0.name == scale } } == "\(scale): missing")
+      #expect(
+        message {
+          $0.change(scale) {
+            $0.shape = [$0.shape[0] - 1]
+            $0.values.removeLast()
+          }
+        }.hasPrefix("\(scale): expected "))
+      #expect(message { $0.change(scale) { $0.type = 1 } } == "\(scale): expected F32, found F16")
+      for (type, found) in [(UInt32(0), "F32"), (1, "F16")] {
+        #expect(
+          message { $0.change(name) { $0.type = type } } == "\(name): expected I8, found \(found)")
+      }
+    }
+    #expect(
+      message { $0.change("\(matrix).scale") { $0.shape = [48, 1] } }
+        == "\(matrix).scale: expected 48, found 48x1")
+    #expect(
+      message {
+        $0.change("\(matrix).scale") {
+          $0.shape = [24]
+          $0.values.removeLast(24)
+        }
+      }
+        == "\(matrix).scale: expected 48, found 24")
+    // Optional ones may be missing, with their scales.
+    let optional = "correlator.mlp.fc2.weight"
+    #expect(
+      message { sample in
+        sample.remove("covey.quantization.error")
+        sample.tensors.removeAll { $0.name.hasPrefix(optional) }
+      } == "no error")
+    #expect(
+      message { sample in
+        sample.remove("covey.quantization.error")
+        sample.tensors.removeAll { $0.name == optional }
+      } == "\(optional).scale: the matrix that it scales is missing")
+    #expect(message { $0.tensors.removeAll { $0.name == matrix } } == "\(matrix): missing")
+    #expect(
+      message { $0.tensors.append(.init(name: "encoder.cls_token.scale", shape: [1], values: [1])) }
+        == "encoder.cls_token.scale: no tensor of this model has this name")
+    #expect(
+      message {
+        $0.change("encoder.cls_token") {
+          $0.type = 24
+          $0.values = $0.values.map { _ in 1 }
+        }
+      }
+        == "encoder.cls_token: expected F32, found I8")
+    // In files of floats.
+    for (half, type) in [(false, "F32"), (true, "F16")] {
+      var sample = Sample(half: half)
+      sample.tensors.append(
+        .init(name: "\(matrix).scale", shape: [48], values: Array(repeating: 1, count: 48)))
+      #expect(
+        Sample.load(sample.file).error?.message
+          == "\(matrix).scale: only I8 matrices have scales, those of this file are \(type)")
+      #expect(Sample.load(sample.file).error?.kind == .format)
+    }
+    // The type named is not that of the matrices.
+    for (number, type) in [(UInt32(0), "F32"), (1, "F16")] {
+      #expect(
+        message { $0.set("general.file_type", number) }
+          == "encoder.blocks.0.attn.qkv.weight: expected \(type), found I8")
+    }
+    for half in [false, true] {
+      var sample = Sample(half: half)
+      sample.set("general.file_type", 7)
+      #expect(
+        Sample.load(sample.file).error?.message
+          == "encoder.blocks.0.attn.qkv.weight: expected I8, found \(half ? "F16" : "F32")")
+    }
+  }
+
+  @Test func values() throws {
+    // In what inference does not read too: it would be saved.
+    for name in [matrix, "correlator.mlp.fc1.weight"] {
+      for place in [0, 1, 1151] {
+        let wrong: (inout Sample) -> Void = { $0.change(name) { $0.values[place] = -128 } }
+        #expect(
+          message(wrong) == "\(name): element \(place): expected -127 to 127, found -128")
+        #expect(message(verify: false, wrong) == "no error")
+        #expect(message { $0.change(name) { $0.values[place] = -127 } } == "no error")
+      }
+      let scale = "\(name).scale"
+      for (number, text) in [
+        (Float.nan, "nan"), (.infinity, "inf"), (-.infinity, "-inf"), (0, "0"), (-0.0, "-0"),
+        (-0.5, "-0.5"), (2.75e36, "2.75e+36"),
+      ] {
+        for place in [0, 47] {
+          let wrong: (inout Sample) -> Void = { $0.change(scale) { $0.values[place] = number } }
+          #expect(
+            message(wrong)
+              == "\(scale): element \(place): expected more than 0, 127 times it finite, found \(text)"
+          )
+          #expect(message(verify: false, wrong) == "no error")
+        }
+      }
+      for number in [Float.leastNonzeroMagnitude, 2.625e36] {
+        #expect(message { $0.change(scale) { $0.values[3] = number } } == "no error")
+      }
+    }
+  }
+
+  @Test func errorsOfQuantising() {
+    let key = "covey.quantization.error"
+    #expect(message { $0.remove(key) } == "no error")
+    #expect(
+      message { $0.set(key, floats: [Float](repeating: 0, count: 11)) }
+        == "\(key): expected f32[12], found f32[11]")
+    #expect(message { $0.set(key, floats: []) } == "\(key): expected f32[12], found f32[0]")
+    #expect(message { $0.set(key, float: 0) } == "\(key): expected f32[12], found f32")
+    #expect(message { $0.set(key, string: "0") } == "\(key): expected f32[12], found string")
+    for (number, text) in [(Float.nan, "nan"), (.infinity, "inf"), (-1, "-1")] {
+      #expect(
+        message { $0.set(key, floats: [Float](repeating: 0, count: 11) + [number]) }
+          == "\(key): expected finite numbers from 0 on, found \(text)")
+    }
+    var plain = Sample()
+    plain.set(key, floats: [0.5])
+    #expect(Sample.load(plain.file).error?.message == "\(key): expected f32[0], found f32[1]")
+  }
+
+  /// On any error nothing is left, and what was there stays.
+  @Test func savingRefused() throws {
+    try Sample.withFolder { folder in
+      let path = "\(folder)/a"
+      func refused(_ sample: Sample, _ dtype: WeightType) throws -> CoveyError? {
+        let error = Sample.save(try load(sample, verify: false), path: path, dtype)
+        #expect(try FileManager.default.contentsOfDirectory(atPath: folder) == [])
+        return error
+      }
+      // 127 times a 127th of the largest float is rounded beyond it.
+      var large = Sample()
+      large.change(matrix) { $0.values[25] = -Float.greatestFiniteMagnitude }
+      #expect(try refused(large, .q8)?.message == "\(matrix): row 1 is too large for int8")
+      #expect(try refused(large, .q8)?.kind == .argument)
+      // An int8 matrix beyond the halves.
+      var coarse = Sample().quantized()
+      coarse.change(matrix) { $0.values[24 + 5] = -127 }
+      coarse.change("\(matrix).scale") { $0.values[1] = 600 }
+      let expected = "\(matrix): element "
+      let error = try refused(coarse, .f16)
+      #expect(error?.kind == .argument)
+      #expect(error?.message.hasPrefix(expected) == true)
+      #expect(error?.message.hasSuffix(" is too large for F16") == true)
+      // What was loaded unverified is not handed on.
+      for dtype in [WeightType.f32, .f16, .q8] {
+        var wrong = Sample().quantized()
+        wrong.change(matrix) { $0.values[9] = -128 }
+        #expect(
+          try refused(wrong, dtype)?.message
+            == "\(matrix): element 9: expected -127 to 127, found -128")
+        wrong = Sample().quantized()
+        wrong.change("\(matrix).scale") { $0.values[9] = 0 }
+        #expect(try refused(wrong, dtype)?.kind == .format)
+      }
+    }
+  }
+}
