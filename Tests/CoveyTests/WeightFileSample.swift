@@ -154,12 +154,19 @@ struct WeightFileSample {
     return made
   }
 
-  /// With the checksum of its data.
+  /// With the checksum of its data; where it had none, before the errors of
+  /// quantising.
   func completed() -> WeightFileSample {
     var sample = self
     var crc = CRC32()
     sample.data.withUnsafeBytes { crc.append($0) }
+    let errors = entries.last { $0.key == "covey.quantization.error" }
+    let isNew = !entries.contains { $0.key == "covey.checksum.crc32" }
     sample.set("covey.checksum.crc32", crc.value)
+    if isNew, let errors {
+      sample.remove(errors.key)
+      sample.entries.append(errors)
+    }
     return sample
   }
 

@@ -400,6 +400,8 @@ def test_too_little_memory(run, clip, model_path):
         (["segment", "empty", "-o", "text.mp4"], "text.mp4"),
         (["info", "nothing.gguf"], "nothing.gguf"),
         (["info", "text.mp4"], "text.mp4"),
+        (["quantize", "nothing.gguf", "a.gguf"], "nothing.gguf"),
+        (["quantize", "text.mp4", "a.gguf"], "text.mp4"),
         (["convert", "nothing.pt", "-o", "a.gguf"], "nothing.pt"),
         (["convert", "text.safetensors", "-o", "a.gguf"], "text.safetensors"),
     ],
@@ -445,6 +447,8 @@ def test_no_library(run, tmp_path):
             }.items()
             for value in values
         ),
+        ["quantize", "a.gguf"],
+        ["quantize", "a.gguf", "b.gguf", "--dtype", "q4"],
         ["convert", "a.pt", "-o", "b", "--dtype", "f64"],
         ["convert", "a.pt", "-o", "b", "--tau", "0"],
         ["convert", "a.pt", "-o", "b", "--layer-norm-eps", "-1"],
@@ -461,8 +465,9 @@ def test_wrong_usage(capsys, arguments):
     said = capsys.readouterr().err
     assert "usage: covey" in said
     assert "options." not in said
-    if len(arguments) > 4:
-        assert f"argument {arguments[4]}" in said
+    option = next((each for each in arguments if each.startswith("--")), None)
+    if option is not None:
+        assert f"argument {option}" in said
 
 
 def test_wrong_usage_of_a_process(run):
@@ -487,6 +492,88 @@ def test_info(run, model_path):
     assert told["embed_dim"] == 48
     assert told["dtype"] == "f32"
     assert told["metadata"]["covey.vit.embed_dim"] == "48"
+    assert told["int8"] is None
+    assert "tensors" not in told
+    assert "int8" not in text
+    told = json.loads(run("info", model_path, "--json", "--tensors").stdout)
+    assert told["tensors"][0] == {
+        "name": "encoder.cls_token",
+        "dtype": "f32",
+        "shape": [48],
+        "bytes": 192,
+        "quantization_error": None,
+    }
+    assert re.search(
+        r"encoder\.pos_embed +f32 +17x48 +3,264\s", run("info", model_path, "--tensors").stdout
+    )
+
+
+def test_quantize(run, model_path, tmp_path):
+    text = run("quantize", model_path, "small.gguf").stdout
+    with covey.Model(tmp_path / "small.gguf") as model:
+        assert model.info.dtype is covey.Dtype.Q8
+        errors = {
+            each.name: each.quantization_error
+            for each in model.tensors
+            if each.dtype is covey.Dtype.Q8
+        }
+    assert len(errors) == 12
+    for name, error in errors.items():
+        assert re.search(rf"{re.escape(name.removesuffix('.weight'))} .* {error:.3%}\s", text), name
+    mean, worst = sum(errors.values()) / 12, max(errors.values())
+    summary = (
+        f"12 int8 matrices, relative error mean {mean:.3%}, worst {worst:.3%} "
+        f"({max(errors, key=errors.get)})"
+    )
+    before, after = model_path.stat().st_size, (tmp_path / "small.gguf").stat().st_size
+    assert f"small.gguf: random, q8, {before:,} -> {after:,} bytes" in text
+    assert summary in text
+    assert after < 0.4 * before
+
+    told = json.loads(run("quantize", model_path, "again.gguf", "--json").stdout)
+    assert (told["bytes_before"], told["bytes_after"]) == (before, after)
+    assert {each["name"]: each["quantization_error"] for each in told["tensors"]} == errors
+    assert told["int8"]["matrices"] == 12
+    assert told["int8"]["mean_error"] == pytest.approx(mean)
+    assert (tmp_path / "again.gguf").read_bytes() == (tmp_path / "small.gguf").read_bytes()
+
+    info = run("info", "small.gguf", "--tensors").stdout
+    assert "parameters, q8, " in info
+    assert summary in info
+    assert re.search(r"blocks\.0\.mlp\.fc1\.weight +int8 +192x48 +9,216 +0\.[0-9]{3}%\s", info)
+    assert re.search(r"blocks\.0\.mlp\.fc1\.weight\.scale +f32 +192 +768\s", info)
+    assert json.loads(run("info", "small.gguf", "--json").stdout)["int8"] == told["int8"]
+
+    # And back: a file of floats has no errors to tell.
+    text = run("quantize", "small.gguf", "large.gguf", "--dtype", "f32").stdout
+    assert f"large.gguf: random, f32, {after:,} -> {before:,} bytes" in text
+    assert "int8" not in text
+
+
+def test_quantize_does_not_overwrite_its_input(run, model_path, tmp_path):
+    (tmp_path / "a.gguf").write_bytes(model_path.read_bytes())
+    (tmp_path / "link.gguf").symlink_to("a.gguf")
+    (tmp_path / "hard.gguf").hardlink_to(tmp_path / "a.gguf")
+    before = contents(tmp_path / "a.gguf")
+    for output in ("a.gguf", "../" + tmp_path.name + "/a.gguf", "link.gguf", "hard.gguf"):
+        done = run("quantize", "a.gguf", output, status=1)
+        assert done.stderr.startswith(f"covey: error: {output}: would be overwritten")
+        assert len(done.stderr.splitlines()) == 1
+        assert done.stdout == ""
+    assert contents(tmp_path / "a.gguf") == before
+    assert (tmp_path / "link.gguf").is_symlink()
+    # Another file is replaced, as by every other command.
+    (tmp_path / "b.gguf").write_text("old")
+    run("quantize", "a.gguf", "b.gguf")
+    assert covey.Model(tmp_path / "b.gguf").info.dtype is covey.Dtype.Q8
+
+
+def test_tables_without_rich(model_path, tmp_path, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "rich", None)
+    assert main(["quantize", str(model_path), str(tmp_path / "small.gguf")]) == 0
+    said = capsys.readouterr().out
+    assert re.search(r"^layer +shape +relative error$", said, re.M)
+    assert re.search(r"^encoder\.blocks\.0\.mlp\.fc1 +192x48 +0\.[0-9]{3}%$", said, re.M)
 
 
 def test_convert(run, make_checkpoint, tmp_path):

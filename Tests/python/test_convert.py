@@ -167,6 +167,16 @@ def test_half_precision(tmp_path, make_checkpoint):
     }
 
 
+def test_int8(tmp_path, make_checkpoint):
+    done = convert(make_checkpoint(), tmp_path / "int8.gguf", "q8", Settings(heads=2))
+    convert(make_checkpoint(), tmp_path / "plain.gguf", "f32", Settings(heads=2))
+    assert done.info.dtype.name == "Q8"
+    with Model(tmp_path / "plain.gguf") as model:
+        model.save(tmp_path / "later.gguf", "q8")
+    # At once, or in two steps.
+    assert (tmp_path / "later.gguf").read_bytes() == (tmp_path / "int8.gguf").read_bytes()
+
+
 def test_missing_and_left_over_are_all_named():
     state = random_state()
     del state["blocks.0.norm2.bias"], state["temporal_transformer.0.norm1.weight"]

@@ -20,6 +20,7 @@ WRITTEN = ("general.file_type", "general.alignment", "covey.checksum.crc32")
 FILES = [
     pytest.param(GOLDEN / "tiny-f32.gguf", id="tiny-f32"),
     pytest.param(GOLDEN / "tiny-f16.gguf", id="tiny-f16"),
+    pytest.param(GOLDEN / "tiny-q8.gguf", id="tiny-q8"),
     pytest.param(
         NANO,
         id="covey-nano",
@@ -95,19 +96,25 @@ def shape_of(text, keys, correlator_width):
     return tuple(sizes)
 
 
-TYPES = {"u32": [4], "f32": [6], "bool": [7], "string": [8], "f32[3]": [9, 6]}
+TYPES = {
+    "u32": [4], "f32": [6], "bool": [7], "string": [8], "f32[3]": [9, 6], "f32[n]": [9, 6],
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("path", FILES)
 def test_metadata_is_as_documented(path):
     keys = metadata(path)
     documented = documented_keys()
-    assert len(documented) == 27  # the table was found
+    assert len(documented) == 28  # the table was found
     for key, (kind, required) in documented.items():
         assert key in keys or not required, key
         if key in keys:
             assert keys[key][0] == TYPES[kind], key
             assert kind != "f32[3]" or len(keys[key][1]) == 3, key
+    matrices = [name for name, value in tensors(path).items() if value.dtype == np.int8]
+    errors = keys.get("covey.quantization.error", (None, []))[1]
+    assert len(errors) == len(matrices)
+    assert (len(matrices) > 0) == (keys["general.file_type"][1] == 7)
     unknown = [key for key in keys if key.startswith("covey.") and key not in documented]
     assert unknown == []
 
@@ -119,15 +126,24 @@ def test_tensors_are_as_documented(path):
     assert len(lines) == 29  # the table was found
     fc1 = found.get("correlator.mlp.fc1.weight")
     width = 4 * keys["covey.vit.embed_dim"][1] if fc1 is None else fc1.shape[0]
+    types = {0: np.float32, 1: np.float16, 7: np.int8}
     for name, value in found.items():
+        if name.removesuffix(".scale") in found and name.endswith(".scale"):
+            # Of an int8 matrix, as the section about them has it.
+            assert value.shape == found[name.removesuffix(".scale")].shape[:1], name
+            assert value.dtype == np.float32 and (value > 0).all(), name
+            assert found[name.removesuffix(".scale")].dtype == np.int8, name
+            continue
         matching = [line for line in lines if re.fullmatch(line[0], name)]
         assert len(matching) == 1, name
         _, shape, is_matrix = matching[0]
         assert value.shape == shape_of(shape, keys, width), name
         assert is_matrix == name.endswith(MATRICES), name
-        half = is_matrix and keys["general.file_type"][1] == 1
-        assert value.dtype == (np.float16 if half else np.float32), name
+        kind = types[keys["general.file_type"][1]] if is_matrix else np.float32
+        assert value.dtype == kind, name
         assert np.isfinite(value).all(), name
+        assert kind != np.int8 or value.min() >= -127, name
+        assert kind != np.int8 or f"{name}.scale" in found, name
 
 
 @pytest.mark.parametrize("path", FILES)
@@ -183,9 +199,8 @@ def test_layout_in_bytes(path):
     for name, sizes, kind, offset in records:
         assert offset % alignment == 0
         shape = sizes[::-1]
-        found = np.frombuffer(
-            data, "<f4" if kind == 0 else "<f2", int(np.prod(shape)), start + offset
-        )
+        form = {0: "<f4", 1: "<f2", 24: "i1"}[kind]
+        found = np.frombuffer(data, form, int(np.prod(shape)), start + offset)
         assert np.array_equal(found.reshape(shape), expected[name]), name
 
 
@@ -204,10 +219,22 @@ def test_example_of_the_document():
 # ---- Through the library ---------------------------------------------------------
 
 
+def dequantized(found):
+    """The tensors of an int8 file as the numbers they stand for; others as they are."""
+    return {
+        name: value
+        if value.dtype != np.int8
+        else value.astype(np.float32) * found[f"{name}.scale"][:, None]
+        for name, value in found.items()
+        if name.removesuffix(".scale") == name
+    }
+
+
 @pytest.mark.parametrize("path", FILES)
 def test_save_as_f32_and_f16(covey, tmp_path, path):
     model = covey.Model(path)
-    before, keys = tensors(path), metadata(path)
+    before, keys = dequantized(tensors(path)), metadata(path)
+    keys.pop("covey.quantization.error", None)
     for dtype, kind in (("f32", np.float32), ("f16", np.float16)):
         saved = tmp_path / f"{dtype}.gguf"
         model.save(saved, dtype)

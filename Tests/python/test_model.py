@@ -125,13 +125,24 @@ def test_save(model, model_path, tmp_path, video):
         # keys of size 1).
         error = np.abs(half.encode(video[0]) - keys).max() / np.abs(keys).max()
         assert 0 < error < 2**-7
-    with pytest.raises(covey.UnsupportedError):
-        model.save(tmp_path / "int8.gguf", "q8")
     with pytest.raises(covey.FileError):
         model.save(tmp_path / "no" / "such" / "folder.gguf")
     with pytest.raises(ValueError, match="'f16'"):
         model.save(tmp_path / "x.gguf", "f64")
     assert sorted(os.listdir(tmp_path)) == ["again.gguf", "half.gguf"]
+
+
+def test_tensors(model, model_path):
+    import gguf
+
+    found = {each.name: each for each in gguf.GGUFReader(model_path).tensors}
+    assert [each.name for each in model.tensors] == list(found)
+    for each in model.tensors:
+        assert each.dtype is covey.Dtype.F32
+        assert each.shape == tuple(int(size) for size in found[each.name].shape[::-1])
+        assert each.bytes == 4 * np.prod(each.shape)
+        assert each.quantization_error is None
+    assert sum(each.bytes for each in model.tensors) == model.info.weight_bytes
 
 
 def test_use_after_close(model_path, video):
@@ -143,6 +154,7 @@ def test_use_after_close(model_path, video):
     for use in (
         lambda: model.info,
         lambda: model.metadata,
+        lambda: model.tensors,
         lambda: model.save("never.gguf"),
         lambda: model.session(),
         lambda: model.segment(video),

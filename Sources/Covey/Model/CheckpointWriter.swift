@@ -97,11 +97,11 @@ extension Checkpoint {
     var ours: [(key: String, value: Value)] = [
       ("general.file_type", .number(dtype.fileType)),
       ("general.alignment", .number(UInt32(Self.writtenAlignment))),
+      ("covey.checksum.crc32", .number(checksum)),
     ]
     if dtype == .q8 && !keepsErrors {
       ours.append((errorKey, .numbers(errors)))
     }
-    ours.append(("covey.checksum.crc32", .number(checksum)))
 
     for entry in file.entries {
       if let index = ours.firstIndex(where: { $0.key.utf8.elementsEqual(entry.keyBytes) }) {

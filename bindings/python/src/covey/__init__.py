@@ -38,7 +38,7 @@ from .errors import (
     VersionError,
 )
 from .log import set_log
-from .model import Model, ModelInfo
+from .model import Model, ModelInfo, TensorInfo
 from .palette import davis_palette
 from .result import Object, Result
 from .session import Memory, Session
@@ -74,6 +74,7 @@ __all__ = [
     "Stage",
     "StateError",
     "Status",
+    "TensorInfo",
     "UnsupportedError",
     "VersionError",
     "Video",

@@ -157,6 +157,19 @@ class covey_model_info(Structure):
     ]
 
 
+# typedef struct covey_tensor_info { ... } covey_tensor_info;
+class covey_tensor_info(Structure):
+    _fields_ = [
+        ("struct_size", c_uint32),
+        ("dtype", c_int),
+        ("dimension_count", c_int32),
+        ("quantization_error", c_float),
+        ("sizes", c_int64 * 4),
+        ("bytes", c_int64),
+        ("name", c_char_p),
+    ]
+
+
 # typedef struct covey_frame { ... } covey_frame;
 class covey_frame(Structure):
     _fields_ = [
@@ -262,6 +275,7 @@ class covey_maps(Structure):
 STRUCTS: tuple[type[Structure], ...] = (
     covey_model_options,
     covey_model_info,
+    covey_tensor_info,
     covey_frame,
     covey_session_options,
     covey_memory,
@@ -309,6 +323,11 @@ FUNCTIONS: dict[str, tuple[Any, list[Any]]] = {
         c_int,
         [c_void_p, c_size_t, POINTER(c_char_p), POINTER(c_char_p)],
     ),
+    # size_t covey_model_tensor_count(const covey_model *model);
+    "covey_model_tensor_count": (c_size_t, [c_void_p]),
+    # covey_status covey_model_tensor_at(
+    #     const covey_model *model, size_t index, covey_tensor_info *info);
+    "covey_model_tensor_at": (c_int, [c_void_p, c_size_t, POINTER(covey_tensor_info)]),
     # covey_status covey_model_save(
     #     const covey_model *model, const char *path, covey_dtype dtype);
     "covey_model_save": (c_int, [c_void_p, c_char_p, c_int]),

@@ -1,4 +1,4 @@
-"""The command ``covey``: segment, info, convert."""
+"""The command ``covey``: segment, info, quantize, convert."""
 
 from __future__ import annotations
 
@@ -36,6 +36,7 @@ def build_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     _add_segment(commands)
     _add_info(commands)
+    _add_quantize(commands)
     _add_convert(commands)
     return parser
 
@@ -119,7 +120,26 @@ def _add_info(commands: Any) -> None:
         "info", help="what a weight file holds", description="What a weight file holds."
     )
     command.add_argument("model", metavar="MODEL", nargs="?", help="default: as of segment")
+    command.add_argument("--tensors", action="store_true", help="also every tensor")
     command.add_argument("--json", action="store_true", help="one JSON object")
+
+
+def _add_quantize(commands: Any) -> None:
+    command = commands.add_parser(
+        "quantize",
+        help="a weight file to a smaller one",
+        description="Writes the model INPUT to OUTPUT with its matrices as int8, with a scale for "
+        "every row, and shows the relative error that each of them gets by it.",
+    )
+    command.add_argument("input", metavar="INPUT")
+    command.add_argument("output", metavar="OUTPUT")
+    command.add_argument(
+        "--dtype",
+        choices=("q8", "f16", "f32"),
+        default="q8",
+        help="of the matrices; left out: q8, which is int8",
+    )
+    command.add_argument("--json", action="store_true", help="one JSON object on standard output")
 
 
 def _add_convert(commands: Any) -> None:
@@ -131,7 +151,9 @@ def _add_convert(commands: Any) -> None:
     )
     command.add_argument("checkpoint", metavar="CHECKPOINT")
     command.add_argument("-o", "--output", required=True, metavar="FILE")
-    command.add_argument("--dtype", choices=("f32", "f16"), default="f32", help="of the matrices")
+    command.add_argument(
+        "--dtype", choices=("f32", "f16", "q8"), default="f32", help="of the matrices; q8 is int8"
+    )
     command.add_argument(
         "--drop-unused", action="store_true", help="leave out what inference never runs"
     )
@@ -175,18 +197,28 @@ def _info(arguments: argparse.Namespace) -> int:
     import dataclasses
 
     from .model import Model
+    from .quantizing import as_text, described, print_tensors, summarize
 
     with Model(arguments.model) as model:
         info = dataclasses.asdict(model.info)
         info["dtype"] = model.info.dtype.name.lower()
         metadata = model.metadata
+        tensors = model.tensors
+    summary = summarize(tensors)
     if arguments.json:
-        print(json.dumps({**info, "metadata": metadata}, ensure_ascii=False))
+        told = {**info, "int8": summary, "metadata": metadata}
+        if arguments.tensors:
+            told["tensors"] = described(tensors)
+        print(json.dumps(told, ensure_ascii=False))
         return DONE
     print(
         f"{info['name']}: {info['parameter_count']:,} parameters, {info['dtype']}, "
         f"{info['weight_bytes']:,} bytes"
     )
+    if summary is not None:
+        print(as_text(summary))
+    if arguments.tensors:
+        print_tensors(tensors)
     width = max((len(key) for key in metadata), default=0)
     for key, value in metadata.items():
         print(f"  {key:{width}}  {value}")
@@ -241,6 +273,12 @@ def _convert(arguments: argparse.Namespace) -> int:
     return DONE
 
 
+def _quantize(arguments: argparse.Namespace) -> int:
+    from .quantizing import quantize
+
+    return quantize(arguments)
+
+
 def _segment(arguments: argparse.Namespace) -> int:
     from .segmenting import UsageError, segment
 
@@ -258,7 +296,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     raised instead.
     """
     arguments = build_parser().parse_args(argv)
-    run = {"segment": _segment, "info": _info, "convert": _convert}[arguments.command]
+    run = {"segment": _segment, "info": _info, "quantize": _quantize, "convert": _convert}[
+        arguments.command
+    ]
     try:
         status = run(arguments)
         sys.stdout.flush()

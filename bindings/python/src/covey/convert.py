@@ -68,7 +68,7 @@ class Conversion:
 def convert(
     checkpoint: str | os.PathLike[str],
     output: str | os.PathLike[str],
-    dtype: Literal["f32", "f16"] = "f32",
+    dtype: Literal["f32", "f16", "q8"] = "f32",
     settings: Settings | None = None,
     drop_unused: bool = False,
     ignore: tuple[str, ...] = (),

@@ -61,6 +61,23 @@ class ModelInfo:
     name: str
 
 
+@dataclass(frozen=True)
+class TensorInfo:
+    """A tensor of a weight file.
+
+    dtype: Q8 is int8, with its scales in the tensor "NAME.scale".  shape:
+    row-major.  bytes: in the file.  quantization_error: relative error of the
+    whole matrix, |W - W'| / |W|, from making it int8; None where it was not, or
+    the file does not say.
+    """
+
+    name: str
+    dtype: Dtype
+    shape: tuple[int, ...]
+    bytes: int
+    quantization_error: float | None
+
+
 class Model(HandleOwner):
     """A checkpoint: immutable, and usable from any number of threads at once.
 
@@ -132,12 +149,38 @@ class Model(HandleOwner):
                 found[name.decode("utf-8", "replace")] = text.decode("utf-8", "replace")
         return found
 
+    @cached_property
+    def tensors(self) -> list[TensorInfo]:
+        """All tensors of the weight file, in its order."""
+        found = []
+        with self._handle.using() as address:
+            for index in range(lib().covey_model_tensor_count(address)):
+                struct = _abi.sized(_abi.covey_tensor_info)
+                check(lib().covey_model_tensor_at(address, index, ctypes.byref(struct)))
+                error = struct.quantization_error
+                found.append(
+                    TensorInfo(
+                        name=(struct.name or b"").decode("utf-8", "replace"),
+                        dtype=Dtype(struct.dtype),
+                        shape=tuple(struct.sizes[: struct.dimension_count]),
+                        bytes=struct.bytes,
+                        quantization_error=None if error < 0 else error,
+                    )
+                )
+        return found
+
     def save(
         self,
         path: str | os.PathLike[str],
-        dtype: Literal["f32", "f16"] | Dtype = "f32",
+        dtype: Literal["f32", "f16", "q8"] | Dtype = "f32",
     ) -> None:
-        """Writes a weight file with the matrices as ``dtype``: whole or not at all."""
+        """Writes a weight file with the matrices as ``dtype``: whole or not at all.
+
+        "q8", int8 with a scale for every row, notes the error made in every matrix
+        in the file, where ``tensors`` finds it; a model that is int8 already
+        is kept as it is.  Raises ArgumentError where a weight is too large for
+        ``dtype``.
+        """
         kind = enumerator(Dtype, "dtype", dtype)
         with self._handle.using() as address, deferred_signals():
             status = lib().covey_model_save(address, _path(path), kind)
