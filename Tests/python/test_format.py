@@ -204,15 +204,21 @@ def test_layout_in_bytes(path):
         assert np.array_equal(found.reshape(shape), expected[name]), name
 
 
-def test_example_of_the_document():
+@pytest.mark.parametrize("name", ["tiny-f32", "tiny-q8"])
+def test_example_of_the_document(name):
     """The Python example runs, and what it asserts holds."""
     text = (ROOT / "docs" / "FORMAT.md").read_text()
     (example,) = re.findall(r"```python\n(.*?)```", text, re.S)
     assert "models/covey-nano.gguf" in example
-    path = str(GOLDEN / "tiny-f32.gguf")
+    path = str(GOLDEN / f"{name}.gguf")
     names = {}
     exec(example.replace("models/covey-nano.gguf", path), names)
     assert names["weights"]["encoder.blocks.0.attn.qkv.weight"].shape == (72, 24)
+    expected = dequantized(tensors(path))
+    assert list(names["weights"]) == list(expected)
+    for tensor, value in expected.items():
+        assert value.dtype == np.float32
+        np.testing.assert_array_equal(names["weights"][tensor], value, tensor)
     assert names["found"] == names["settings"]["covey.checksum.crc32"]
 
 
