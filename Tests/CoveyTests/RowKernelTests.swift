@@ -8,7 +8,7 @@ private let u = 0x1p-24
 /// The kernels of every instruction set that this machine runs; the portable
 /// ones first.
 private nonisolated(unsafe) let instructionSets: [cv_row_kernels] = {
-  var found = [UnsafePointer<cv_row_kernels>?](repeating: nil, count: 4)
+  var found = [UnsafePointer<cv_row_kernels>?](repeating: nil, count: CV_ISAS)
   let count = found.withUnsafeMutableBufferPointer { cv_rows_all($0.baseAddress) }
   return found.prefix(count).compactMap { $0?.pointee }
 }()

@@ -1,5 +1,6 @@
-// Row kernels in fp32: the loops over the elements of one row that BLAS does
-// not have.  One source (rows.inc) for all instruction sets: sixteen lanes
+// The innermost loops, for the CPU they run on.
+//
+// Row kernels: the loops over the elements of one row that BLAS does not have.  One source (rows.inc) for all instruction sets: sixteen lanes
 // whatever the width of the machine's vectors, and no fused multiply-add, so
 // that every CPU gives the same bits.
 //
@@ -9,6 +10,12 @@
 
 #include <stddef.h>
 #include <stdint.h>
+
+enum {
+  CV_ISAS = 8,    // instruction sets of one kind of CPU, at most
+  CV_PANEL = 64,  // columns beside each other in a packed matrix
+  CV_MOST_ROWS = 8,  // of a tile of any instruction set
+};
 
 typedef struct cv_row_kernels {
   const char *name;  // "portable", "avx2", "avx512"
@@ -50,13 +57,101 @@ typedef struct cv_row_kernels {
   // of p and q that may both be shifted by the same row.  No cancellation: no
   // term is negative.
   double (*jeffreys)(const float *p, const float *lp, const float *q, const float *lq, size_t n);
+
+  // Rows of floats to int8 with one scale a row: scale = largest |x| / 127,
+  // q = 128 + round(x / scale), ties to even; elements n to q_stride become 128.
+  // A row with an infinity or NaN gets that for its scale, and any bytes.
+  void (*norm_quantise)(const float *x, size_t x_stride, size_t rows, size_t n,
+                        const float *weight, const float *bias, float eps,
+                        uint8_t *q, size_t q_stride, float *scale);
+  // Of gelu(x), which is left in x; absolute error at most 3.4e-5, and 7.5e-6 |x|
+  // beyond 4.5: less than a byte can hold.
+  void (*gelu_quantise)(float *x, size_t x_stride, size_t rows, size_t n,
+                        uint8_t *q, size_t q_stride, float *scale);
+  void (*quantise)(const float *x, size_t x_stride, size_t rows, size_t n,
+                   uint8_t *q, size_t q_stride, float *scale);
+  // x [rows, n] as the right side of a product over its rows, in int8 with one
+  // scale a column: layout, sums and padding as of cv_packed with `padded_rows`,
+  // a multiple of four, as inputs.
+  void (*pack_values)(const float *x, size_t x_stride, size_t rows, size_t n,
+                      size_t padded_rows, int8_t *packed, int32_t *sums, float *scale);
 } cv_row_kernels;
 
 // The kernels for this CPU; chosen once.
 const cv_row_kernels *cv_rows(void);
 // All that this CPU can run, for tests; returns how many.  The first is the
 // portable one.
-size_t cv_rows_all(const cv_row_kernels *kernels[4]);
+size_t cv_rows_all(const cv_row_kernels *kernels[CV_ISAS]);
+
+// ---- int8 products --------------------------------------------------------
+//
+// Left sides are rows of bytes with 128 added (unsigned), right sides signed
+// bytes in panels.  Sums are exact integers, the same on every instruction set;
+// what is done with them is fp32 without fused multiply-add, in the same order
+// everywhere: so all results are the same bits on every CPU.
+
+// A right side [columns, inputs] in panels of CV_PANEL columns: [panel][group of
+// four inputs][column][four], everything padded with zeros.
+typedef struct cv_packed {
+  const int8_t *values;
+  const int32_t *sums;  // of each column's values; these three padded to whole panels
+  const float *scale;
+  const float *bias;
+  size_t columns;
+  size_t groups;  // of inputs: ceil(inputs / 4)
+} cv_packed;
+
+// The keys and values of one head for a run of tokens.  Keys are a right side
+// with the tokens as columns, where the last one fills up the last panel; values
+// one with the channels as columns and the tokens, up to a whole panel of keys,
+// as inputs.
+typedef struct cv_key_block {
+  const int8_t *keys;
+  const int32_t *key_sums;
+  const float *key_scale;
+  const int8_t *values;
+  const int32_t *value_sums;
+  const float *value_scale;
+  size_t count;        // tokens
+  float factor_limit;  // see cv_pack_keys
+} cv_key_block;
+
+typedef struct cv_int8_kernels {
+  const char *name;  // "portable", "avx2", "avxvnni", "avx512vnni", "avx512vbmi", ...
+  size_t rows;       // of its tile: best to give it multiples of so many
+
+  // out [rows, w->columns] = a w^T in floats + bias; or += where `add`.
+  // a: [rows] of at least 4 * w->groups bytes.
+  void (*linear)(size_t rows, const uint8_t *a, size_t a_stride, const float *a_scale,
+                 const cv_packed *w, int add, float *out, size_t out_stride);
+  // o [rows, dim] = softmax(q k^T) v of one head, the softmax's scale in q_scale.
+  // Weights are bytes, 255 for the largest in a block: table[round((top - s) /
+  // (ln 2 / 28))] with table[i] = round(255 * 2^(-i/28)), 0 from 255 on, and
+  // what they are divided by is their own sum.
+  // scratch: cv_attend_scratch(rows, keys) bytes, 64-byte aligned.
+  void (*attend)(const cv_key_block *blocks, size_t block_count, size_t dim, size_t rows,
+                 const uint8_t *q, size_t q_stride, const float *q_scale, size_t q_scale_stride,
+                 void *scratch, float *o, size_t o_stride);
+} cv_int8_kernels;
+
+const cv_int8_kernels *cv_int8(void);
+size_t cv_int8_all(const cv_int8_kernels *kernels[CV_ISAS]);
+
+// For so many rows, and blocks of up to `keys` keys.
+size_t cv_attend_scratch(size_t rows, size_t keys);
+
+// ---- pack.c ---------------------------------------------------------------
+
+// Bytes of the values of a right side.
+size_t cv_packed_bytes(size_t columns, size_t inputs);
+// w: [columns, inputs], a matrix of weights with the outputs as rows.
+void cv_pack(const int8_t *w, size_t columns, size_t inputs, int8_t *packed, int32_t *sums);
+// k: [count] rows of dim bytes with 128 added and their scales.  factor_limit is
+// what a factor between differences of logits and indices of attend's table may
+// be at most, so that no index overflows an int32.
+void cv_pack_keys(const uint8_t *k, size_t k_stride, const float *scale, size_t scale_stride,
+                  size_t count, size_t dim, int8_t *packed, int32_t *sums, float *packed_scale,
+                  float *factor_limit);
 
 // ---- finite.c -------------------------------------------------------------
 
