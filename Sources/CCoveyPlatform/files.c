@@ -68,6 +68,10 @@ void cv_file_close(cv_file *file) {
   *file = (cv_file){0};
 }
 
+void cv_file_drop_pages(const cv_file *file) {
+  if (file->mapped) (void)madvise((void *)file->bytes, file->size, MADV_DONTNEED);
+}
+
 struct cv_writer {
   int descriptor;
   char *path;       // the name in the end

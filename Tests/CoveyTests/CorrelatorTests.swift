@@ -18,13 +18,14 @@ import Testing
 
     func project(_ threads: Int, _ wantsQueries: Bool, _ wantsKeys: Bool) throws -> [[Float]] {
       let pool = try ThreadPool(threads: threads)
+      let correlator = try Correlator(checkpoint, threads: threads, budget: Budget())
       var z = features
       var queries = [Float](repeating: .nan, count: features.count)
       var keys = queries
       queries.withUnsafeMutableBufferPointer { queries in
         keys.withUnsafeMutableBufferPointer { keys in
           z.withUnsafeMutableBufferPointer { z in
-            Correlator(checkpoint).project(
+            correlator.project(
               z.baseAddress!, count: count, queries: wantsQueries ? queries.baseAddress : nil,
               keys: wantsKeys ? keys.baseAddress : nil, pool: pool)
           }

@@ -16,7 +16,7 @@ import Testing
     #expect(
       budget.current
         == VisionTransformer.byteCount(
-          config: checkpoint.config, height: rows * patch, width: columns * patch,
+          checkpoint, height: rows * patch, width: columns * patch,
           threads: threads))
     // A value that is never right, to see what is left unwritten.
     var keys = [Float](repeating: .nan, count: rows * columns * checkpoint.config.embedDim)

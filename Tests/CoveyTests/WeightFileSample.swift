@@ -1,5 +1,6 @@
 import Foundation
 
+import CCoveyKernels
 @testable import Covey
 
 /// A weight file as a list of its parts, put into bytes by code of its own:
@@ -372,24 +373,63 @@ extension Checkpoint {
       take("\(name).bias", weights.bias, weights.outputs)
     }
     let grid = config.positionGrid
-    take("encoder.cls_token", encoder.clsToken, config.embedDim)
-    take("encoder.pos_embed", encoder.positions, (1 + grid * grid) * config.embedDim)
-    linear("encoder.patch_embed.proj", encoder.patch)
-    for (index, block) in encoder.blocks.enumerated() {
-      let prefix = "encoder.blocks.\(index)"
-      norm("\(prefix).norm1", block.norm1)
-      linear("\(prefix).attn.qkv", block.qkv)
-      linear("\(prefix).attn.proj", block.proj)
-      norm("\(prefix).norm2", block.norm2)
-      linear("\(prefix).mlp.fc1", block.fc1)
-      linear("\(prefix).mlp.fc2", block.fc2)
+    take("encoder.cls_token", embedding.clsToken, config.embedDim)
+    take("encoder.pos_embed", embedding.positions, (1 + grid * grid) * config.embedDim)
+    linear("encoder.patch_embed.proj", embedding.patch)
+    let last = "encoder.blocks.\(config.depth - 1)"
+    switch network {
+    case .float(let network):
+      for (index, block) in network.blocks.enumerated() {
+        let prefix = "encoder.blocks.\(index)"
+        norm("\(prefix).norm1", block.norm1)
+        linear("\(prefix).attn.qkv", block.qkv)
+        linear("\(prefix).attn.proj", block.proj)
+        norm("\(prefix).norm2", block.norm2)
+        linear("\(prefix).mlp.fc1", block.fc1)
+        linear("\(prefix).mlp.fc2", block.fc2)
+      }
+      norm("\(last).norm1", network.last.norm1)
+      linear("\(last).attn.qkv", network.last.qkv)
+      norm("correlator.norm1", network.correlator.norm1)
+      let square = config.embedDim * config.embedDim
+      take("correlator.query.weight", network.correlator.query, square)
+      take("correlator.key.weight", network.correlator.key, square)
+    case .int8(let network):
+      func packed(_ name: String, _ parts: [cv_packed], _ inputs: Int) {
+        found["\(name).weight"] = parts.flatMap { $0.floats(inputs: inputs) }
+        found["\(name).bias"] = parts.flatMap {
+          Array(UnsafeBufferPointer(start: $0.bias, count: $0.columns))
+        }
+      }
+      let c = config.embedDim
+      for (index, block) in network.blocks.enumerated() {
+        let prefix = "encoder.blocks.\(index)"
+        norm("\(prefix).norm1", block.norm1)
+        packed("\(prefix).attn.qkv", [block.query, block.key, block.value], c)
+        packed("\(prefix).attn.proj", [block.proj], c)
+        norm("\(prefix).norm2", block.norm2)
+        packed("\(prefix).mlp.fc1", [block.fc1], c)
+        packed("\(prefix).mlp.fc2", [block.fc2], config.mlpDim)
+      }
+      norm("\(last).norm1", network.last.norm1)
+      packed("\(last).attn.qkv", [network.last.query, network.last.key], c)
+      norm("correlator.norm1", network.correlator.norm1)
+      found["correlator.query.weight"] = network.correlator.query.floats(inputs: c)
+      found["correlator.key.weight"] = network.correlator.key.floats(inputs: c)
     }
-    norm("encoder.blocks.\(config.depth - 1).norm1", encoder.last.norm1)
-    linear("encoder.blocks.\(config.depth - 1).attn.qkv", encoder.last.qkv)
-    norm("correlator.norm1", correlator.norm1)
-    let square = config.embedDim * config.embedDim
-    take("correlator.query.weight", correlator.query, square)
-    take("correlator.key.weight", correlator.key, square)
     return found
+  }
+}
+
+extension cv_packed {
+  /// [columns, inputs], as they stood in the file.
+  func floats(inputs: Int) -> [Float] {
+    let groups = Int(groups)
+    return (0..<columns).flatMap { column in
+      (0..<inputs).map { input in
+        let group = column / 64 * groups + input / 4
+        return scale[column] * Float(values[(group * 64 + column % 64) * 4 + input % 4])
+      }
+    }
   }
 }

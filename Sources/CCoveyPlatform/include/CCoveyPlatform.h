@@ -28,6 +28,8 @@ typedef struct cv_file {
 // empty file gives bytes NULL and size 0.
 int cv_file_open(const char *path, bool copy, cv_file *file);
 void cv_file_close(cv_file *file);
+// Of a mapped file: its pages leave memory until they are read again.
+void cv_file_drop_pages(const cv_file *file);
 
 // A file that appears under its name whole, or not at all: bytes go to a new
 // file beside it, which is flushed to disk and renamed over it by commit.

@@ -56,13 +56,14 @@ public func covey_correlate(
     let values = try elements("count x channels", count, checkpoint.config.embedDim)
     try requireFinite(features, values, "features")
     let pool = try ThreadPool(threads: settings.threads)
-    let copy = try Buffer<Float>(
-      values, budget: Budget(limit: settings.memoryLimit), for: "copy of the features")
+    let budget = Budget(limit: settings.memoryLimit)
+    let copy = try Buffer<Float>(values, budget: budget, for: "copy of the features")
+    let correlator = try Correlator(checkpoint, threads: pool.threads, budget: budget)
     defer { withExtendedLifetime(copy) {} }
     copy.base.update(from: features, count: values)
     BLAS.claim()
     defer { BLAS.release() }
-    Correlator(checkpoint).project(
+    correlator.project(
       copy.base, count: count, queries: queries, keys: keys, pool: pool)
     return COVEY_OK
   }

@@ -12,8 +12,8 @@ final class Checkpoint: @unchecked Sendable {
   let dtype: WeightType
   /// In the order of the file; values lie in it.
   let metadata: [GGUFEntry]
-  let encoder: EncoderWeights
-  let correlator: CorrelatorWeights
+  let embedding: EmbeddingWeights
+  let network: NetworkWeights
 
   /// For every tensor of the file: the relative error it was quantised with,
   /// ||W - W'|| / ||W|| (Frobenius); nil where it was not or the file does not say.
@@ -24,14 +24,17 @@ final class Checkpoint: @unchecked Sendable {
   let parameterCount: Int
   /// Bytes of all tensors, in the file.
   let weightBytes: Int
-  /// Bytes of memory made for tensors that could not be used where they lie.
+  /// Bytes of memory made for tensors that cannot be used where they lie:
+  /// converted to fp32, or packed for int8 products.
   let convertedBytes: Int
-  /// What the weights take in memory: the file and what was made of it.
-  var residentBytes: Int { weightBytes + convertedBytes }
+  /// What the weights take in memory: what was made of them, and of the file what
+  /// is used where it lies (an int8 model leaves the file's matrices on disk).
+  let residentBytes: Int
 
   let file: GGUFReader
   private let storage: FileBytes
   private let converted: Buffer<Float>
+  private let packed: Buffer<UInt8>?
 
   /// - Parameters:
   ///   - copy: read the file instead of mapping it.
@@ -70,33 +73,27 @@ final class Checkpoint: @unchecked Sendable {
       try file.checkWeights()
     }
 
-    self.init(storage, file, config, dtype, errors, try WeightLocator(file, specs))
+    let locator = try WeightLocator(file, specs)
+    guard dtype == .q8 else {
+      self.init(
+        storage, file, config, dtype, errors, locator, .float(locator.floatNetwork(config)), nil)
+      return
+    }
+    // Checking has read all of the file.
+    storage.dropPages()
+    var packer = try WeightPacker(locator, storage, config)
+    self.init(
+      storage, file, config, dtype, errors, locator, .int8(packer.network()), packer.storage)
   }
 
   private init(
     _ storage: FileBytes, _ file: GGUFReader, _ config: ModelConfig, _ dtype: WeightType,
-    _ errors: [Float?], _ locator: WeightLocator
+    _ errors: [Float?], _ locator: WeightLocator, _ network: NetworkWeights,
+    _ packed: Buffer<UInt8>?
   ) {
-    let prefix = "encoder.blocks"
-    var blocks: [BlockWeights] = []
-    for index in 0..<(config.depth - 1) {
-      blocks.append(locator.block("\(prefix).\(index)", config))
-    }
-    encoder = EncoderWeights(
-      patch: locator.linear("encoder.patch_embed.proj", config.embedDim, config.patchInputs),
-      clsToken: locator.pointer("encoder.cls_token"),
-      positions: locator.pointer("encoder.pos_embed"),
-      blocks: blocks,
-      last: LastBlockWeights(
-        norm1: locator.norm("\(prefix).\(config.depth - 1).norm1", config.layerNormEps),
-        qkv: locator.linear(
-          "\(prefix).\(config.depth - 1).attn.qkv", 3 * config.embedDim, config.embedDim)))
-    let c = config.embedDim
-    let qkv = locator.pointer("correlator.attn.qkv.weight")
-    correlator = CorrelatorWeights(
-      norm1: locator.norm("correlator.norm1", config.correlatorEps),
-      query: qkv, key: qkv + c * c)
-
+    embedding = locator.embedding(config)
+    self.network = network
+    self.packed = packed
     self.config = config
     self.dtype = dtype
     quantizationErrors = errors
@@ -104,13 +101,16 @@ final class Checkpoint: @unchecked Sendable {
     self.storage = storage
     metadata = file.entries
     converted = locator.converted
-    convertedBytes = locator.converted.byteCount
     name = file.value("general.name")?.string.map { String(decoding: $0, as: UTF8.self) } ?? ""
     // They do not overlap in the file, so the sums stay below its size.
     parameterCount = file.tensors.indices.reduce(0) {
       $0 + file.tensors[$1].count - (file.scale(ofMatrixAt: $1)?.count ?? 0)
     }
     weightBytes = file.tensors.reduce(0) { $0 + $1.data.count }
+    convertedBytes = locator.converted.byteCount + (packed?.byteCount ?? 0)
+    residentBytes =
+      convertedBytes
+      + file.tensors.reduce(0) { $0 + (dtype == .q8 && $1.element == .i8 ? 0 : $1.data.count) }
   }
 }
 

@@ -7,45 +7,94 @@ import CCoveyKernels
 ///
 /// No bias, no position, no residual; value, proj and MLP serve only training.
 struct Correlator {
-  let channels: Int  // C
-  let heads: Int  // H
   private let checkpoint: Checkpoint  // keeps the weights alive
+  private let channels: Int  // C
+  private let inputs: Buffer<UInt8>  // [threads, tile, C]: z in int8
+  private let scales: Buffer<Float>  // [threads, tile]
 
-  init(_ checkpoint: Checkpoint) {
+  private static let tileRows = 320
+
+  init(_ checkpoint: Checkpoint, threads: Int, budget: Budget) throws(CoveyError) {
     self.checkpoint = checkpoint
     channels = checkpoint.config.embedDim
-    heads = checkpoint.config.correlatorHeads
+    let sizes = Correlator.scratchSizes(checkpoint)
+    inputs = try Buffer(threads * sizes.inputs, budget: budget, for: "features in int8")
+    scales = try Buffer(threads * sizes.scales, budget: budget, for: "scales of the features")
+  }
+
+  static func byteCount(_ checkpoint: Checkpoint, threads: Int) -> Int {
+    let sizes = scratchSizes(checkpoint)
+    return threads * (sizes.inputs + 4 * sizes.scales)
+  }
+
+  private static func scratchSizes(_ checkpoint: Checkpoint) -> (inputs: Int, scales: Int) {
+    switch checkpoint.network {
+    case .float: (0, 0)
+    case .int8(let network): (tileRows * network.correlator.query.inputBytes, tileRows)
+    }
   }
 
   /// - Parameters:
-  ///   - features: [count, C], overwritten with z
+  ///   - features: [count, C], overwritten
   ///   - queries, keys: [count, C] each; nil where not wanted
   func project(
     _ features: UnsafeMutablePointer<Float>, count: Int,
     queries: UnsafeMutablePointer<Float>?, keys: UnsafeMutablePointer<Float>?,
     pool: ThreadPool
   ) {
-    let weights = checkpoint.correlator
-    let channels = channels
-    let tiles = RowTiles(rows: count, size: VisionTransformer.tileRows)
-    let kernels = cv_rows().pointee
-    pool.run(tiles.count) { index, _ in
+    let tiles = RowTiles(rows: count, size: Correlator.tileRows)
+    pool.run(tiles.count) { [self] index, worker in
       let tile = tiles.range(index)
-      let z = features + tile.lowerBound * channels
-      kernels.layer_norm(
-        z, channels, tile.count, channels, weights.norm1.weight, weights.norm1.bias,
-        weights.norm1.eps, z, channels)
-      if let queries {
-        BLAS.multiply(
-          tile.count, channels, channels, z, channels, weights.query, channels,
-          transposed: true, into: queries + tile.lowerBound * channels, channels)
-      }
-      if let keys {
-        BLAS.multiply(
-          tile.count, channels, channels, z, channels, weights.key, channels,
-          transposed: true, into: keys + tile.lowerBound * channels, channels)
+      let first = tile.lowerBound * channels
+      switch checkpoint.network {
+      case .float(let network):
+        project(
+          network.correlator, features + first, tile.count,
+          queries.map { $0 + first }, keys.map { $0 + first })
+      case .int8(let network):
+        project(
+          network.correlator, features + first, tile.count,
+          queries.map { $0 + first }, keys.map { $0 + first }, worker)
       }
     }
+  }
+
+  private func project(
+    _ weights: CorrelatorWeights, _ z: UnsafeMutablePointer<Float>, _ count: Int,
+    _ queries: UnsafeMutablePointer<Float>?, _ keys: UnsafeMutablePointer<Float>?
+  ) {
+    cv_rows().pointee.layer_norm(
+      z, channels, count, channels, weights.norm1.weight, weights.norm1.bias, weights.norm1.eps,
+      z, channels)
+    func multiply(_ matrix: UnsafePointer<Float>, _ out: UnsafeMutablePointer<Float>?) {
+      guard let out else { return }
+      BLAS.multiply(
+        count, channels, channels, z, channels, matrix, channels, transposed: true, into: out,
+        channels)
+    }
+    multiply(weights.query, queries)
+    multiply(weights.key, keys)
+  }
+
+  private func project(
+    _ weights: Int8KeyWeights, _ features: UnsafePointer<Float>, _ count: Int,
+    _ queries: UnsafeMutablePointer<Float>?, _ keys: UnsafeMutablePointer<Float>?,
+    _ worker: Int
+  ) {
+    let stride = weights.query.inputBytes
+    let z = inputs.base + worker * Correlator.tileRows * stride
+    let scale = scales.base + worker * Correlator.tileRows
+    cv_rows().pointee.norm_quantise(
+      features, channels, count, channels, weights.norm1.weight, weights.norm1.bias,
+      weights.norm1.eps, z, stride, scale)
+    func multiply(_ matrix: cv_packed, _ out: UnsafeMutablePointer<Float>?) {
+      guard let out else { return }
+      withUnsafePointer(to: matrix) {
+        cv_int8().pointee.linear(count, z, stride, scale, $0, 0, out, channels)
+      }
+    }
+    multiply(weights.query, queries)
+    multiply(weights.key, keys)
   }
 
   /// Averages keys [rows, columns, C] over blocks of `pool` x `pool` patches;

@@ -36,6 +36,12 @@ final class FileBytes {
   deinit {
     cv_file_close(&file)
   }
+
+  /// The memory that a mapped file takes is given back; what is read again
+  /// comes from the file again.
+  func dropPages() {
+    cv_file_drop_pages(&file)
+  }
 }
 
 extension CoveyError {

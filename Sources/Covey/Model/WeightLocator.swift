@@ -1,6 +1,6 @@
 /// Finds the weights that inference reads, as aligned floats: where they lie in
 /// the file if they are that, else converted into one buffer.  int8 matrices are
-/// also had as they are.
+/// had as they are.
 ///
 /// Only for files that `GGUFReader.check` has passed: asking for a tensor that
 /// is not required is a bug.
@@ -20,6 +20,7 @@ struct WeightLocator {
         required.append(scale)
       }
     }
+    required.removeAll { file.tensors[$0].element == .i8 }
     // No more elements than the file has bytes.
     let count = required.reduce(0) {
       $0 + (file.tensors[$1].alignedFloats == nil ? file.tensors[$1].count : 0)
@@ -73,7 +74,28 @@ struct WeightLocator {
       bias: pointer("\(prefix).bias"))
   }
 
-  func block(_ prefix: String, _ config: ModelConfig) -> BlockWeights {
+  func embedding(_ config: ModelConfig) -> EmbeddingWeights {
+    EmbeddingWeights(
+      patch: linear("encoder.patch_embed.proj", config.embedDim, config.patchInputs),
+      clsToken: pointer("encoder.cls_token"), positions: pointer("encoder.pos_embed"))
+  }
+
+  /// Of a file of floats.
+  func floatNetwork(_ config: ModelConfig) -> FloatNetwork {
+    let c = config.embedDim
+    let last = "encoder.blocks.\(config.depth - 1)"
+    let correlator = pointer("correlator.attn.qkv.weight")
+    return FloatNetwork(
+      blocks: (0..<config.depth - 1).map { block("encoder.blocks.\($0)", config) },
+      last: LastBlockWeights(
+        norm1: norm("\(last).norm1", config.layerNormEps),
+        qkv: linear("\(last).attn.qkv", 3 * c, c)),
+      correlator: CorrelatorWeights(
+        norm1: norm("correlator.norm1", config.correlatorEps),
+        query: correlator, key: correlator + c * c))
+  }
+
+  private func block(_ prefix: String, _ config: ModelConfig) -> BlockWeights {
     let (c, f) = (config.embedDim, config.mlpDim)
     return BlockWeights(
       norm1: norm("\(prefix).norm1", config.layerNormEps),

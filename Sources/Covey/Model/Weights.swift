@@ -1,5 +1,7 @@
-// Where the weights of each part lie.  All pointers are 4-byte aligned and
-// live as long as the Checkpoint they were asked of.
+import CCoveyKernels
+
+// Where the weights of each part lie.  All pointers are aligned, and live as
+// long as the Checkpoint they were asked of.
 
 /// y = (x - mean) / sqrt(variance + eps) * weight + bias, over channels.
 struct LayerNormWeights {
@@ -16,14 +18,20 @@ struct LinearWeights {
   let bias: UnsafePointer<Float>  // [outputs]
 }
 
-/// A matrix stored as int8: the weight in row r and column c is
-/// scale[r] * values[r, c].
-struct Int8Matrix {
-  let rows: Int
-  let columns: Int
-  let values: UnsafePointer<Int8>  // [rows, columns], in the file; -127 to 127
-  let scale: UnsafePointer<Float>  // [rows]; over 0
+/// What comes before the blocks; fp32 always.
+struct EmbeddingWeights {
+  let patch: LinearWeights  // [C, 3 * p * p]: channel, row, column of the patch
+  let clsToken: UnsafePointer<Float>  // [C]
+  let positions: UnsafePointer<Float>  // [1 + G * G, C]: CLS first
 }
+
+/// All else, by how the products are computed.
+enum NetworkWeights {
+  case float(FloatNetwork)
+  case int8(Int8Network)
+}
+
+// ---- fp32 -------------------------------------------------------------------
 
 /// One block of the vision transformer; F is the width of its MLP.
 struct BlockWeights {
@@ -41,17 +49,53 @@ struct LastBlockWeights {
   let qkv: LinearWeights  // [3C, C]
 }
 
-struct EncoderWeights {
-  let patch: LinearWeights  // [C, 3 * p * p]: channel, row, column of the patch
-  let clsToken: UnsafePointer<Float>  // [C]
-  let positions: UnsafePointer<Float>  // [1 + G * G, C]: CLS first
-  let blocks: [BlockWeights]  // depth - 1
-  let last: LastBlockWeights
-}
-
 /// The spatio-temporal block, as far as inference runs it.
 struct CorrelatorWeights {
   let norm1: LayerNormWeights
   let query: UnsafePointer<Float>  // [C, C]; no bias
   let key: UnsafePointer<Float>  // [C, C]; no bias
+}
+
+struct FloatNetwork {
+  let blocks: [BlockWeights]  // depth - 1
+  let last: LastBlockWeights
+  let correlator: CorrelatorWeights
+}
+
+// ---- int8 -------------------------------------------------------------------
+
+/// A matrix stored as int8: the weight in row r and column c is
+/// scale[r] * values[r, c].
+struct Int8Matrix {
+  let rows: Int
+  let columns: Int
+  let values: UnsafePointer<Int8>  // [rows, columns], in the file; -127 to 127
+  let scale: UnsafePointer<Float>  // [rows]; over 0
+}
+
+/// As `BlockWeights`; matrices are packed for the int8 products, with their
+/// scales and biases.
+struct Int8BlockWeights {
+  let norm1: LayerNormWeights
+  let query: cv_packed  // [C, C]
+  let key: cv_packed  // [C, C]
+  let value: cv_packed  // [C, C]
+  let proj: cv_packed  // [C, C]
+  let norm2: LayerNormWeights
+  let fc1: cv_packed  // [F, C]
+  let fc2: cv_packed  // [C, F]
+}
+
+/// A layer norm, and the queries and keys of what it gives: all that is run of
+/// the last block, and of the spatio-temporal one.
+struct Int8KeyWeights {
+  let norm1: LayerNormWeights
+  let query: cv_packed  // [C, C]
+  let key: cv_packed  // [C, C]
+}
+
+struct Int8Network {
+  let blocks: [Int8BlockWeights]  // depth - 1
+  let last: Int8KeyWeights
+  let correlator: Int8KeyWeights
 }

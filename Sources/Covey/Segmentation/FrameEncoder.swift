@@ -44,7 +44,7 @@ struct FrameEncoder {
     planes = try Buffer(3 * height * width, budget: budget, for: "input planes")
     transformer = try VisionTransformer(
       checkpoint, height: height, width: width, pool: pool, budget: budget)
-    correlator = Correlator(checkpoint)
+    correlator = try Correlator(checkpoint, threads: pool.threads, budget: budget)
     let count = transformer.patches * transformer.channels
     features = try Buffer(count, budget: budget, for: "features")
     fullKeys = try Buffer(count, budget: budget, for: "keys")
@@ -55,8 +55,10 @@ struct FrameEncoder {
   }
 
   static func byteCount(
-    _ config: ModelConfig, _ settings: Settings, frameWidth: Int, frameHeight: Int, threads: Int
+    _ checkpoint: Checkpoint, _ settings: Settings, frameWidth: Int, frameHeight: Int,
+    threads: Int
   ) -> Int {
+    let config = checkpoint.config
     let (height, width) = settings.workingSize(
       frameWidth: frameWidth, frameHeight: frameHeight, config)
     let patches = (height / config.patchSize) * (width / config.patchSize)
@@ -64,7 +66,8 @@ struct FrameEncoder {
       frameWidth: frameWidth, outWidth: width, outHeight: height, workers: threads)
       + 4 * (3 * height * width + 2 * patches * config.embedDim)
       + VisionTransformer.byteCount(
-        config: config, height: height, width: width, threads: threads)
+        checkpoint, height: height, width: width, threads: threads)
+      + Correlator.byteCount(checkpoint, threads: threads)
   }
 
   /// The keys of the last block, into `keys` [N, C], and on request the

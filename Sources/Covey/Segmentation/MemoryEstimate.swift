@@ -43,7 +43,7 @@ struct MemoryEstimate {
       4 * frames * patches * (config.embedDim + (config.hasClsSaliency ? 1 : 0))
       + 4 * keyFrames * settings.keysPerFrame(rows: rows, columns: columns) * config.embedDim
     let encoding = FrameEncoder.byteCount(
-      config, settings, frameWidth: frameWidth, frameHeight: frameHeight, threads: threads)
+      checkpoint, settings, frameWidth: frameWidth, frameHeight: frameHeight, threads: threads)
     let clustering = Segmentation.byteCount(
       frames: frames, rows: rows, columns: columns, channels: config.embedDim,
       settings: settings, threads: threads)

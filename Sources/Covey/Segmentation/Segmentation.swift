@@ -19,7 +19,7 @@ struct Segmentation {
   /// - Parameter frames: at least one.
   init(
     _ frames: [EncodedFrame], rows: Int, columns: Int, settings: Settings,
-    correlator: Correlator, pool: ThreadPool, budget: Budget, monitor: Monitor
+    config: ModelConfig, pool: ThreadPool, budget: Budget, monitor: Monitor
   ) throws(CoveyError) {
     let patches = rows * columns
     self.rows = rows
@@ -28,7 +28,7 @@ struct Segmentation {
     confidence = try Buffer(frames.count * patches, budget: budget, for: "confidences")
     let labels = try Buffer<Int32>(frames.count * patches, budget: budget, for: "cluster labels")
     let keys = try Segmentation.gatherKeys(
-      frames, settings, rows: rows, columns: columns, channels: correlator.channels, budget)
+      frames, settings, rows: rows, columns: columns, channels: config.embedDim, budget)
 
     defer { withExtendedLifetime((keys, frames)) {} }
     BLAS.claim()
@@ -36,8 +36,8 @@ struct Segmentation {
     let clustering = Clustering(
       queries: frames.map { UnsafePointer($0.queries.base) }, patches: patches,
       affinity: Affinity(
-        keys: keys.base, keyCount: keys.count / correlator.channels,
-        channels: correlator.channels, heads: correlator.heads),
+        keys: keys.base, keyCount: keys.count / config.embedDim,
+        channels: config.embedDim, heads: config.correlatorHeads),
       window: settings.window, tau: settings.tau, pool: pool, budget: budget, monitor: monitor)
     totalClusters = try clustering.run(labels: labels.base, confidence: confidence.base)
 

@@ -8,7 +8,6 @@ final class Session {
   private let settings: Settings
   private let callback: Monitor.Callback?
   private let pool: ThreadPool
-  private let correlator: Correlator
 
   private var size: (width: Int, height: Int)?  // of the frames
   private var grid = (rows: 0, columns: 0)
@@ -38,7 +37,6 @@ final class Session {
     self.callback = callback
     self.pool = pool
     budget = Budget(limit: settings.memoryLimit)
-    correlator = Correlator(checkpoint)
   }
 
   var weightBytes: Int { checkpoint.residentBytes }
@@ -93,7 +91,7 @@ final class Session {
     encoder = nil  // its memory now serves the clustering
     segmentation = try Segmentation(
       frames, rows: grid.rows, columns: grid.columns, settings: settings,
-      correlator: correlator, pool: pool, budget: budget, monitor: monitor)
+      config: checkpoint.config, pool: pool, budget: budget, monitor: monitor)
     frames = []  // results need nothing of them
   }
 

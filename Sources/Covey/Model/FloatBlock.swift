@@ -1,6 +1,6 @@
 import CCoveyKernels
 
-/// One pre-norm block of the backbone, in place on the residual stream.
+/// One pre-norm block of the backbone in fp32, in place on the residual stream.
 ///
 /// Two passes over the rows, each tile of rows on one thread:
 ///   1. qkv = W_qkv norm1(x) + b                                [n, 3C]
@@ -8,21 +8,24 @@ import CCoveyKernels
 ///      against all keys, softmax, times the values; proj; norm2 and the MLP.
 /// So nothing of size n x n exists: a thread holds the scores of `queryRows`
 /// rows of one head.
-struct TransformerBlock {
+struct FloatBlock {
   /// What one thread works in.
-  struct Scratch {
+  private struct Scratch {
     let normed: UnsafeMutablePointer<Float>  // [tile, C]
     let attended: UnsafeMutablePointer<Float>  // [tile, C]
     let hidden: UnsafeMutablePointer<Float>  // [tile, F]
-    let hiddenCapacity: Int
     let scores: UnsafeMutablePointer<Float>  // [queryRows, n]
   }
 
+  /// Rows of a tile: large enough that OpenBLAS's packing of the weights does
+  /// not count (10 % at 256 rows), small enough to cancel within milliseconds
+  /// and to share among threads.
+  private static let tileRows = 320
   /// Rows whose scores are held at a time: 96 x 2401 floats stay in a level-2
   /// cache of 1 MB.
   private static let queryRows = 96
 
-  let scratch: [Scratch]
+  private let scratch: [Scratch]
   private let tokens: Int  // n = 1 + N
   private let channels: Int  // C
   private let heads: Int  // H
@@ -31,14 +34,15 @@ struct TransformerBlock {
   private let scratchStorage: Buffer<Float>
 
   init(
-    tokens: Int, config: ModelConfig, tiles: RowTiles, threads: Int, budget: Budget
+    tokens: Int, config: ModelConfig, threads: Int, budget: Budget
   ) throws(CoveyError) {
     self.tokens = tokens
+    let tiles = RowTiles(rows: tokens, size: FloatBlock.tileRows)
     self.tiles = tiles
     channels = config.embedDim
     heads = config.heads
     qkv = try Buffer(tokens * 3 * channels, budget: budget, for: "queries, keys and values")
-    let sizes = TransformerBlock.scratchSizes(tokens: tokens, config: config, tiles: tiles)
+    let sizes = FloatBlock.scratchSizes(tokens: tokens, config: config, tiles: tiles)
     let each = sizes.rows * 2 + sizes.hidden + sizes.scores
     let storage = try Buffer<Float>(each * threads, budget: budget, for: "scratch of the threads")
     scratchStorage = storage
@@ -46,7 +50,7 @@ struct TransformerBlock {
       let base = storage.base + thread * each
       return Scratch(
         normed: base, attended: base + sizes.rows, hidden: base + 2 * sizes.rows,
-        hiddenCapacity: sizes.hidden, scores: base + 2 * sizes.rows + sizes.hidden)
+        scores: base + 2 * sizes.rows + sizes.hidden)
     }
   }
 
@@ -57,18 +61,20 @@ struct TransformerBlock {
     func lines(_ floats: Int) -> Int { (floats + 15) / 16 * 16 }
     return (
       lines(tiles.size * config.embedDim),
-      lines(max(tiles.size * config.mlpDim, config.patchInputs, config.embedDim)),
+      lines(tiles.size * max(config.mlpDim, config.embedDim)),
       lines(queryRows * tokens)
     )
   }
 
-  static func byteCount(
-    tokens: Int, config: ModelConfig, tiles: RowTiles, threads: Int
-  ) -> Int {
+  static func byteCount(tokens: Int, config: ModelConfig, threads: Int) -> Int {
+    let tiles = RowTiles(rows: tokens, size: tileRows)
     let sizes = scratchSizes(tokens: tokens, config: config, tiles: tiles)
     let each = sizes.rows * 2 + sizes.hidden + sizes.scores
     return 4 * (tokens * 3 * config.embedDim + threads * each)
   }
+
+  /// Pieces of work that `count` blocks and `lastKeys` report.
+  func pieces(_ count: Int) -> Int { tiles.count * (2 * count + 1) }
 
   /// x [n, C] = block(x)
   func run(
@@ -126,7 +132,7 @@ struct TransformerBlock {
         var first = tile.lowerBound
         while first < tile.upperBound {
           if monitor.isCancelled { return }
-          let count = min(TransformerBlock.queryRows, tile.upperBound - first)
+          let count = min(FloatBlock.queryRows, tile.upperBound - first)
           BLAS.multiply(
             count, tokens, headDim, queries + first * 3 * channels, 3 * channels,
             keys, 3 * channels, transposed: true, into: scores, tokens)
