@@ -11,6 +11,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
+// Below all that GELU gives (-.16998 at -.7518), and its approximation.
+#define CV_GELU_LEAST (-.1701f)
+
 enum {
   CV_ISAS = 8,    // instruction sets of one kind of CPU, at most
   CV_PANEL = 64,  // columns beside each other in a packed matrix
@@ -64,8 +67,9 @@ typedef struct cv_row_kernels {
   void (*norm_quantise)(const float *x, size_t x_stride, size_t rows, size_t n,
                         const float *weight, const float *bias, float eps,
                         uint8_t *q, size_t q_stride, float *scale);
-  // Of gelu(x), which is left in x; absolute error at most 3.4e-5, and 7.5e-6 |x|
-  // beyond 4.5: less than a byte can hold.
+  // Of gelu(x) in x: q = round((gelu(x) - CV_GELU_LEAST) / scale) with the scale
+  // that takes the largest to 255; elements n to q_stride become 0.  Error of
+  // gelu at most 3.4e-5, and 7.5e-6 |x| beyond 4.5: less than a byte can hold.
   void (*gelu_quantise)(float *x, size_t x_stride, size_t rows, size_t n,
                         uint8_t *q, size_t q_stride, float *scale);
   void (*quantise)(const float *x, size_t x_stride, size_t rows, size_t n,
@@ -85,8 +89,8 @@ size_t cv_rows_all(const cv_row_kernels *kernels[CV_ISAS]);
 
 // ---- int8 products --------------------------------------------------------
 //
-// Left sides are rows of bytes with 128 added (unsigned), right sides signed
-// bytes in panels.  Sums are exact integers, the same on every instruction set;
+// Left sides are rows of unsigned bytes, which stand for a byte less some zero,
+// right sides signed bytes in panels.  Sums are exact integers, the same on every instruction set;
 // what is done with them is fp32 without fused multiply-add, in the same order
 // everywhere: so all results are the same bits on every CPU.
 
@@ -99,6 +103,7 @@ typedef struct cv_packed {
   const float *bias;
   size_t columns;
   size_t groups;  // of inputs: ceil(inputs / 4)
+  int32_t zero;   // of the left side's bytes: 128, or 0 behind gelu_quantise
 } cv_packed;
 
 // The keys and values of one head for a run of tokens.  Keys are a right side
@@ -125,9 +130,8 @@ typedef struct cv_int8_kernels {
   void (*linear)(size_t rows, const uint8_t *a, size_t a_stride, const float *a_scale,
                  const cv_packed *w, int add, float *out, size_t out_stride);
   // o [rows, dim] = softmax(q k^T) v of one head, the softmax's scale in q_scale.
-  // Weights are bytes, 255 for the largest in a block: table[round((top - s) /
-  // (ln 2 / 28))] with table[i] = round(255 * 2^(-i/28)), 0 from 255 on, and
-  // what they are divided by is their own sum.
+  // Weights are bytes, 255 for the largest in a block (exp_table.h), and what
+  // they are divided by is their own sum.
   // scratch: cv_attend_scratch(rows, keys) bytes, 64-byte aligned.
   void (*attend)(const cv_key_block *blocks, size_t block_count, size_t dim, size_t rows,
                  const uint8_t *q, size_t q_stride, const float *q_scale, size_t q_scale_stride,

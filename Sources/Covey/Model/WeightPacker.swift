@@ -52,12 +52,14 @@ struct WeightPacker {
     return Int8BlockWeights(
       norm1: locator.norm("\(prefix).norm1", config.layerNormEps),
       query: pack("\(prefix).attn.qkv.weight", rows: 0..<c, bias: bias),
-      key: pack("\(prefix).attn.qkv.weight", rows: c..<2 * c, bias: bias),
+      // Without its bias, which adds the same to all logits of a query: softmax
+      // takes no notice, and the keys lose less when quantised.
+      key: pack("\(prefix).attn.qkv.weight", rows: c..<2 * c, bias: nil),
       value: pack("\(prefix).attn.qkv.weight", rows: 2 * c..<3 * c, bias: bias),
       proj: pack("\(prefix).attn.proj"),
       norm2: locator.norm("\(prefix).norm2", config.layerNormEps),
       fc1: pack("\(prefix).mlp.fc1"),
-      fc2: pack("\(prefix).mlp.fc2"))
+      fc2: pack("\(prefix).mlp.fc2", least: CV_GELU_LEAST))
   }
 
   private mutating func keys(
@@ -70,16 +72,19 @@ struct WeightPacker {
       key: pack("\(prefix).attn.qkv.weight", rows: c..<2 * c, bias: bias))
   }
 
-  private mutating func pack(_ linear: String) -> cv_packed {
+  private mutating func pack(_ linear: String, least: Float? = nil) -> cv_packed {
     let rows = 0..<locator.int8Matrix("\(linear).weight").rows
-    return pack("\(linear).weight", rows: rows, bias: locator.pointer("\(linear).bias"))
+    return pack(
+      "\(linear).weight", rows: rows, bias: locator.pointer("\(linear).bias"), least: least)
   }
 
   /// - Parameters:
   ///   - rows: of the matrix, to be columns of the product.
   ///   - bias: of the whole matrix; nil: zeros.
+  ///   - least: what a byte of 0 stands for in the product's left side; nil: the
+  ///     bytes have 128 added.
   private mutating func pack(
-    _ name: String, rows: Range<Int>, bias: UnsafePointer<Float>?
+    _ name: String, rows: Range<Int>, bias: UnsafePointer<Float>?, least: Float? = nil
   ) -> cv_packed {
     let matrix = locator.int8Matrix(name)
     let (columns, inputs) = (rows.count, matrix.columns)
@@ -94,10 +99,14 @@ struct WeightPacker {
     scale.update(repeating: 0, count: 2 * padded)
     scale.update(from: matrix.scale + rows.lowerBound, count: columns)
     if let bias { biases.update(from: bias + rows.lowerBound, count: columns) }
+    if let least {
+      // W (least + bytes) = W bytes + least * the sums of W's rows.
+      for column in 0..<columns { biases[column] += least * scale[column] * Float(sums[column]) }
+    }
     file.dropPages()
     return cv_packed(
       values: values, sums: sums, scale: scale, bias: biases, columns: columns,
-      groups: (inputs + 3) / 4)
+      groups: (inputs + 3) / 4, zero: least == nil ? 128 : 0)
   }
 }
 
