@@ -5,7 +5,8 @@
 Each is made in a process of its own, by the parent of the benchmark, so that no
 exporter's memory is in any peer's peak.  WHAT:
 
-    weights         state.safetensors, covey-f32.gguf, covey-q8.gguf
+    weights         state.safetensors, covey-f32.gguf
+    covey-int8      covey-q8.gguf
     frame           HxW/frame.rgb, input.npy; calibration.npy
     reference       HxW/reference.npy: the keys in float64
     onnx            HxW/vit.onnx

@@ -122,9 +122,8 @@ def main():
     keys = run(image)
     if options.keys:
         np.ascontiguousarray(keys, np.float32).tofile(options.keys)
-    else:
-        del keys
-        serve(run, image, options.warm_up)
+    del keys
+    serve(run, image, options.warm_up)
 
 
 if __name__ == "__main__":

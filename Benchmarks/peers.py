@@ -45,22 +45,24 @@ PEERS = (
 BASE = "covey int8"
 
 
-def command(peer, folder, size, threads, warm_up, build):
-    """The process of a peer that measures."""
+def command(peer, folder, size, threads, warm_up, keys, build):
+    """The process of a peer that measures.  Those in Python first write the keys
+    of the timed frame, float32, to the file ``keys``."""
     if peer.product == "covey":
         return [*_encode(peer, folder, size, threads, build),
                 "--warm-up", str(warm_up), "--serve"]
     return [
         sys.executable, str(HERE / "child.py"), peer.name, "--folder", str(folder),
         "--size", size, "--threads", str(threads), "--warm-up", str(warm_up),
+        "--keys", str(keys),
     ]
 
 
-def keys_command(peer, folder, size, threads, file, build):
-    """The process that writes the keys of the timed frame, float32, to ``file``."""
-    if peer.product == "covey":
-        return [*_encode(peer, folder, size, threads, build), "--keys", str(file)]
-    return [*command(peer, folder, size, threads, 0, build), "--keys", str(file)]
+def keys_command(peer, folder, size, threads, keys, build):
+    """The process that writes the keys where that is one of its own, else None."""
+    if peer.product != "covey":
+        return None
+    return [*_encode(peer, folder, size, threads, build), "--keys", str(keys)]
 
 
 def _encode(peer, folder, size, threads, build):

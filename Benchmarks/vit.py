@@ -98,11 +98,24 @@ class PatchEmbed(nn.Module):
 
 
 class Vit(nn.Module):
-    """image [1, 3, H, W] to keys [N, C].  authors: see the module."""
+    """image [1, 3, H, W] to keys [N, C].  authors: see the module.
+
+    ``state`` is emptied on the way, so that no weight is in memory twice: that
+    would be in the peak that is reported.
+    """
 
     def __init__(self, state, height, width, authors=False):
         super().__init__()
         self.authors = authors
+        with torch.device("meta"):
+            self._build(height, width, authors)
+        self.load_state_dict(self._own(state, height, width), assign=True)
+        self.eval().requires_grad_(False)
+        if authors:
+            # As their code gets at the features: a hook on the last qkv.
+            self.blocks[-1].attn.qkv.register_forward_hook(self._keep)
+
+    def _build(self, height, width, authors):
         attention = AuthorsAttention if authors else SdpaAttention
         whole = weights.DEPTH if authors else weights.DEPTH - 1
         self.patch_embed = PatchEmbed()
@@ -112,28 +125,24 @@ class Vit(nn.Module):
         self.cls_token = nn.Parameter(torch.empty(1, 1, weights.CHANNELS))
         tokens = 1 + (height // weights.PATCH) * (width // weights.PATCH)
         self.pos_embed = nn.Parameter(torch.empty(1, tokens, weights.CHANNELS))
-        self.load_state_dict(self._own(state, height, width))
-        self.eval().requires_grad_(False)
-        if authors:
-            # As their code gets at the features: a hook on the last qkv.
-            self.blocks[-1].attn.qkv.register_forward_hook(self._keep)
 
     def _keep(self, module, inputs, output):
         self.kept = output
 
     def _own(self, state, height, width):
         """The tensors that this network runs, under its names."""
-        state = {name: torch.from_numpy(value) for name, value in state.items()}
+        trained = torch.from_numpy(state["pos_embed"]).double()
         state["pos_embed"] = torch_vit.positions(
-            state["pos_embed"].double(), weights.GRID, height // weights.PATCH,
-            width // weights.PATCH,
-        ).float()
+            trained, weights.GRID, height // weights.PATCH, width // weights.PATCH
+        ).float().numpy()
         if not self.authors:
             last, c = f"blocks.{weights.DEPTH - 1}.", weights.CHANNELS
             for part in ("weight", "bias"):
                 state[f"last.norm1.{part}"] = state[f"{last}norm1.{part}"]
                 state[f"last.keys.{part}"] = state[f"{last}attn.qkv.{part}"][c : 2 * c]
-        return {name: state[name] for name in self.state_dict()}
+        own = {name: torch.from_numpy(state.pop(name)).clone() for name in self.state_dict()}
+        state.clear()
+        return own
 
     def forward(self, image):
         x = torch.cat([self.cls_token, self.patch_embed(image)], dim=1) + self.pos_embed
