@@ -15,7 +15,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { PATCH = 8, CHANNELS = 384, HEADS = 6, DEPTH = CHANNELS / HEADS, REPETITIONS = 9,
+enum { PATCH = 8, CHANNELS = 384, HEADS = 6, WIDTH = CHANNELS / HEADS, REPETITIONS = 9,
        MAX_PEAKS = 8 };
 
 static double now(void) {
@@ -127,9 +127,9 @@ int main(int count, char **arguments) {
     const shape shapes[] = {
       {"qkv", n, 3 * CHANNELS, CHANNELS, 1},   {"proj", n, CHANNELS, CHANNELS, 1},
       {"fc1", n, 4 * CHANNELS, CHANNELS, 1},   {"fc2", n, CHANNELS, 4 * CHANNELS, 1},
-      {"scores", n, n, DEPTH, HEADS},          {"values", n, DEPTH, n, HEADS},
+      {"scores", n, n, WIDTH, HEADS},          {"values", n, WIDTH, n, HEADS},
     };
-    printf("%s                          M     N     K  of     GOP/s  of peak\n", sizes[i].name);
+    printf("%-28s     M     N     K  of     GOP/s  of peak\n", sizes[i].name);
     for (size_t j = 0; j < product_count; j++) {
       const peak *top = fastest(peaks, peak_count, products[j].type, avx2);
       if (!top) continue;

@@ -30,7 +30,6 @@ enum { CHAINS = 12 };
 
 #define KEEP(x) __asm__ volatile("" : "+v"(x))
 
-
 __attribute__((target("avx512f,avx512bw,avx512vnni"))) static void vnni512(size_t rounds) {
   __m512i a = _mm512_set1_epi8(3), b = _mm512_set1_epi8(5);
   DECLARE(__m512i, _mm512_setzero_si512())
