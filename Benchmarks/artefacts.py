@@ -5,7 +5,7 @@
 Each is made in a process of its own, by the parent of the benchmark, so that no
 exporter's memory is in any peer's peak.  WHAT:
 
-    weights         state.safetensors, covey-f32.gguf
+    weights         state.npz, covey-f32.gguf
     covey-int8      covey-q8.gguf
     frame           HxW/frame.rgb, input.npy; calibration.npy
     reference       HxW/reference.npy: the keys in float64
@@ -34,16 +34,15 @@ def parse_size(text):
 
 
 def load_state(folder):
-    from safetensors.numpy import load_file
-
-    return load_file(folder / "state.safetensors")
+    # Not mapped, as .safetensors would be: tensor by tensor, so that no weight is
+    # twice in the memory of who loads it.
+    with np.load(folder / "state.npz") as file:
+        return {name: file[name] for name in file.files}
 
 
 def make_weights(folder, size, tails):
-    from safetensors.numpy import save_file
-
     state = weights.random_vit(0, tails)
-    save_file(state, folder / "state.safetensors")
+    np.savez(folder / "state.npz", **state)
     weights.write_weight_file(state, folder / "covey-f32.gguf", "f32")
 
 
@@ -124,7 +123,7 @@ def make_openvino_int8(folder, size, tails):
 
 #: What is made, by its name: (function, files, names of what is needed before).
 ARTEFACTS = {
-    "weights": (make_weights, ("../covey-f32.gguf", "../state.safetensors"), ()),
+    "weights": (make_weights, ("../covey-f32.gguf", "../state.npz"), ()),
     "covey-int8": (make_covey_int8, ("../covey-q8.gguf",), ("weights",)),
     "frame": (make_frame, ("frame.rgb", "input.npy", "calibration.npy"), ()),
     "reference": (make_reference, ("reference.npy",), ("weights", "frame")),

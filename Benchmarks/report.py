@@ -1,8 +1,9 @@
 """build/bench.json and build/kernels.json as Markdown, for docs/BENCHMARKS.md.
 
     python Benchmarks/report.py [build/bench.json] [--kernels build/kernels.json]
+                                [--into docs/BENCHMARKS.md]
 
-Needs nothing but Python.  Ratios are of medians of one run; seconds are of the
+--into replaces what stands between the two marks in the page.  Needs nothing but Python.  Ratios are of medians of one run; seconds are of the
 machine that the first lines describe and mean nothing elsewhere.
 """
 
@@ -91,17 +92,34 @@ def render(rows, context=None, kernels=None):
     return "\n\n".join(sections) + "\n"
 
 
+BEGIN, END = "<!-- figures: begin -->", "<!-- figures: end -->"
+
+
+def replaced(page, text):
+    """``page`` with ``text`` between its marks.  Raises ValueError without them."""
+    before, begin, rest = page.partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not begin or not end:
+        raise ValueError(f"expected {BEGIN} and {END}")
+    return f"{before}{BEGIN}\n\n{text}\n{END}{after}"
+
+
 def main():
     parser = argparse.ArgumentParser(description="a benchmark's JSON as Markdown")
     parser.add_argument("bench", nargs="?", type=Path, default=ROOT / "build" / "bench.json")
     parser.add_argument("--kernels", type=Path, default=ROOT / "build" / "kernels.json")
+    parser.add_argument("--into", type=Path, metavar="PAGE")
     options = parser.parse_args()
 
     def read(path):
         return json.loads(path.read_text()) if path.exists() else None
 
     context = read(options.bench.with_name(options.bench.stem + "-context.json"))
-    print(render(json.loads(options.bench.read_text()), context, read(options.kernels)), end="")
+    text = render(json.loads(options.bench.read_text()), context, read(options.kernels))
+    if options.into:
+        options.into.write_text(replaced(options.into.read_text(), text))
+    else:
+        print(text, end="")
 
 
 if __name__ == "__main__":

@@ -42,6 +42,16 @@ def test_report_of_kernels_gives_the_share_of_the_peak():
     assert "| gemm, 192x384, scores | 6 x 10 x 20 x 30 | 50 | 25 % | 200 (avx2) |" in text
 
 
+def test_report_replaces_what_stands_between_the_marks():
+    report = load("report")
+    page = f"before\n{report.BEGIN}\nold\n{report.END}\nafter\n"
+    once = report.replaced(page, "new\n")
+    assert once == f"before\n{report.BEGIN}\n\nnew\n\n{report.END}\nafter\n"
+    assert report.replaced(once, "new\n") == once
+    with pytest.raises(ValueError, match="figures: begin"):
+        report.replaced("a page without marks", "new")
+
+
 def test_callgrind_counts_what_functions_do_themselves():
     costs = load("instructions").parse([
         "events: Ir", "ob=/lib/a.so", "fl=a.c", "fn=outer", "10 5", "cob=/lib/b.so", "cfn=inner",
