@@ -263,7 +263,7 @@ def main():
     }
     if context["load_before"] > 0.5:
         console.print(f"The machine is not quiet: load {context['load_before']:.1f}", style="red")
-    (folder).mkdir(parents=True, exist_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)
     # The library may have learnt since.
     (folder / "covey-q8.gguf").unlink(missing_ok=True)
     rows = []
@@ -276,7 +276,8 @@ def main():
     options.output.write_text(json.dumps(rows, indent=1) + "\n")
     context_file = options.output.with_name(options.output.stem + "-context.json")
     context_file.write_text(json.dumps(context, indent=1) + "\n")
-    console.print(f"{options.output}: {len(rows)} rows; python Benchmarks/report.py renders them")
+    console.print(f"{options.output}: {len(rows)} rows; Benchmarks/report.py renders them",
+                  soft_wrap=True)
     if any("WRONG" in row.get("note", "") for row in rows):
         sys.exit("the keys of a peer in fp32 are wrong: a bug")
 
