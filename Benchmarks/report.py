@@ -3,8 +3,9 @@
     python Benchmarks/report.py [build/bench.json] [--kernels build/kernels.json]
                                 [--into docs/BENCHMARKS.md]
 
---into replaces what stands between the two marks in the page.  Needs nothing but Python.  Ratios are of medians of one run; seconds are of the
-machine that the first lines describe and mean nothing elsewhere.
+--into replaces what stands between the two marks in the page.  Needs nothing but
+Python.  Ratios are of medians of one run; seconds are of the machine that the first
+lines describe and mean nothing elsewhere.
 """
 
 from __future__ import annotations
