@@ -3,7 +3,8 @@
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup lib demo test test-swift test-exports test-c test-valgrind test-python clean
+.PHONY: help setup lib demo test test-swift test-exports test-c test-valgrind test-python bench \
+  bench-kernels bench-instructions clean
 
 BUILD  := build
 LIB    := $(BUILD)/libcovey.so
@@ -19,7 +20,7 @@ help: ## this list
 	@echo "covey: object segmentation of video, without supervision"
 	@echo
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | \
-	  awk -F':.*## ' '{sub(/:.*/, "", $$1); printf "  make %-14s %s\n", $$1, $$2}'
+	  awk -F':.*## ' '{sub(/:.*/, "", $$1); printf "  make %-19s %s\n", $$1, $$2}'
 	@echo
 	@echo "Needs Swift 6.3 or later, a C compiler and Python 3.10 or later; make demo and"
 	@echo "make test install what else is missing, and say so."
@@ -85,6 +86,20 @@ test-valgrind: test-c ## the C tests once more, under valgrind
 
 test-python: $(LIB) $(STAMPS)/python ## the bindings; the stages against NumPy and PyTorch
 	$(PYTHON) -m pytest -rs Tests/python
+
+# ---- Benchmarks ------------------------------------------------------------
+
+# None of these is part of the tests: nothing fails on a clock.
+BENCHMARKS = $(MAKE) --no-print-directory -f Benchmarks/Makefile LIB=$(LIB) BUILD=$(BUILD)
+
+bench: $(LIB) ## covey beside PyTorch, ONNX Runtime, OpenVINO; QUICK=1: headline rows only
+	@$(BENCHMARKS) bench
+
+bench-kernels: | $(STAMPS)/debian ## the machine's peak, and what products of the network's shapes reach
+	@$(BENCHMARKS) kernels
+
+bench-instructions: $(LIB) ## instructions of one frame, by callgrind, against those recorded
+	@$(BENCHMARKS) instructions
 
 # ---- Odds and ends ---------------------------------------------------------
 

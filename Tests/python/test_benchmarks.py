@@ -1,0 +1,69 @@
+"""What the benchmarks do with their figures: no clock in here."""
+
+import importlib.util
+from pathlib import Path
+
+import pytest
+
+FOLDER = Path(__file__).resolve().parents[2] / "Benchmarks"
+
+
+def load(name):
+    spec = importlib.util.spec_from_file_location(f"benchmarks_{name}", FOLDER / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def row(peer, median, **more):
+    return {
+        "name": peer, "peer": peer, "size": "192x384", "threads": 2, "median_s": median,
+        "min_s": median, "peak_mb": 12.4, **more,
+    }
+
+
+def test_report_shows_what_was_measured_and_says_why_the_rest_was_not():
+    rows = [
+        row("slow", 0.5, ratio=2.5, ratio_to="covey int8", error=1.5e-3, error_centred=0.5),
+        {**row("absent", None), "min_s": None, "peak_mb": None, "note": "not written yet"},
+    ]
+    text = load("report").render(rows)
+    assert "### 192x384, 2 threads" in text
+    assert "of covey int8" in text
+    assert "| slow | 0.500 | 0.500 | 2.50 | 12 | 1.5e-03 | 5.0e-01 |" in text
+    assert "| absent" not in text
+    assert "* absent: not written yet" in text
+
+
+def test_report_of_kernels_gives_the_share_of_the_peak():
+    kernel = {"kernel": "gemm", "size": "192x384", "shape": "scores", "count": 6, "m": 10,
+              "n": 20, "k": 30, "gops": 50.0, "peak_gops": 200.0, "peak": "avx2"}
+    text = load("report").render([], kernels=[kernel])
+    assert "| gemm, 192x384, scores | 6 x 10 x 20 x 30 | 50 | 25 % | 200 (avx2) |" in text
+
+
+def test_report_replaces_what_stands_between_the_marks():
+    report = load("report")
+    page = f"before\n{report.BEGIN}\nold\n{report.END}\nafter\n"
+    once = report.replaced(page, "new\n")
+    assert once == f"before\n{report.BEGIN}\n\nnew\n\n{report.END}\nafter\n"
+    assert report.replaced(once, "new\n") == once
+    with pytest.raises(ValueError, match="figures: begin"):
+        report.replaced("a page without marks", "new")
+
+
+def test_callgrind_counts_what_functions_do_themselves():
+    costs = load("instructions").parse([
+        "events: Ir", "ob=/lib/a.so", "fl=a.c", "fn=outer", "10 5", "cob=/lib/b.so", "cfn=inner",
+        "calls=2 20", "11 1000", "12 7", "", "ob=/lib/b.so", "fn=inner", "20 1000",
+    ])
+    assert costs == {("outer", "/lib/a.so"): 12, ("inner", "/lib/b.so"): 1000}
+
+
+@pytest.mark.parametrize(("function", "where", "group"), [
+    ("sgemm_kernel_HASWELL", "/usr/lib/libopenblas.so.0", "matrix products, fp32"),
+    ("layer_norm_avx2", "libcovey.so", "layer norm"),
+    ("main", "encode", "everything else"),
+])
+def test_functions_fall_into_groups(function, where, group):
+    assert load("instructions").group_of(function, where) == group
