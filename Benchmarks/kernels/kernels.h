@@ -22,17 +22,22 @@ size_t peaks_of_this_cpu(const peak **out, size_t capacity);
 
 // ---- products.c ------------------------------------------------------------
 
-// C [M, N] = A [M, K] B, `count` of them side by side (the heads).
+// C [M, N] = A [M, K] B; or attention of `count` heads: scores [M, N] with K
+// channels, softmax, and the product of that with the values.
+typedef enum shape_kind { SHAPE_PRODUCT, SHAPE_ATTENTION } shape_kind;
+
 typedef struct shape {
   const char *name;
   size_t m, n, k, count;
+  shape_kind kind;
 } shape;
 
 // A product under test.  make returns a workspace with its operands for the
-// shape, packed as the network has them; run makes one product of the `count`.
+// shape, packed as the network has them; run makes all of it once.
 typedef struct product {
   const char *name;
   number_type type;
+  shape_kind kind;
   void *(*make)(const shape *shape);
   void (*run)(void *workspace);
   void (*free)(void *workspace);

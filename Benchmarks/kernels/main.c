@@ -82,8 +82,9 @@ static void row(FILE *json, int *rows, const product *p, const peak *top, const 
   double after = measure_peak(top);
   p->free(workspace);
   double operations = 2.0 * (double)s->m * (double)s->n * (double)s->k * (double)s->count;
+  if (s->kind == SHAPE_ATTENTION) operations *= 2;  // softmax is not counted
   double rate = operations / seconds / 1e9, limit = (before + after) / 2;
-  printf("  %-16s %-8s %5zu %5zu %5zu %3zu %9.1f %6.0f %%\n", p->name, s->name, s->m, s->n,
+  printf("  %-16s %-9s %5zu %5zu %5zu %3zu %9.1f %6.0f %%\n", p->name, s->name, s->m, s->n,
          s->k, s->count, rate, 100 * rate / limit);
   if (!json) return;
   fprintf(json, "%s\n {\"name\": \"%s, %s, %s\", \"kernel\": \"%s\", \"type\": \"%s\", "
@@ -125,16 +126,20 @@ int main(int count, char **arguments) {
     // Tokens: the patches and CLS.
     size_t n = 1 + sizes[i].height / PATCH * (sizes[i].width / PATCH);
     const shape shapes[] = {
-      {"qkv", n, 3 * CHANNELS, CHANNELS, 1},   {"proj", n, CHANNELS, CHANNELS, 1},
-      {"fc1", n, 4 * CHANNELS, CHANNELS, 1},   {"fc2", n, CHANNELS, 4 * CHANNELS, 1},
-      {"scores", n, n, WIDTH, HEADS},          {"values", n, WIDTH, n, HEADS},
+      {"qkv", n, 3 * CHANNELS, CHANNELS, 1, SHAPE_PRODUCT},
+      {"proj", n, CHANNELS, CHANNELS, 1, SHAPE_PRODUCT},
+      {"fc1", n, 4 * CHANNELS, CHANNELS, 1, SHAPE_PRODUCT},
+      {"fc2", n, CHANNELS, 4 * CHANNELS, 1, SHAPE_PRODUCT},
+      {"attention", n, n, WIDTH, HEADS, SHAPE_ATTENTION},
     };
-    printf("%-28s     M     N     K  of     GOP/s  of peak\n", sizes[i].name);
+    printf("%-29s     M     N     K  of     GOP/s  of peak\n", sizes[i].name);
     for (size_t j = 0; j < product_count; j++) {
       const peak *top = fastest(peaks, peak_count, products[j].type, avx2);
       if (!top) continue;
       for (size_t k = 0; k < sizeof shapes / sizeof shapes[0]; k++) {
-        row(json, &rows, &products[j], top, &shapes[k], sizes[i].name);
+        if (shapes[k].kind == products[j].kind) {
+          row(json, &rows, &products[j], top, &shapes[k], sizes[i].name);
+        }
       }
     }
   }
