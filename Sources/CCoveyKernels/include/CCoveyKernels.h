@@ -67,10 +67,11 @@ typedef struct cv_row_kernels {
   void (*norm_quantise)(const float *x, size_t x_stride, size_t rows, size_t n,
                         const float *weight, const float *bias, float eps,
                         uint8_t *q, size_t q_stride, float *scale);
-  // Of gelu(x) in x: q = round((gelu(x) - CV_GELU_LEAST) / scale) with the scale
-  // that takes the largest to 255; elements n to q_stride become 0.  Error of
-  // gelu at most 3.4e-5, and 7.5e-6 |x| beyond 4.5: less than a byte can hold.
-  void (*gelu_quantise)(float *x, size_t x_stride, size_t rows, size_t n,
+  // Of gelu(x): q = round((gelu(x) - CV_GELU_LEAST) / scale) with the scale that
+  // takes the largest, or 0 if that is larger, to 255; elements n to q_stride
+  // become 0.  Error of gelu at most 3.4e-5, and 7.5e-6 |x| beyond 4.5: less than
+  // a byte can hold.  An infinity or NaN makes the scale NaN.
+  void (*gelu_quantise)(const float *x, size_t x_stride, size_t rows, size_t n,
                         uint8_t *q, size_t q_stride, float *scale);
   void (*quantise)(const float *x, size_t x_stride, size_t rows, size_t n,
                    uint8_t *q, size_t q_stride, float *scale);
