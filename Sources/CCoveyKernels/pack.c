@@ -45,20 +45,21 @@ void cv_pack_keys(const uint8_t *k, size_t k_stride, const float *scale, size_t 
   for (size_t column = 0; column < (count + CV_PANEL - 1) / CV_PANEL * CV_PANEL; column++) {
     size_t token = column < count ? column : count - 1;
     const uint8_t *row = k + token * k_stride;
-    uint32_t *out = (uint32_t *)(packed + column / CV_PANEL * (4 * CV_PANEL * groups)) +
-                    column % CV_PANEL;
+    int8_t *out = packed + column / CV_PANEL * (4 * CV_PANEL * groups) + column % CV_PANEL * 4;
     int32_t total = 0;
     for (size_t i = 0; i < 4 * groups; i++) total += row[i];
     for (size_t g = 0; g < groups; g++) {
       uint32_t four;
       memcpy(&four, row + 4 * g, 4);
-      out[g * CV_PANEL] = four ^ 0x80808080u;  // less 128, as signed bytes
+      four ^= 0x80808080u;  // less 128, as signed bytes
+      memcpy(out + g * (4 * CV_PANEL), &four, 4);
     }
     sums[column] = total - 128 * (int32_t)(4 * groups);
-    packed_scale[column] = scale[token * scale_stride];
-    if (packed_scale[column] > most) most = packed_scale[column];
+    float one = packed_scale[column] = scale[token * scale_stride];
+    if (one > most || one != one) most = one;  // a NaN stays
   }
   // |q k| <= 128 * 127 * dim; a difference is twice that at most.
   float range = 2.0f * 128.0f * 127.0f * (float)(4 * groups) * most;
-  *factor_limit = range > 0 ? 1073741824.0f / range : 1.0f;
+  // NaN where the range is no number or infinite.
+  *factor_limit = range == 0 ? 1.0f : 1073741824.0f / range + (range - range);
 }

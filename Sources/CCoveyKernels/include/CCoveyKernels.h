@@ -153,7 +153,8 @@ size_t cv_packed_bytes(size_t columns, size_t inputs);
 void cv_pack(const int8_t *w, size_t columns, size_t inputs, int8_t *packed, int32_t *sums);
 // k: [count] rows of dim bytes with 128 added and their scales.  factor_limit is
 // what a factor between differences of logits and indices of attend's table may
-// be at most, so that no index overflows an int32.
+// be at most, so that no index overflows an int32; NaN where a key is not finite,
+// or so large that a logit might not be, which makes attend give NaNs.
 void cv_pack_keys(const uint8_t *k, size_t k_stride, const float *scale, size_t scale_stride,
                   size_t count, size_t dim, int8_t *packed, int32_t *sums, float *packed_scale,
                   float *factor_limit);
