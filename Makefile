@@ -3,8 +3,8 @@
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup lib demo test test-swift test-exports test-c test-valgrind test-python bench \
-  bench-kernels bench-instructions clean
+.PHONY: help setup lib demo test test-swift test-kernels test-exports test-c test-valgrind \
+  test-python bench bench-kernels bench-instructions clean
 
 BUILD  := build
 LIB    := $(BUILD)/libcovey.so
@@ -69,10 +69,13 @@ $(CLIP): | $(STAMPS)/python
 
 # ---- Tests -----------------------------------------------------------------
 
-test: test-swift test-exports test-c test-valgrind test-python ## build and run all tests
+test: test-swift test-kernels test-exports test-c test-valgrind test-python ## build and run all tests
 
 test-swift: | $(STAMPS)/debian ## the numerics against plain oracles, in ordinary Swift
 	swift test -c release -Xswiftc -enable-testing
+
+test-kernels: ## the kernels of every instruction set, AArch64's in an emulator, from C
+	@$(MAKE) --no-print-directory -f Tests/kernels/Makefile test
 
 test-exports: $(LIB) ## the library exports what the header declares
 	python3 Tests/check_exports.py $(LIB)
