@@ -8,10 +8,10 @@ struct NaiveVisionTransformer {
   let model: TestCheckpoint
   private let weights: [String: [Double]]
 
-  init(_ model: TestCheckpoint) {
+  /// - Parameter quantised: with the numbers that stand in an int8 file.
+  init(_ model: TestCheckpoint, quantised: Bool = false) {
     self.model = model
-    weights = Dictionary(
-      uniqueKeysWithValues: model.tensors.map { ($0.name, $0.values.map { Double($0) }) })
+    weights = model.weights(quantised: quantised)
   }
 
   /// [outputs], y = W x + b.

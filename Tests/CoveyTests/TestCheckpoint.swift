@@ -106,6 +106,26 @@ struct TestCheckpoint {
     return made
   }
 
+  /// All tensors by name; with `quantised` the matrices as integers times a
+  /// scale a row, as docs/FORMAT.md has it.
+  func weights(quantised: Bool) -> [String: [Double]] {
+    var found: [String: [Double]] = [:]
+    for tensor in tensors {
+      let values = tensor.values.map { Double($0) }
+      guard quantised, WeightFileSample.isMatrix(tensor.name) else {
+        found[tensor.name] = values
+        continue
+      }
+      let columns = tensor.shape[1]
+      found[tensor.name] = (0..<tensor.shape[0]).flatMap { row -> [Double] in
+        let weights = values[row * columns..<(row + 1) * columns]
+        let scale = Double(Float(weights.map { abs($0) }.max() ?? 0) / 127)
+        return weights.map { ($0 / scale).rounded(.toNearestOrEven) * scale }
+      }
+    }
+    return found
+  }
+
   // ---- Bytes --------------------------------------------------------------------
 
   /// A whole weight file.
@@ -131,6 +151,14 @@ struct TestCheckpoint {
 
   func load() throws -> Checkpoint {
     try file.withUnsafeBytes { try Checkpoint(bytes: $0, copy: true, verify: true) }
+  }
+
+  /// As an int8 file has it.
+  func loadQuantised() throws -> Checkpoint {
+    try WeightFileSample.withFolder { folder in
+      try load().save(path: "\(folder)/a", dtype: .q8)
+      return try Checkpoint(path: "\(folder)/a", copy: true, verify: true)
+    }
   }
 
   /// Keys with a value's type and bytes.
