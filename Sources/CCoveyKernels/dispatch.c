@@ -10,7 +10,7 @@ extern const cv_row_kernels cv_rows_portable;
 extern const cv_int8_kernels cv_int8_portable;
 #if defined(__x86_64__)
 extern const cv_row_kernels cv_rows_avx2, cv_rows_avx512;
-extern const cv_int8_kernels cv_int8_avx2, cv_int8_avxvnni, cv_int8_avx512vnni,
+extern const cv_int8_kernels cv_int8_ssse3, cv_int8_avx2, cv_int8_avxvnni, cv_int8_avx512vnni,
     cv_int8_avx512vbmi;
 #elif defined(__aarch64__)
 #include <sys/auxv.h>
@@ -34,6 +34,7 @@ static size_t find_levels(level levels[CV_ISAS]) {
   __builtin_cpu_init();
   int avx512 = HAS("avx512f") && HAS("avx512bw") && HAS("avx512dq") && HAS("avx512vl");
   int vnni = avx512 && HAS("avx512vnni");
+  LEVEL("ssse3", HAS("ssse3"), NULL, &cv_int8_ssse3);
   LEVEL("avx2", HAS("avx2"), &cv_rows_avx2, &cv_int8_avx2);
   LEVEL("avxvnni", HAS("avx2") && HAS("avxvnni"), NULL, &cv_int8_avxvnni);
   LEVEL("avx512", avx512, &cv_rows_avx512, NULL);

@@ -123,7 +123,8 @@ typedef struct cv_key_block {
 } cv_key_block;
 
 typedef struct cv_int8_kernels {
-  const char *name;  // "portable", "avx2", "avxvnni", "avx512vnni", "avx512vbmi", ...
+  const char *name;  // "portable"; "ssse3", "avx2", "avxvnni", "avx512vnni",
+                     // "avx512vbmi"; "neon", "dotprod", "i8mm"
   size_t rows;       // of its tile: best to give it multiples of so many
 
   // out [rows, w->columns] = a w^T in floats + bias; or += where `add`.
