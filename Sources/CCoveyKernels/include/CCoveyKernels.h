@@ -69,8 +69,8 @@ typedef struct cv_row_kernels {
                         uint8_t *q, size_t q_stride, float *scale);
   // Of gelu(x): q = round((gelu(x) - CV_GELU_LEAST) / scale) with the scale that
   // takes the largest, or 0 if that is larger, to 255; elements n to q_stride
-  // become 0.  Error of gelu at most 3.4e-5, and 7.5e-6 |x| beyond 4.5: less than
-  // a byte can hold.  An infinity or NaN makes the scale NaN.
+  // become 0.  Error of gelu at most 3.4e-5, and 7.5e-6 x above 4.5: less than a
+  // byte can hold.  An infinity or NaN makes the scale NaN.
   void (*gelu_quantise)(const float *x, size_t x_stride, size_t rows, size_t n,
                         uint8_t *q, size_t q_stride, float *scale);
   void (*quantise)(const float *x, size_t x_stride, size_t rows, size_t n,
