@@ -21,10 +21,11 @@ private let buildInfo: CText = {
   #else
     let compiler = "6.2 or earlier"
   #endif
-  let kernels = String(cString: cv_rows().pointee.name)
+  let rows = String(cString: cv_rows().pointee.name)
+  let int8 = String(cString: cv_int8().pointee.name)
   let version = "\(COVEY_VERSION_MAJOR).\(COVEY_VERSION_MINOR).\(COVEY_VERSION_PATCH)"
   return CText(
-    "covey \(version), \(runtime) \(compiler), \(machine), row kernels \(kernels), "
+    "covey \(version), \(runtime) \(compiler), \(machine), row kernels \(rows), int8 \(int8), "
       + BLAS.description)
 }()
 
