@@ -23,7 +23,7 @@ struct FrameEncoder {
   private let correlator: Correlator
   private let planes: Buffer<Float>  // [3, H, W]
   private let features: Buffer<Float>  // [N, C]
-  private let fullKeys: Buffer<Float>  // [N, C], before pooling
+  private let fullKeys: Buffer<Float>?  // [N, C], where they are pooled
   private let pool: ThreadPool
   private let budget: Budget
 
@@ -47,7 +47,7 @@ struct FrameEncoder {
     correlator = try Correlator(checkpoint, threads: pool.threads, budget: budget)
     let count = transformer.patches * transformer.channels
     features = try Buffer(count, budget: budget, for: "features")
-    fullKeys = try Buffer(count, budget: budget, for: "keys")
+    fullKeys = settings.keyPool > 1 ? try Buffer(count, budget: budget, for: "keys") : nil
   }
 
   func accepts(_ frame: Frame) -> Bool {
@@ -64,7 +64,7 @@ struct FrameEncoder {
     let patches = (height / config.patchSize) * (width / config.patchSize)
     return ResamplePlan.byteCount(
       frameWidth: frameWidth, outWidth: width, outHeight: height, workers: threads)
-      + 4 * (3 * height * width + 2 * patches * config.embedDim)
+      + 4 * (3 * height * width + (settings.keyPool > 1 ? 2 : 1) * patches * config.embedDim)
       + VisionTransformer.byteCount(
         checkpoint, height: height, width: width, threads: threads)
       + Correlator.byteCount(checkpoint, threads: threads)
@@ -110,8 +110,8 @@ struct FrameEncoder {
     defer { BLAS.release() }
     correlator.project(
       features.base, count: patches, queries: queries.base,
-      keys: isKey ? fullKeys.base : nil, pool: pool)
-    if let keys {
+      keys: isKey ? (fullKeys ?? keys)?.base : nil, pool: pool)
+    if let keys, let fullKeys {
       Correlator.averageBlocks(
         fullKeys.base, rows: rows, columns: columns, channels: channels, pool: settings.keyPool,
         into: keys.base)
