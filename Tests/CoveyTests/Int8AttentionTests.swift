@@ -58,7 +58,7 @@ import Testing
   }
 
   /// The root of the mean square of what weights of bytes lose, relative to that of
-  /// the means, which are small where values are random.  Observed: 0.021 to 0.026.
+  /// the means, which are small where values are random.  Observed: 0.014 to 0.017.
   @Test func errorsAreSmallInTheMean() {
     for (tokens, dim) in [(320, 64), (785, 64), (2401, 32)] {
       let head = head(tokens, dim, rows: 96, spread: 2)
@@ -66,7 +66,7 @@ import Testing
       let (found, size) = (head.model(), exact.reduce(0) { $0 + $1.value * $1.value })
       let lost = zip(found, exact).reduce(0) { $0 + pow(Double($1.0) - $1.1.value, 2) }
       let error = (lost / size).squareRoot()
-      #expect(error <= 0.04, "\(tokens) tokens: \(error)")
+      #expect(error <= 0.025, "\(tokens) tokens: \(error)")
     }
   }
 
@@ -163,7 +163,7 @@ import Testing
 
   /// Of two keys, `distance` steps of the table apart: the second one's weight.
   @Test func weightsAreThoseOfTheFormula() {
-    #expect(weightTable[0] == 255 && weightTable[28] == 128 && weightTable[254] == 0)
+    #expect(weightTable[0] == 255 && weightTable[26] == 128 && weightTable[255] == 0)
     // Values: 1 for the second token, 0 for the first.
     var values = [Int8](repeating: 0, count: cv_packed_bytes(4, 64))
     values[1] = 1
@@ -195,7 +195,7 @@ import Testing
                   for kernels in Int8Sets.all {
                     var out = [Float](repeating: 7, count: 4)
                     kernels.attend(
-                      [block], 1, 4, 1, query, 4, [1 / 40.3954614], 1, scratch, &out, 4)
+                      [block], 1, 4, 1, query, 4, [1 / weightSteps], 1, scratch, &out, 4)
                     let weight = Double(weightTable[min(distance, 255)])
                     let expected = weight / (255 + weight)
                     #expect(

@@ -4,10 +4,15 @@ import Testing
 
 @testable import Covey
 
-/// Weights of attention by their index: round(255 * 2^(-i/28)), and 0 from 255 on.
+/// Weights of attention by their index: round(255 * 2^(-i/26)), but 1 down to .335
+/// before rounding, and 0 behind.
 let weightTable = (0..<256).map { index in
-  index == 255 ? 0 : Int32((255 * exp2(-Double(index) / 28)).rounded())
+  let weight = 255 * exp2(-Double(index) / 26)
+  return weight < 0.335 ? 0 : Int32(max(1, weight.rounded()))
 }
+
+/// Steps of that for a distance of one between logits: 26 / ln 2.
+let weightSteps: Float = 37.5100708
 
 /// exp as the kernels have it (vector.inc), step by step.
 private func kernelExp(_ x: Float) -> Float {
@@ -149,7 +154,7 @@ final class Int8Head {
         let range = blocks.range(index)
         let logits = range.map { Float(dot(row, $0)) * keyScale[$0] }
         let most = logits.max() ?? 0
-        var factor = queryScale[row] * 40.3954614
+        var factor = queryScale[row] * weightSteps
         if factor >= limits[index] { factor = limits[index] }
         let weights = logits.map {
           weightTable[Int(min(((most - $0) * factor).rounded(.toNearestOrEven), 255))]
@@ -178,8 +183,8 @@ final class Int8Head {
   /// [rows, dim]: softmax(q k) v of what the integers stand for, in double; and
   /// how far from it attention may be by its weights.
   ///
-  /// A weight is off by half a step of the table, a 56th of a power of two, and
-  /// by half a unit of 255 of its block's largest; the mean they give of v by no
+  /// A weight is off by half a step of the table, a 52nd of a power of two, and
+  /// by .665 of a unit of 255 of its block's largest; the mean they give of v by no
   /// more than the sum of that times the distance of v from the mean.
   func exact() -> [(value: Double, bound: Double)] {
     var out: [(Double, Double)] = []
@@ -193,10 +198,10 @@ final class Int8Head {
       var errors: [Double] = []
       for index in 0..<blocks.count {
         let range = blocks.range(index)
-        let unit = 0.5 / 255 * (range.map { weights[$0] }.max() ?? 0)
+        let unit = 0.665 / 255 * (range.map { weights[$0] }.max() ?? 0)
         // The float logits' own roundings: three of them.
         errors += range.map {
-          weights[$0] * (exp2(1.0 / 56) - 1 + 3 * abs(logits[$0]) * 0x1p-24) + unit
+          weights[$0] * (exp2(1.0 / 52) - 1 + 3 * abs(logits[$0]) * 0x1p-24) + unit
         }
       }
       // Of the quantised weights.

@@ -73,8 +73,8 @@ import Testing
     return (lost / exact.reduce(0) { $0 + $1 * $1 }).squareRoot()
   }
 
-  /// Observed: 0.4 to 1.9 % of the keys, 0.1 to 4.6 % of the saliency; 0.5 to
-  /// 2.3 % of the keys where the weights are as before rounding.
+  /// Observed: 0.4 to 1.6 % of the keys, 0.1 to 4.5 % of the saliency; 0.5 to
+  /// 2.1 % of the keys where the weights are as before rounding.
   @Test(arguments: cases.indices)
   func agreesWithDouble(index: Int) throws {
     let (model, rows, columns) = Self.cases[index]
@@ -288,7 +288,7 @@ import Testing
   }
 
   /// Most labels of an int8 model are those of the model it was made of, though with
-  /// random weights much is close to the limit.  Observed: 92 %.
+  /// random weights much is close to the limit.  Observed: 89 %.
   @Test func labelsAreThoseOfTheFloatModel() throws {
     let model = TestCheckpoint(sharpness: 4, tau: 0.3, keyStride: 2, seed: 41)
     let video = TestVideo(frames: 7, width: 75, height: 50)
@@ -306,7 +306,7 @@ import Testing
     for (float, int8) in pairs { counts[float, default: [:]][int8, default: 0] += 1 }
     let same = counts.values.reduce(0) { $0 + ($1.values.max() ?? 0) }
     let share = Double(same) / Double(7 * 75 * 50)
-    #expect(share >= 0.8, "\(share)")
+    #expect(share >= 0.75, "\(share)")
     #expect(results[0].clusters > 1 && results[1].clusters > 1)
   }
 

@@ -25,6 +25,7 @@ func whole(_ count: Int, _ of: Int) -> Int { (count + of - 1) / of * of }
 /// A product's right side, and what it was packed from.
 private final class Right {
   let (columns, inputs): (Int, Int)
+  let zero: Int32  // of the left side's bytes
   let weights: [Int8]  // [columns, inputs]
   let scale: [Float]
   let bias: [Float]
@@ -34,10 +35,10 @@ private final class Right {
 
   /// Of the numbers of a whole panel those of no column are NaN.
   init(
-    _ columns: Int, _ inputs: Int, _ random: inout SeededRandom,
+    _ columns: Int, _ inputs: Int, zero: Int32 = 128, _ random: inout SeededRandom,
     _ weight: ((_ column: Int, _ input: Int) -> Int8)? = nil
   ) {
-    (self.columns, self.inputs) = (columns, inputs)
+    (self.columns, self.inputs, self.zero) = (columns, inputs, zero)
     let padded = whole(columns, panel)
     weights = (0..<columns * inputs).map {
       weight?($0 / inputs, $0 % inputs) ?? Int8.random(in: -127...127, using: &random)
@@ -62,7 +63,7 @@ private final class Right {
   var packed: cv_packed {
     cv_packed(
       values: values, sums: sums, scale: floats, bias: floats + whole(columns, panel),
-      columns: columns, groups: (inputs + 3) / 4)
+      columns: columns, groups: (inputs + 3) / 4, zero: zero)
   }
 }
 
@@ -101,7 +102,7 @@ private func product(_ left: Left, _ right: Right) -> [Float] {
           var sum: Int32 = 0
           for input in 0..<right.inputs {
             sum +=
-              (Int32(bytes[row * left.stride + input]) - 128)
+              (Int32(bytes[row * left.stride + input]) - right.zero)
               * Int32(weights[column * right.inputs + input])
           }
           out.append(Float(sum) * right.scale[column] * left.scale[row] + right.bias[column])
@@ -160,8 +161,10 @@ private func product(_ left: Left, _ right: Right) -> [Float] {
   func agreesWithAPlainLoop(inputs: Int) {
     var random = SeededRandom(seed: UInt64(inputs))
     for columns in [1, 2, 7, 8, 9, 15, 16, 17, 31, 33, 48, 63, 64, 65, 80, 127, 128, 129, 200] {
-      let right = Right(columns, inputs, &random)
-      check(Left(15, inputs, &random), right, rows: Array(1...15))
+      for zero: Int32 in [128, 0] {
+        let right = Right(columns, inputs, zero: zero, &random)
+        check(Left(15, inputs, &random), right, rows: Array(1...15))
+      }
     }
   }
 
@@ -188,8 +191,10 @@ private func product(_ left: Left, _ right: Right) -> [Float] {
       { _, input in input % 2 == 0 ? 127 : -127 },
     ]
     for weight in weights {
-      let right = Right(70, inputs, &random, weight)
-      for byte in bytes { check(Left(9, inputs, &random, byte), right, rows: [9]) }
+      for zero: Int32 in [128, 0] {
+        let right = Right(70, inputs, zero: zero, &random, weight)
+        for byte in bytes { check(Left(9, inputs, &random, byte), right, rows: [9]) }
+      }
     }
   }
 
