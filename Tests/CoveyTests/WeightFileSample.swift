@@ -377,8 +377,7 @@ extension Checkpoint {
     take("encoder.pos_embed", embedding.positions, (1 + grid * grid) * config.embedDim)
     linear("encoder.patch_embed.proj", embedding.patch)
     let last = "encoder.blocks.\(config.depth - 1)"
-    switch network {
-    case .float(let network):
+    if let network = float {
       for (index, block) in network.blocks.enumerated() {
         let prefix = "encoder.blocks.\(index)"
         norm("\(prefix).norm1", block.norm1)
@@ -394,7 +393,8 @@ extension Checkpoint {
       let square = config.embedDim * config.embedDim
       take("correlator.query.weight", network.correlator.query, square)
       take("correlator.key.weight", network.correlator.key, square)
-    case .int8(let network):
+    }
+    if let network = int8 {
       func packed(_ name: String, _ parts: [cv_packed], _ inputs: Int) {
         found["\(name).weight"] = parts.flatMap { $0.floats(inputs: inputs) }
         found["\(name).bias"] = parts.flatMap {

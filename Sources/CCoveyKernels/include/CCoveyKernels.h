@@ -1,8 +1,9 @@
 // The innermost loops, for the CPU they run on.
 //
-// Row kernels: the loops over the elements of one row that BLAS does not have.  One source (rows.inc) for all instruction sets: sixteen lanes
-// whatever the width of the machine's vectors, and no fused multiply-add, so
-// that every CPU gives the same bits.
+// Row kernels: the loops over the elements of one row that BLAS does not have.
+// One source (rows.inc) for all instruction sets: sixteen lanes whatever the width
+// of the machine's vectors, and no fused multiply-add, so that every CPU gives the
+// same bits.
 //
 // A row has n elements; rows of a matrix lie `stride` elements apart.
 #ifndef CCOVEY_KERNELS_H
@@ -128,12 +129,13 @@ typedef struct cv_int8_kernels {
   size_t rows;       // of its tile: best to give it multiples of so many
 
   // out [rows, w->columns] = a w^T in floats + bias; or += where `add`.
-  // a: [rows] of at least 4 * w->groups bytes.
+  // a: [rows] of at least 4 * w->groups bytes; at most 65536, or sums overflow.
   void (*linear)(size_t rows, const uint8_t *a, size_t a_stride, const float *a_scale,
                  const cv_packed *w, int add, float *out, size_t out_stride);
   // o [rows, dim] = softmax(q k^T) v of one head, the softmax's scale in q_scale.
   // Weights are bytes, 255 for the largest in a block (exp_table.h), and what
   // they are divided by is their own sum.
+  // At least one block, none of them empty.
   // scratch: cv_attend_scratch(rows, keys) bytes, 64-byte aligned.
   void (*attend)(const cv_key_block *blocks, size_t block_count, size_t dim, size_t rows,
                  const uint8_t *q, size_t q_stride, const float *q_scale, size_t q_scale_stride,

@@ -13,7 +13,9 @@ final class Checkpoint: @unchecked Sendable {
   /// In the order of the file; values lie in it.
   let metadata: [GGUFEntry]
   let embedding: EmbeddingWeights
-  let network: NetworkWeights
+  /// One of the two, as `dtype` is.
+  let float: FloatNetwork?
+  let int8: Int8Network?
 
   /// For every tensor of the file: the relative error it was quantised with,
   /// ||W - W'|| / ||W|| (Frobenius); nil where it was not or the file does not say.
@@ -34,7 +36,6 @@ final class Checkpoint: @unchecked Sendable {
   let file: GGUFReader
   private let storage: FileBytes
   private let converted: Buffer<Float>
-  private let packed: Buffer<UInt8>?
 
   /// - Parameters:
   ///   - copy: read the file instead of mapping it.
@@ -74,26 +75,22 @@ final class Checkpoint: @unchecked Sendable {
     }
 
     let locator = try WeightLocator(file, specs)
-    guard dtype == .q8 else {
-      self.init(
-        storage, file, config, dtype, errors, locator, .float(locator.floatNetwork(config)), nil)
-      return
+    var int8: Int8Network?
+    if dtype == .q8 {
+      storage.dropPages()  // checking has read all of the file
+      var packer = try WeightPacker(locator, storage, config)
+      int8 = packer.network()
     }
-    // Checking has read all of the file.
-    storage.dropPages()
-    var packer = try WeightPacker(locator, storage, config)
-    self.init(
-      storage, file, config, dtype, errors, locator, .int8(packer.network()), packer.storage)
+    self.init(storage, file, config, dtype, errors, locator, int8)
   }
 
   private init(
     _ storage: FileBytes, _ file: GGUFReader, _ config: ModelConfig, _ dtype: WeightType,
-    _ errors: [Float?], _ locator: WeightLocator, _ network: NetworkWeights,
-    _ packed: Buffer<UInt8>?
+    _ errors: [Float?], _ locator: WeightLocator, _ int8: Int8Network?
   ) {
     embedding = locator.embedding(config)
-    self.network = network
-    self.packed = packed
+    float = int8 == nil ? locator.floatNetwork(config) : nil
+    self.int8 = int8
     self.config = config
     self.dtype = dtype
     quantizationErrors = errors
@@ -107,7 +104,7 @@ final class Checkpoint: @unchecked Sendable {
       $0 + file.tensors[$1].count - (file.scale(ofMatrixAt: $1)?.count ?? 0)
     }
     weightBytes = file.tensors.reduce(0) { $0 + $1.data.count }
-    convertedBytes = locator.converted.byteCount + (packed?.byteCount ?? 0)
+    convertedBytes = locator.converted.byteCount + (int8?.storage.byteCount ?? 0)
     residentBytes =
       convertedBytes
       + file.tensors.reduce(0) { $0 + (dtype == .q8 && $1.element == .i8 ? 0 : $1.data.count) }

@@ -28,10 +28,8 @@ struct Correlator {
   }
 
   private static func scratchSizes(_ checkpoint: Checkpoint) -> (inputs: Int, scales: Int) {
-    switch checkpoint.network {
-    case .float: (0, 0)
-    case .int8(let network): (tileRows * network.correlator.query.inputBytes, tileRows)
-    }
+    guard let weights = checkpoint.int8?.correlator else { return (0, 0) }
+    return (tileRows * weights.query.inputBytes, tileRows)
   }
 
   /// - Parameters:
@@ -46,15 +44,12 @@ struct Correlator {
     pool.run(tiles.count) { [self] index, worker in
       let tile = tiles.range(index)
       let first = tile.lowerBound * channels
-      switch checkpoint.network {
-      case .float(let network):
-        project(
-          network.correlator, features + first, tile.count,
-          queries.map { $0 + first }, keys.map { $0 + first })
-      case .int8(let network):
-        project(
-          network.correlator, features + first, tile.count,
-          queries.map { $0 + first }, keys.map { $0 + first }, worker)
+      let (queries, keys) = (queries.map { $0 + first }, keys.map { $0 + first })
+      if let weights = checkpoint.float?.correlator {
+        project(weights, features + first, tile.count, queries, keys)
+      }
+      if let weights = checkpoint.int8?.correlator {
+        project(weights, features + first, tile.count, queries, keys, worker)
       }
     }
   }

@@ -20,13 +20,8 @@ struct VisionTransformer {
   private let pool: ThreadPool
   private let embedding: PatchEmbedding
   private let x: Buffer<Float>  // [n, C]: the residual stream
-  private let blocks: Blocks
-
-  /// What runs the blocks, as the weights are.
-  private enum Blocks {
-    case float(FloatBlock, FloatNetwork)
-    case int8(Int8Block, Int8Network)
-  }
+  private let float: FloatBlock?  // one of the two, as the weights are
+  private let int8: Int8Block?
 
   init(
     _ checkpoint: Checkpoint, height: Int, width: Int, pool: ThreadPool, budget: Budget
@@ -39,24 +34,18 @@ struct VisionTransformer {
       checkpoint, height: height, width: width, threads: pool.threads, budget: budget)
     let tokens = embedding.tokens
     x = try Buffer(tokens * channels, budget: budget, for: "tokens")
-    switch checkpoint.network {
-    case .float(let network):
-      blocks = .float(
-        try FloatBlock(tokens: tokens, config: config, threads: pool.threads, budget: budget),
-        network)
-    case .int8(let network):
-      blocks = .int8(
-        try Int8Block(tokens: tokens, config: config, threads: pool.threads, budget: budget),
-        network)
-    }
+    float =
+      checkpoint.float == nil
+      ? nil : try FloatBlock(tokens: tokens, config: config, threads: pool.threads, budget: budget)
+    int8 =
+      checkpoint.int8 == nil
+      ? nil : try Int8Block(tokens: tokens, config: config, threads: pool.threads, budget: budget)
   }
 
   /// Pieces of work `encode` reports to its monitor.
   var pieces: Int {
-    switch blocks {
-    case .float(let block, let network): embedding.pieces + block.pieces(network.blocks.count)
-    case .int8(let block, let network): embedding.pieces + block.pieces(network.blocks.count)
-    }
+    let depth = checkpoint.config.depth - 1
+    return embedding.pieces + (float?.pieces(depth) ?? 0) + (int8?.pieces(depth) ?? 0)
   }
 
   /// - Parameters:
@@ -70,14 +59,14 @@ struct VisionTransformer {
   ) throws(CoveyError) {
     embedding.run(planes, into: x.base, pool: pool, monitor: monitor)
     try monitor.check()
-    switch blocks {
-    case .float(let block, let network):
+    if let block = float, let network = checkpoint.float {
       for weights in network.blocks {
         try block.run(weights, x.base, pool: pool, monitor: monitor)
       }
       block.lastKeys(
         network.last, x.base, keys: keys, saliency: saliency, pool: pool, monitor: monitor)
-    case .int8(let block, let network):
+    }
+    if let block = int8, let network = checkpoint.int8 {
       for weights in network.blocks {
         try block.run(weights, x.base, pool: pool, monitor: monitor)
       }
@@ -92,10 +81,9 @@ struct VisionTransformer {
     let config = checkpoint.config
     let tokens = 1 + (height / config.patchSize) * (width / config.patchSize)
     let blocks =
-      switch checkpoint.network {
-      case .float: FloatBlock.byteCount(tokens: tokens, config: config, threads: threads)
-      case .int8: Int8Block.byteCount(tokens: tokens, config: config, threads: threads)
-      }
+      checkpoint.int8 == nil
+      ? FloatBlock.byteCount(tokens: tokens, config: config, threads: threads)
+      : Int8Block.byteCount(tokens: tokens, config: config, threads: threads)
     return PatchEmbedding.byteCount(config, height: height, width: width, threads: threads)
       + 4 * tokens * config.embedDim + blocks
   }

@@ -4,7 +4,7 @@ import CCoveyKernels
 /// products, with their scales and biases; the file is not needed for them any
 /// more.
 struct WeightPacker {
-  let storage: Buffer<UInt8>
+  private let storage: Buffer<UInt8>
   private let locator: WeightLocator
   private let file: FileBytes
   private let config: ModelConfig
@@ -43,7 +43,8 @@ struct WeightPacker {
     return Int8Network(
       blocks: blocks,
       last: keys(last, config.layerNormEps, bias: locator.pointer("\(last).attn.qkv.bias")),
-      correlator: keys("correlator", config.correlatorEps, bias: nil))
+      correlator: keys("correlator", config.correlatorEps, bias: nil),
+      storage: storage)
   }
 
   private mutating func block(_ prefix: String) -> Int8BlockWeights {

@@ -25,12 +25,6 @@ struct EmbeddingWeights {
   let positions: UnsafePointer<Float>  // [1 + G * G, C]: CLS first
 }
 
-/// All else, by how the products are computed.
-enum NetworkWeights {
-  case float(FloatNetwork)
-  case int8(Int8Network)
-}
-
 // ---- fp32 -------------------------------------------------------------------
 
 /// One block of the vision transformer; F is the width of its MLP.
@@ -56,6 +50,7 @@ struct CorrelatorWeights {
   let key: UnsafePointer<Float>  // [C, C]; no bias
 }
 
+/// All that comes behind the embedding, of a model of floats.
 struct FloatNetwork {
   let blocks: [BlockWeights]  // depth - 1
   let last: LastBlockWeights
@@ -94,8 +89,11 @@ struct Int8KeyWeights {
   let key: cv_packed  // [C, C]
 }
 
+/// All that comes behind the embedding, of an int8 model.
 struct Int8Network {
   let blocks: [Int8BlockWeights]  // depth - 1
   let last: Int8KeyWeights
   let correlator: Int8KeyWeights
+  /// Where the matrices are.
+  let storage: Buffer<UInt8>
 }
