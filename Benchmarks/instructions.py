@@ -38,10 +38,12 @@ CASES = (
 #: Groups by what the function or its object is called; the first that fits.
 GROUPS = (
     ("matrix products, fp32", r"sgemm|gemm_(beta|[io]?[nt]?copy|kernel)|libopenblas"),
-    ("matrix products, int8", r"int8|u8s8|i8_"),
+    ("matrix products, int8", r"\blinear_"),
+    ("attention, int8", r"\battend_"),
     ("softmax", r"softmax|exp_"),
     ("GELU", r"gelu"),
-    ("layer norm", r"layer_norm"),
+    ("layer norm", r"layer_norm|norm_quantise"),
+    ("quantising and packing", r"\bquantise_|pack_values|cv_pack"),
     ("other rows", r"bias_add|accumulate|cv_first_not_finite|_rows_|rows_"),
     ("resampling", r"[Rr]esampl"),
     ("copies", r"mem(cpy|set|move)"),

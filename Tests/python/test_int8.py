@@ -7,6 +7,11 @@ any, else made up; the arithmetic is compared with int8_oracle.py.
 
 from __future__ import annotations
 
+import hashlib
+import os
+import subprocess
+import sys
+
 import davis
 import heavy_tailed
 import int8_oracle
@@ -135,6 +140,36 @@ def test_threads_change_no_bit(name, pair):
             np.stack(bytes8.correlate(one, threads=1)),
             np.stack(bytes8.correlate(one, threads=threads)),
         )
+
+
+PROGRAM = """
+import hashlib, sys, numpy as np, covey
+with covey.Model(sys.argv[1]) as model:
+    keys = model.encode(np.load(sys.argv[2]))
+print(covey.build_info())
+print(hashlib.sha256(keys.tobytes()).hexdigest())
+"""
+
+
+def test_instruction_sets_change_no_bit(pair, tmp_path):
+    """All of inference on the kernels of lesser CPUs: the same keys.  OpenBLAS,
+    which embeds the patches, keeps its own."""
+    _, bytes8 = pair("small")
+    picture = heavy_tailed.smooth_frame(200, 264, seed=3)
+    np.save(tmp_path / "picture.npy", picture)
+    bytes8.save(tmp_path / "q8.gguf", dtype="q8")
+    expected = hashlib.sha256(bytes8.encode(picture).tobytes()).hexdigest()
+    kernels = set()
+    for name in ("portable", "ssse3", "avx2", "avx512vnni", "neon", "dotprod"):
+        out = subprocess.run(
+            [sys.executable, "-c", PROGRAM, tmp_path / "q8.gguf", tmp_path / "picture.npy"],
+            env={**os.environ, "COVEY_ISA": name}, capture_output=True, text=True, check=True,
+        )
+        info, digest = out.stdout.splitlines()
+        kernels.add(info.split(", int8 ")[1].split(",")[0])
+        assert digest == expected, name
+    assert "portable" in kernels
+    assert len(kernels) > 1
 
 
 # ---- The arithmetic, against NumPy ----------------------------------------------
