@@ -146,10 +146,14 @@ def start(peer, folder, size, threads, options):
         command(peer, folder, size, threads, options.warm_up, keys, BUILD), variables, log
     )
     row = {}
-    row["error"], row["error_centred"] = errors(
-        np.fromfile(keys, np.float32), np.load(folder / size / "reference.npy")
-    )
-    keys.unlink()
+    try:
+        row["error"], row["error_centred"] = errors(
+            np.fromfile(keys, np.float32), np.load(folder / size / "reference.npy")
+        )
+        keys.unlink()
+    except (OSError, ValueError) as error:
+        process.close()
+        raise PeerError(f"its keys: {error}") from error
     if peer.exact and not row["error"] < EXACT:
         row["note"] = f"WRONG: error above {EXACT:g}"
     return process, row

@@ -229,6 +229,20 @@ private typealias Sample = WeightFileSample
     #expect(model.file.tensors.count == plain.tensors.count + matrices.count)
   }
 
+  /// A file in memory stays there; one that is mapped leaves its matrices on disk.
+  @Test func memoryOfWeights() throws {
+    let sample = Sample().quantized()
+    let path = "\(FileManager.default.temporaryDirectory.path)/q8-\(UUID().uuidString).gguf"
+    defer { try? FileManager.default.removeItem(atPath: path) }
+    try Data(sample.file).write(to: URL(fileURLWithPath: path))
+    let mapped = try Checkpoint(path: path, copy: false, verify: true)
+    let copied = try Checkpoint(path: path, copy: true, verify: true)
+    let matrices = copied.file.tensors.reduce(0) { $0 + ($1.element == .i8 ? $1.data.count : 0) }
+    #expect(matrices > 0)
+    #expect(copied.residentBytes == copied.weightBytes + copied.convertedBytes)
+    #expect(mapped.residentBytes == copied.residentBytes - matrices)
+  }
+
   @Test func errorsAreTold() throws {
     func errors(_ model: Checkpoint) -> [String: Float?] {
       defer { withExtendedLifetime(model) {} }

@@ -12,7 +12,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-// Below all that GELU gives (-.16998 at -.7518), and its approximation.
+// Below all that GELU gives (-.16997 at -.7518), and its approximation.
 #define CV_GELU_LEAST (-.1701f)
 
 enum {
@@ -65,6 +65,9 @@ typedef struct cv_row_kernels {
   // Rows of floats to int8 with one scale a row: scale = largest |x| / 127,
   // q = 128 + round(x / scale), ties to even; elements n to q_stride become 128.
   // A row with an infinity or NaN gets that for its scale, and any bytes.
+  void (*quantise)(const float *x, size_t x_stride, size_t rows, size_t n,
+                   uint8_t *q, size_t q_stride, float *scale);
+  // The same of layer_norm(x).
   void (*norm_quantise)(const float *x, size_t x_stride, size_t rows, size_t n,
                         const float *weight, const float *bias, float eps,
                         uint8_t *q, size_t q_stride, float *scale);
@@ -74,8 +77,6 @@ typedef struct cv_row_kernels {
   // byte can hold.  An infinity or NaN makes the scale NaN.
   void (*gelu_quantise)(const float *x, size_t x_stride, size_t rows, size_t n,
                         uint8_t *q, size_t q_stride, float *scale);
-  void (*quantise)(const float *x, size_t x_stride, size_t rows, size_t n,
-                   uint8_t *q, size_t q_stride, float *scale);
   // x [rows, n] as the right side of a product over its rows, in int8 with one
   // scale a column: layout, sums and padding as of cv_packed with `padded_rows`,
   // a multiple of four, as inputs.

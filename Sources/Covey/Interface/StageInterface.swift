@@ -36,6 +36,7 @@ public func covey_encode(
     let encoder = try FrameEncoder(
       checkpoint, settings, frameWidth: frame.width, frameHeight: frame.height,
       pool: ThreadPool(threads: settings.threads), budget: Budget(limit: settings.memoryLimit))
+    defer { withExtendedLifetime(encoder) {} }
     try encoder.keysOfLastBlock(
       source, into: keys, saliency: saliency, monitor: Monitor(callback: callback))
     return COVEY_OK

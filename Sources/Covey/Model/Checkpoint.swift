@@ -29,8 +29,8 @@ final class Checkpoint: @unchecked Sendable {
   /// Bytes of memory made for tensors that cannot be used where they lie:
   /// converted to fp32, or packed for int8 products.
   let convertedBytes: Int
-  /// What the weights take in memory: what was made of them, and of the file what
-  /// is used where it lies (an int8 model leaves the file's matrices on disk).
+  /// What the weights take in memory: what was made of them, and the file, where
+  /// it is mapped without int8 matrices, which are packed and left on disk.
   let residentBytes: Int
 
   let file: GGUFReader
@@ -107,7 +107,9 @@ final class Checkpoint: @unchecked Sendable {
     convertedBytes = locator.converted.byteCount + (int8?.storage.byteCount ?? 0)
     residentBytes =
       convertedBytes
-      + file.tensors.reduce(0) { $0 + (dtype == .q8 && $1.element == .i8 ? 0 : $1.data.count) }
+      + file.tensors.reduce(0) {
+        $0 + (storage.isMapped && $1.element == .i8 ? 0 : $1.data.count)
+      }
   }
 }
 

@@ -9,7 +9,7 @@ import CCoveyKernels
 struct Correlator {
   private let checkpoint: Checkpoint  // keeps the weights alive
   private let channels: Int  // C
-  private let inputs: Buffer<UInt8>  // [threads, tile, C]: z in int8
+  private let inputs: Buffer<UInt8>  // [threads, tile, C in fours]: z in int8
   private let scales: Buffer<Float>  // [threads, tile]
 
   private static let tileRows = 320

@@ -37,6 +37,9 @@ final class FileBytes {
     cv_file_close(&file)
   }
 
+  /// Whether the bytes lie in a file, and take no memory but while they are used.
+  var isMapped: Bool { file.mapped }
+
   /// The memory that a mapped file takes is given back; what is read again
   /// comes from the file again.
   func dropPages() {

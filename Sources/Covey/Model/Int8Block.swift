@@ -169,6 +169,7 @@ struct Int8Block {
     }
     guard let saliency, !monitor.isCancelled else { return }
 
+    defer { withExtendedLifetime(storage) {} }
     let headDim = channels / heads
     let patches = tokens - 1
     let query = storage[0].floats
