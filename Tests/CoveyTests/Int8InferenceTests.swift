@@ -7,45 +7,6 @@ import Testing
 /// The network of int8 files, against the plain one in double with the numbers
 /// that such a file stands for.
 @Suite struct Int8InferenceTests {
-  private func encode(
-    _ checkpoint: Checkpoint, _ planes: [Float], rows: Int, columns: Int, threads: Int = 2,
-    saliency wanted: Bool = true
-  ) throws -> (keys: [Float], saliency: [Float]) {
-    let (height, width) = (
-      rows * checkpoint.config.patchSize, columns * checkpoint.config.patchSize
-    )
-    let pool = try ThreadPool(threads: threads)
-    let budget = Budget()
-    let transformer = try VisionTransformer(
-      checkpoint, height: height, width: width, pool: pool, budget: budget)
-    #expect(
-      budget.current
-        == VisionTransformer.byteCount(
-          checkpoint, height: height, width: width, threads: threads))
-    var keys = [Float](repeating: .nan, count: rows * columns * checkpoint.config.embedDim)
-    var saliency = [Float](repeating: .nan, count: rows * columns)
-    BLAS.claim()
-    defer { BLAS.release() }
-    // Twice: what the first frame leaves behind does not count.
-    for frame in [planes.reversed(), planes] {
-      try keys.withUnsafeMutableBufferPointer { keys in
-        try saliency.withUnsafeMutableBufferPointer { saliency in
-          try transformer.encode(
-            frame, keys: keys.baseAddress!, saliency: wanted ? saliency.baseAddress : nil,
-            monitor: Monitor())
-        }
-      }
-    }
-    return (keys, saliency)
-  }
-
-  private func planes(_ model: TestCheckpoint, _ rows: Int, _ columns: Int) -> [Float] {
-    var random = SeededRandom(seed: model.seed + 100)
-    return (0..<3 * rows * columns * model.patch * model.patch).map { _ in
-      Float(random.normal())
-    }
-  }
-
   /// Channels that are no multiple of 4 or of a panel's 64, heads of 6 to 96, and
   /// tokens in one block of keys, in several, and one more than fit.
   static let cases: [(TestCheckpoint, rows: Int, columns: Int)] = [

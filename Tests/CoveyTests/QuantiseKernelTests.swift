@@ -5,16 +5,6 @@ import Testing
 /// Half a unit in the last place of 1: what one rounding to fp32 loses.
 private let u = 0x1p-24
 
-/// The kernels of every instruction set that this machine runs; the portable
-/// ones first.
-private nonisolated(unsafe) let instructionSets: [cv_row_kernels] = {
-  var found = [UnsafePointer<cv_row_kernels>?](repeating: nil, count: CV_ISAS)
-  let count = found.withUnsafeMutableBufferPointer { cv_rows_all($0.baseAddress) }
-  return found.prefix(count).compactMap { $0?.pointee }
-}()
-
-private func name(_ kernels: cv_row_kernels) -> String { String(cString: kernels.name) }
-
 /// Below, at and above the width of vectors, and what models have.
 private let lengths = [1, 2, 3, 4, 15, 16, 17, 31, 48, 64, 100, 384, 1536]
 
@@ -61,12 +51,13 @@ private func onEachSet(
   sourceLocation: SourceLocation = #_sourceLocation
 ) {
   var first: Quantised?
-  for kernels in instructionSets {
+  for kernels in RowSets.all {
     let result = run(kernels)
-    #expect(result.paddingIsRight, "\(name(kernels))", sourceLocation: sourceLocation)
-    check(result, name(kernels))
+    #expect(result.paddingIsRight, "\(RowSets.name(kernels))", sourceLocation: sourceLocation)
+    check(result, RowSets.name(kernels))
     if let first {
-      #expect(first == result, "\(name(kernels)): other bits", sourceLocation: sourceLocation)
+      #expect(
+        first == result, "\(RowSets.name(kernels)): other bits", sourceLocation: sourceLocation)
     } else {
       first = result
     }
@@ -164,13 +155,13 @@ private func expectNearest(
       for place in [0, n / 2, n - 1] {
         var x = rows(n, stride: n) { row, i in Double(row + 1) * (i % 2 == 0 ? 1 : -0.5) }
         x[2 * n + place] = value
-        for kernels in instructionSets {
+        for kernels in RowSets.all {
           func expect(_ found: Quantised, _ text: String, _ isRight: (Double) -> Bool) {
             for row in 0..<4 {
               let scale = found.scale(row)
               #expect(
                 row == 2 ? isRight(scale) : scale.isFinite,
-                "\(name(kernels)): \(text), \(value) at \(place) of \(n): \(scale)")
+                "\(RowSets.name(kernels)): \(text), \(value) at \(place) of \(n): \(scale)")
             }
           }
           let plain = Quantised(4, n, extra: 0) { kernels.quantise(x, n, 4, n, $0, $1, $2) }
@@ -234,14 +225,14 @@ private func expectNearest(
     let x = rows(n, stride: n) { _, _ in 2 * random.normal() }
     let weight = (0..<n).map { _ in Float(1 + random.normal()) }
     let bias = (0..<n).map { _ in Float(random.normal()) }
-    for kernels in instructionSets {
+    for kernels in RowSets.all {
       var y = x
       kernels.layer_norm(x, n, 4, n, weight, bias, 1e-6, &y, n)
       let apart = Quantised(4, n, extra: 0) { kernels.quantise(y, n, 4, n, $0, $1, $2) }
       let fused = Quantised(4, n, extra: 0) {
         kernels.norm_quantise(x, n, 4, n, weight, bias, 1e-6, $0, $1, $2)
       }
-      #expect(apart == fused, "\(name(kernels)), n \(n)")
+      #expect(apart == fused, "\(RowSets.name(kernels)), n \(n)")
     }
   }
 
@@ -334,12 +325,12 @@ private func expectNearest(
     for padded in [(rows + 3) / 4 * 4, (rows + panel - 1) / panel * panel] {
       let bytes = cv_packed_bytes(n, padded)
       var first: ([Int8], [Int32], [UInt32])?
-      for kernels in instructionSets {
+      for kernels in RowSets.all {
         var packed = [Int8](repeating: 77, count: bytes + 8)
         var sums = [Int32](repeating: 77, count: columns + 2)
         var scale = [Float](repeating: 77, count: columns + 2)
         kernels.pack_values(x, stride, rows, n, padded, &packed, &sums, &scale)
-        let text = "\(name(kernels)), \(rows)x\(n), padded to \(padded)"
+        let text = "\(RowSets.name(kernels)), \(rows)x\(n), padded to \(padded)"
         #expect(packed.suffix(8).allSatisfy { $0 == 77 } && sums.suffix(2) == [77, 77], "\(text)")
         #expect(scale.suffix(2) == [77, 77], "\(text)")
         for column in 0..<columns {

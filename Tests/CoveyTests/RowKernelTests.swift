@@ -5,16 +5,6 @@ import Testing
 /// Half a unit in the last place of 1: what one rounding to fp32 loses.
 private let u = 0x1p-24
 
-/// The kernels of every instruction set that this machine runs; the portable
-/// ones first.
-private nonisolated(unsafe) let instructionSets: [cv_row_kernels] = {
-  var found = [UnsafePointer<cv_row_kernels>?](repeating: nil, count: CV_ISAS)
-  let count = found.withUnsafeMutableBufferPointer { cv_rows_all($0.baseAddress) }
-  return found.prefix(count).compactMap { $0?.pointee }
-}()
-
-private func name(_ kernels: cv_row_kernels) -> String { String(cString: kernels.name) }
-
 /// Below, at and above the widths of vectors and of blocks of sums, and what
 /// models have.
 private let lengths = [1, 2, 15, 16, 17, 31, 48, 144, 511, 512, 513, 2401, 16800]
@@ -55,12 +45,14 @@ private func onEachSet(
   sourceLocation: SourceLocation = #_sourceLocation
 ) {
   var first: [UInt32]?
-  for kernels in instructionSets {
+  for kernels in RowSets.all {
     let result = run(kernels)
-    #expect(result.paddingIsUntouched, "\(name(kernels))", sourceLocation: sourceLocation)
-    check(result, name(kernels))
+    #expect(result.paddingIsUntouched, "\(RowSets.name(kernels))", sourceLocation: sourceLocation)
+    check(result, RowSets.name(kernels))
     if let first {
-      #expect(first == result.bits, "\(name(kernels)): other bits", sourceLocation: sourceLocation)
+      #expect(
+        first == result.bits, "\(RowSets.name(kernels)): other bits", sourceLocation: sourceLocation
+      )
     } else {
       first = result.bits
     }
@@ -69,9 +61,9 @@ private func onEachSet(
 
 @Suite struct RowKernelTests {
   @Test func thePortableSetIsFirstAndTheChosenOneLast() {
-    #expect(instructionSets.first.map(name) == "portable")
-    #expect(instructionSets.last.map(name) == String(cString: cv_rows().pointee.name))
-    #expect(Set(instructionSets.map(name)).count == instructionSets.count)
+    #expect(RowSets.all.first.map(RowSets.name) == "portable")
+    #expect(RowSets.all.last.map(RowSets.name) == String(cString: cv_rows().pointee.name))
+    #expect(Set(RowSets.all.map(RowSets.name)).count == RowSets.all.count)
   }
 
   // ---- layer_norm ---------------------------------------------------------------
@@ -121,7 +113,7 @@ private func onEachSet(
   /// x may be y; a row of equal values gives the bias.
   @Test func layerNormInPlaceAndOfEqualValues() {
     let n = 37
-    for kernels in instructionSets {
+    for kernels in RowSets.all {
       var x = Matrix(2, n) { row, column in row == 0 ? 3.25 : Float(column) }
       let bias = [Float](repeating: 0.5, count: n)
       let weight = [Float](repeating: 2, count: n)
@@ -142,7 +134,7 @@ private func onEachSet(
   /// which is 1, so what comes out is exp(x) as it is.  Observed: 0.96 ulp.
   @Test func exponentialIsWithinTwoUlp() {
     let inputs = (0..<140_000).map { -21 - Float($0) * (60 - 21) / 140_000 }
-    for kernels in instructionSets {
+    for kernels in RowSets.all {
       var worst = 0.0
       for start in stride(from: 0, to: inputs.count, by: 20) {
         var row = [0] + inputs[start..<start + 20]
@@ -153,7 +145,7 @@ private func onEachSet(
           worst = max(worst, abs(Double(row[i + 1]) - exact) / Double(Float(exact).ulp))
         }
       }
-      #expect(worst <= 2, "\(name(kernels)): \(worst) ulp")
+      #expect(worst <= 2, "\(RowSets.name(kernels)): \(worst) ulp")
       for below: Float in [-60.01, -87, -100, -1e30, -.infinity] {
         var row = [0, below]
         kernels.softmax(&row, 2, 1, 2, 1)
@@ -252,13 +244,13 @@ private func onEachSet(
   @Test(arguments: lengths)
   func softmaxPassesNaNsOn(n: Int) {
     for (value, place) in [(Float.nan, 0), (.nan, n - 1), (.nan, n / 2), (.infinity, n / 2)] {
-      for kernels in instructionSets {
+      for kernels in RowSets.all {
         var row = (0..<n).map { $0 == place ? value : Float($0 % 7) }
         var (scores, mean) = (row, row)
         kernels.softmax(&row, n, 1, n, 0.5)
-        #expect(row.allSatisfy { $0.isNaN }, "\(name(kernels)), \(value) at \(place)")
+        #expect(row.allSatisfy { $0.isNaN }, "\(RowSets.name(kernels)), \(value) at \(place)")
         kernels.softmax_mean(&scores, n, 1, n, 0.5, 1, 0, &mean, n)
-        #expect(mean.allSatisfy { $0.isNaN }, "\(name(kernels)), \(value) at \(place)")
+        #expect(mean.allSatisfy { $0.isNaN }, "\(RowSets.name(kernels)), \(value) at \(place)")
       }
     }
   }
@@ -274,7 +266,7 @@ private func onEachSet(
     let sizes = stride(from: least, to: most, by: 499).map { Float(bitPattern: $0) }
     let inputs = sizes.map { -$0 } + [-20, 0, 20] + sizes
     let n = inputs.count
-    for kernels in instructionSets {
+    for kernels in RowSets.all {
       var y = inputs
       kernels.bias_gelu(&y, n, 1, n, [Float](repeating: 0, count: n))
       var worst = 0.0
@@ -282,7 +274,7 @@ private func onEachSet(
         let phi = erfc(-Double(x) / 2.0.squareRoot()) / 2
         worst = max(worst, abs(Double(y) / Double(x) - phi))
       }
-      #expect(worst <= geluBound, "\(name(kernels)): \(worst)")
+      #expect(worst <= geluBound, "\(RowSets.name(kernels)): \(worst)")
       let middle = sizes.count
       #expect(y[middle + 1] == 0 && y[middle + 2] == 20 && y[middle].magnitude < 1e-36)
     }
@@ -317,7 +309,7 @@ private func onEachSet(
     let inputs =
       stride(from: least, through: most, by: 9973).map { Float(bitPattern: $0) }
       + [1, Float(1).nextUp, Float(1).nextDown, 0.70710678, 0.7071068, 1.4142135, 1.4142137, 2]
-    for kernels in instructionSets {
+    for kernels in RowSets.all {
       var logs = [Float](repeating: 0, count: inputs.count)
       kernels.log_rows(
         inputs, inputs.count, 1, inputs.count, 1e-37, &logs, inputs.count)
@@ -326,7 +318,7 @@ private func onEachSet(
         let exact = log(Double(x))
         worst = max(worst, abs(Double(y) - exact) / max(2 * Double(Float(exact).ulp), 1e-7))
       }
-      #expect(worst <= 1, "\(name(kernels)): \(worst) of the bound")
+      #expect(worst <= 1, "\(RowSets.name(kernels)): \(worst) of the bound")
     }
   }
 
@@ -384,7 +376,7 @@ private func onEachSet(
     }
     expect(+) { $0.bias_add(&$1.values, $1.stride, 3, n, row.values) }
     expect(-) { $0.subtract(&$1.values, $1.stride, 3, n, row.values) }
-    for kernels in instructionSets {
+    for kernels in RowSets.all {
       var sum = row.values
       kernels.accumulate(x.values, n, &sum)
       #expect(sum == (0..<n).map { row[0, $0] + x[0, $0] })
@@ -418,13 +410,13 @@ private func onEachSet(
         #expect(abs(found - terms.reduce(0, +)) <= bound, "\(text), n \(n)")
       }
       var bits: [[UInt64]] = []
-      for kernels in instructionSets {
+      for kernels in RowSets.all {
         let found = [
           kernels.sum(lp, n), kernels.dot(p, lq, n), kernels.jeffreys(p, lp, q, lq, n),
         ]
-        close(found[0], lp.map(d), 0, "\(name(kernels)) sum")
-        close(found[1], products, 1, "\(name(kernels)) dot")
-        close(found[2], terms, 3, "\(name(kernels)) jeffreys")
+        close(found[0], lp.map(d), 0, "\(RowSets.name(kernels)) sum")
+        close(found[1], products, 1, "\(RowSets.name(kernels)) dot")
+        close(found[2], terms, 3, "\(RowSets.name(kernels)) jeffreys")
         #expect(kernels.jeffreys(p, lp, p, lp, n) == 0)
         #expect(kernels.jeffreys(q, lq, p, lp, n) == found[2])
         bits.append(found.map(\.bitPattern))

@@ -4,45 +4,6 @@ import Testing
 @testable import Covey
 
 @Suite struct VisionTransformerTests {
-  private func encode(
-    _ checkpoint: Checkpoint, _ planes: [Float], rows: Int, columns: Int, threads: Int = 2,
-    saliency wanted: Bool = true
-  ) throws -> (keys: [Float], saliency: [Float]) {
-    let patch = checkpoint.config.patchSize
-    let pool = try ThreadPool(threads: threads)
-    let budget = Budget()
-    let transformer = try VisionTransformer(
-      checkpoint, height: rows * patch, width: columns * patch, pool: pool, budget: budget)
-    #expect(
-      budget.current
-        == VisionTransformer.byteCount(
-          checkpoint, height: rows * patch, width: columns * patch,
-          threads: threads))
-    // A value that is never right, to see what is left unwritten.
-    var keys = [Float](repeating: .nan, count: rows * columns * checkpoint.config.embedDim)
-    var saliency = [Float](repeating: .nan, count: rows * columns)
-    BLAS.claim()
-    defer { BLAS.release() }
-    // Twice: what the first frame leaves behind does not count.
-    for frame in [planes.reversed(), planes] {
-      try keys.withUnsafeMutableBufferPointer { keys in
-        try saliency.withUnsafeMutableBufferPointer { saliency in
-          try transformer.encode(
-            frame, keys: keys.baseAddress!, saliency: wanted ? saliency.baseAddress : nil,
-            monitor: Monitor())
-        }
-      }
-    }
-    return (keys, saliency)
-  }
-
-  private func planes(_ model: TestCheckpoint, _ rows: Int, _ columns: Int) -> [Float] {
-    var random = SeededRandom(seed: model.seed + 100)
-    return (0..<3 * rows * columns * model.patch * model.patch).map { _ in
-      Float(random.normal())
-    }
-  }
-
   /// Geometry, and grids whose tokens make one tile or several (320 rows), and
   /// one run of query rows or several (96).
   static let cases: [(TestCheckpoint, rows: Int, columns: Int)] = [
