@@ -281,6 +281,15 @@ typedef enum covey_key_rounding {
     COVEY_KEYS_FLOOR = 1        /* floor, at least 1: as the authors' code   */
 } covey_key_rounding;
 
+/* How the labels of patches become labels of pixels: docs/ALGORITHM.md has
+ * what each is worth, and costs. */
+typedef enum covey_mask {
+    COVEY_MASK_REFINED  = 0,    /* along the edges of the frame: a guided    */
+                                /* filter of the soft labels of patches      */
+    COVEY_MASK_BILINEAR = 1,    /* soft labels, interpolated                 */
+    COVEY_MASK_NEAREST  = 2     /* every pixel as its patch                  */
+} covey_mask;
+
 typedef struct covey_session_options {
     uint32_t struct_size;
     int32_t  threads;           /* at most 256; 0: one per core that the
@@ -311,6 +320,12 @@ typedef struct covey_session_options {
                                  * model and results handed out; 0: none     */
     covey_progress_fn progress; /* may be NULL                               */
     void    *user_data;
+    covey_mask mask;
+    float    min_region;        /* regions (pixels of one id that hang
+                                 * together by their sides) of less than this
+                                 * fraction of the frame get the id with which
+                                 * they share the longest border; below 1;
+                                 * 0: all stay                               */
 } covey_session_options;
 
 /* Zeroes the struct and sets struct_size, so that everything is at its
@@ -334,14 +349,15 @@ COVEY_API COVEY_CHECK covey_status covey_session_push(
 COVEY_API COVEY_CHECK covey_status covey_session_finish(covey_session *session);
 /* Hands out results in frame order: COVEY_OK and a result, COVEY_AGAIN, or
  * COVEY_END.  In this version results come only after finish: the method looks
- * at the whole video. */
+ * at the whole video.  Masks are drawn here; after an error the same result can
+ * be asked for again. */
 COVEY_API covey_status covey_session_next(covey_session *session, covey_result **out_result);
 /* Back to the state after create: all frames and results are forgotten, the
  * next video may have another size, object ids start again at 1. */
 COVEY_API covey_status covey_session_reset(covey_session *session);
-/* From any thread: the push or finish in progress, or else the next one, ends
- * with ERROR_CANCELLED, within 50 ms as a rule.  It ends one call; two cancels
- * before that are as one. */
+/* From any thread: the push, finish or next in progress, or else the next push
+ * or finish, ends with ERROR_CANCELLED, within 50 ms as a rule.  It ends one
+ * call; two cancels before that are as one. */
 COVEY_API void covey_session_cancel(covey_session *session);
 
 /* The same in one call.  `frames` is an array whose stride is
@@ -362,8 +378,11 @@ typedef struct covey_memory {
     uint32_t struct_size;
     int64_t  weights;       /* of the model: in the file or converted        */
     int64_t  features;      /* queries and keys kept of the frames, until    */
-                            /* finish has succeeded                          */
-    int64_t  workspace;     /* of encoding and clustering, at its largest    */
+                            /* finish has succeeded; with refined masks also */
+                            /* the frames at the working size, 3 bytes a     */
+                            /* pixel, until their results are handed out     */
+    int64_t  workspace;     /* of encoding, clustering and drawing, at its   */
+                            /* largest                                       */
     int64_t  current;       /* of the session, now: without the weights      */
     int64_t  peak;          /* of the session, at its largest so far         */
 } covey_memory;
@@ -395,13 +414,13 @@ typedef struct covey_object {
     int32_t  x, y, width, height;           /* bounding box, pixels          */
     float    centroid_x, centroid_y;        /* pixels; a pixel's centre is
                                              * at its index                  */
-    float    confidence;                    /* mean over its patches of
-                                             * 1 - nearest / second distance,
-                                             * in [0,1]                      */
+    float    confidence;                    /* mean of that of its patches
+                                             * (nearest masks) or pixels, in
+                                             * [0,1]: covey_result_get_confidence */
     float    objectness;                    /* of the object over the whole
                                              * video, in [0,1]; see
                                              * docs/ALGORITHM.md             */
-    int64_t  first_frame;                   /* where this id was first seen  */
+    int64_t  first_frame;                   /* where it first has a patch    */
 } covey_object;
 
 COVEY_API covey_status covey_result_get_info(const covey_result *result, covey_result_info *info);
@@ -418,6 +437,30 @@ COVEY_API const uint16_t *covey_result_labels(const covey_result *result);
 COVEY_API covey_status covey_result_get_rle(
     const covey_result *result, int32_t object_id,
     uint32_t *counts, size_t capacity, size_t *out_count);
+/* The closed outlines of the mask of one id (0 is allowed), at the corners of
+ * pixels: pixel (x, y) is the square from (x, y) to (x + 1, y + 1).  `xy`
+ * receives the points of all rings, one after the other, x before y;
+ * ring_ends[i] is the number of points up to the end of ring i.  A ring's last
+ * point is joined to its first.  Outer rings run clockwise as seen on a screen,
+ * holes the other way round; pixels that meet at a corner only are apart.
+ *
+ * Outlines are simplified: each is some of the points of the exact one, of
+ * which none is farther than `tolerance` pixels from the side that replaces it.
+ * With 0 they are exact: filled, even-odd or non-zero, they give the mask.
+ *
+ * `point_capacity` is in points, two floats each.  *out_points and *out_rings
+ * are set also where a capacity is too small (ERROR_CAPACITY); `xy` and
+ * `ring_ends` may be NULL with capacity 0.  An id that is not in the frame has
+ * no rings. */
+COVEY_API covey_status covey_result_get_polygons(
+    const covey_result *result, int32_t object_id, float tolerance,
+    float *xy, size_t point_capacity, size_t *out_points,
+    uint32_t *ring_ends, size_t ring_capacity, size_t *out_rings);
+/* How sure the label of every patch is: 1 - nearest / second nearest distance
+ * to a cluster, in [0,1], of rows x columns patches (out-parameters that may be
+ * NULL); borrowed from the result.  NULL only for a NULL result. */
+COVEY_API const float *covey_result_get_confidence(
+    const covey_result *result, int32_t *rows, int32_t *columns);
 COVEY_API void covey_result_free(covey_result *result);
 
 /* ---- Stages, one by one -------------------------------------------------- */

@@ -27,6 +27,12 @@ func sessionOptions(
   guard let output = SessionOptions.Output(rawValue: output) else {
     throw CoveyError(.argument, "options.output: expected 0 or 1, found \(output)")
   }
+  let mask = Int32(bitPattern: read.mask.rawValue)
+  guard let mask = SessionOptions.Mask(rawValue: mask) else {
+    throw CoveyError(.argument, "options.mask: expected 0 to 2, found \(mask)")
+  }
+  options.mask = mask
+  options.minRegion = read.min_region
   options.keyRounding = rounding
   options.output = output
   guard let progress = read.progress else { return (options, nil) }

@@ -96,6 +96,66 @@ public func covey_result_get_rle(
 }
 
 @c @implementation
+public func covey_result_get_polygons(
+  _ pointer: OpaquePointer!, _ object_id: Int32, _ tolerance: Float,
+  _ xy: UnsafeMutablePointer<Float>!, _ point_capacity: Int,
+  _ out_points: UnsafeMutablePointer<Int>!, _ ring_ends: UnsafeMutablePointer<UInt32>!,
+  _ ring_capacity: Int, _ out_rings: UnsafeMutablePointer<Int>!
+) -> covey_status {
+  reporting { () throws(CoveyError) in
+    let result = try result(pointer)
+    let outPoints = try required(out_points, "out_points")
+    let outRings = try required(out_rings, "out_rings")
+    guard let id = UInt16(exactly: object_id) else {
+      throw CoveyError(.argument, "object_id: expected 0 to 65535, found \(object_id)")
+    }
+    guard tolerance >= 0, tolerance.isFinite else {
+      throw CoveyError(
+        .argument, "tolerance: expected 0 or more, found \(NumberText.of(tolerance))")
+    }
+    if point_capacity != 0 { _ = try required(xy, "xy") }
+    if ring_capacity != 0 { _ = try required(ring_ends, "ring_ends") }
+    let polygons = try Polygons(
+      of: id, in: result.labels.base, width: result.width, height: result.height,
+      tolerance: Double(tolerance))
+    let (points, rings) = (polygons.pointCount, polygons.ends.count)
+    guard points <= Int(UInt32.max) else {
+      throw CoveyError(.unsupported, "outline: \(points) points, more than 2^32")
+    }
+    (outPoints.pointee, outRings.pointee) = (points, rings)
+    // A size_t of 2^63 or more is below 0 here.
+    guard point_capacity < 0 || points <= point_capacity else {
+      throw CoveyError(
+        .capacity, "point_capacity: expected at least \(points), found \(point_capacity)")
+    }
+    guard ring_capacity < 0 || rings <= ring_capacity else {
+      throw CoveyError(
+        .capacity, "ring_capacity: expected at least \(rings), found \(ring_capacity)")
+    }
+    guard points > 0, let xy, let ring_ends else { return COVEY_OK }
+    for index in 0..<points {
+      let point = polygons.points.base[index]
+      xy[2 * index] = Float(point.x)
+      xy[2 * index + 1] = Float(point.y)
+    }
+    for index in 0..<rings { ring_ends[index] = UInt32(polygons.ends[index]) }
+    return COVEY_OK
+  }
+}
+
+@c @implementation
+public func covey_result_get_confidence(
+  _ pointer: OpaquePointer!, _ rows: UnsafeMutablePointer<Int32>!,
+  _ columns: UnsafeMutablePointer<Int32>!
+) -> UnsafePointer<Float>! {
+  guard let pointer else { return nil }
+  let handle = Unmanaged<ResultHandle>.fromOpaque(UnsafeRawPointer(pointer)).takeUnretainedValue()
+  if let rows { rows.pointee = Int32(handle.result.rows) }
+  if let columns { columns.pointee = Int32(handle.result.columns) }
+  return UnsafePointer(handle.result.confidence.base)
+}
+
+@c @implementation
 public func covey_result_free(_ pointer: OpaquePointer!) {
   guard let pointer else { return }
   Unmanaged<ResultHandle>.fromOpaque(UnsafeRawPointer(pointer)).release()

@@ -63,10 +63,12 @@ struct Assignment {
     (patches + Affinity.tileRows - 1) / Affinity.tileRows
   }
 
-  /// labels, confidence [N] of one frame with queries [N, C].
+  /// labels, confidence [N] of one frame with queries [N, C]; near, where it is
+  /// asked for, [N, SoftLabels.depth].
   func run(
     _ queries: UnsafePointer<Float>, patches: Int, affinity: Affinity,
-    labels: UnsafeMutablePointer<Int32>, confidence: UnsafeMutablePointer<Float>
+    labels: UnsafeMutablePointer<Int32>, confidence: UnsafeMutablePointer<Float>,
+    near: UnsafeMutablePointer<NearCentre>? = nil
   ) throws(CoveyError) {
     let (n, count, tile) = (centres.keyCount, centres.count, Affinity.tileRows)
     let (centreMaps, centreLogs) = (centres.maps, logs.base)
@@ -106,6 +108,13 @@ struct Assignment {
         // Rounding can leave a distance of zero a little below it.
         confidence[first + i] =
           second > 0 ? min(max(1 - max(nearest, 0) / second, 0), 1) : 0
+      }
+      if let near {
+        for i in 0..<rows {
+          NearCentre.select(count, into: near + (first + i) * SoftLabels.depth) {
+            products[i] + centreProducts[$0] - cross[i * count + $0]
+          }
+        }
       }
       monitor.advance(worker: worker)
     }

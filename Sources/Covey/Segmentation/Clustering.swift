@@ -17,13 +17,16 @@ struct Clustering {
   ///   - labels: [T, N] receives clusters 0 ..< the count returned, in the
   ///     order of their centres
   ///   - confidence: [T, N]
+  ///   - near: [T, N, SoftLabels.depth], where it is asked for
   /// - Returns: the number of clusters that own a patch.
   func run(
-    labels: UnsafeMutablePointer<Int32>, confidence: UnsafeMutablePointer<Float>
+    labels: UnsafeMutablePointer<Int32>, confidence: UnsafeMutablePointer<Float>,
+    near: UnsafeMutablePointer<NearCentre>? = nil
   ) throws(CoveyError) -> Int {
     let centres = try mergeLevels(levelOne())
-    try assign(to: centres, labels, confidence)
-    return Clustering.renumber(labels, count: queries.count * patches, clusters: centres.count)
+    try assign(to: centres, labels, confidence, near)
+    return Clustering.renumber(
+      labels, near, count: queries.count * patches, clusters: centres.count)
   }
 
   private func levelOne() throws(CoveyError) -> Centres {
@@ -89,20 +92,24 @@ struct Clustering {
 
   private func assign(
     to centres: Centres, _ labels: UnsafeMutablePointer<Int32>,
-    _ confidence: UnsafeMutablePointer<Float>
+    _ confidence: UnsafeMutablePointer<Float>, _ near: UnsafeMutablePointer<NearCentre>?
   ) throws(CoveyError) {
     monitor.begin(.assign, total: queries.count * Assignment.pieces(patches: patches))
     let assignment = try Assignment(centres, pool: pool, monitor: monitor, budget: budget)
     for (frame, queries) in queries.enumerated() {
       try assignment.run(
         queries, patches: patches, affinity: affinity, labels: labels + frame * patches,
-        confidence: confidence + frame * patches)
+        confidence: confidence + frame * patches,
+        near: near.map { $0 + frame * patches * SoftLabels.depth })
     }
     try monitor.end()
   }
 
   /// Clusters that own no patch vanish; the others keep their order.
-  static func renumber(_ labels: UnsafeMutablePointer<Int32>, count: Int, clusters: Int) -> Int {
+  static func renumber(
+    _ labels: UnsafeMutablePointer<Int32>, _ near: UnsafeMutablePointer<NearCentre>? = nil,
+    count: Int, clusters: Int
+  ) -> Int {
     var numbers = [Int32](repeating: -1, count: clusters)
     for i in 0..<count { numbers[Int(labels[i])] = 0 }
     var next: Int32 = 0
@@ -111,6 +118,11 @@ struct Clustering {
       next += 1
     }
     for i in 0..<count { labels[i] = numbers[Int(labels[i])] }
+    if let near {
+      for i in 0..<count * SoftLabels.depth where near[i].cluster >= 0 {
+        near[i].cluster = numbers[Int(near[i].cluster)]
+      }
+    }
     return Int(next)
   }
 

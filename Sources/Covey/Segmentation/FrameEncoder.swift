@@ -5,9 +5,11 @@ struct EncodedFrame {
   let queries: Buffer<Float>  // [N, C]
   let keys: Buffer<Float>?  // [keys of a frame, C], of key frames
   let saliency: Buffer<Float>?  // [N], where the model has a meaningful CLS
+  let guide: MaskRenderer.Guide?  // where masks are refined
 
   var byteCount: Int {
     queries.byteCount + (keys?.byteCount ?? 0) + (saliency?.byteCount ?? 0)
+      + (guide?.planes.byteCount ?? 0)
   }
 }
 
@@ -18,6 +20,8 @@ struct FrameEncoder {
   var columns: Int { transformer.columns }
   private let settings: Settings
   private let hasSaliency: Bool
+  private let mean: SIMD3<Float>
+  private let std: SIMD3<Float>
   private let resample: ResamplePlan
   private let transformer: VisionTransformer
   private let correlator: Correlator
@@ -36,6 +40,7 @@ struct FrameEncoder {
     self.pool = pool
     self.budget = budget
     hasSaliency = config.hasClsSaliency
+    (mean, std) = (config.mean, config.std)
     let (height, width) = settings.workingSize(
       frameWidth: frameWidth, frameHeight: frameHeight, config)
     resample = try ResamplePlan(
@@ -116,6 +121,24 @@ struct FrameEncoder {
         fullKeys.base, rows: rows, columns: columns, channels: channels, pool: settings.keyPool,
         into: keys.base)
     }
-    return EncodedFrame(queries: queries, keys: keys, saliency: saliency)
+    return EncodedFrame(
+      queries: queries, keys: keys, saliency: saliency,
+      guide: settings.mask == .refined ? try guide() : nil)
+  }
+
+  /// The frame at the working size, from the planes of the transformer's input.
+  private func guide() throws(CoveyError) -> MaskRenderer.Guide {
+    let (height, width) = (resample.outHeight, resample.outWidth)
+    let count = height * width
+    let bytes = try Buffer<UInt8>(3 * count, budget: budget, for: "guide of a frame")
+    for channel in 0..<3 {
+      let (from, to) = (planes.base + channel * count, bytes.base + channel * count)
+      let (scale, offset) = (255 * std[channel], 255 * mean[channel] + 0.5)
+      for pixel in 0..<count {
+        let value = from[pixel] * scale + offset
+        to[pixel] = UInt8(value > 0 ? min(value, 255) : 0)
+      }
+    }
+    return MaskRenderer.Guide(planes: bytes, height: height, width: width)
   }
 }

@@ -5,26 +5,70 @@ struct FrameResult {
   let width: Int
   let height: Int
   let labels: Buffer<UInt16>  // [height, width]
+  let rows: Int
+  let columns: Int
+  let confidence: Buffer<Float>  // [rows, columns]
   let regions: [ObjectRegion]  // by decreasing area
   let tracks: [Segmentation.Track]  // of id 1, 2, ...
   let totalClusters: Int
 
+  /// - Parameters:
+  ///   - guide: of this frame, where masks are refined.
+  ///   - isCancelled: where this becomes true, `init` throws.
   init(
-    _ segmentation: Segmentation, frame: Int, timestamp: Int64, width: Int, height: Int
+    _ segmentation: Segmentation, frame: Int, timestamp: Int64, width: Int, height: Int,
+    guide: MaskRenderer.Guide?, settings: Settings, pool: ThreadPool, budget: Budget,
+    isCancelled: @escaping () -> Bool
   ) throws(CoveyError) {
     frameIndex = frame
     self.timestamp = timestamp
     self.width = width
     self.height = height
-    let map = LabelMap(
-      rows: segmentation.rows, columns: segmentation.columns, width: width, height: height)
-    let offset = frame * segmentation.rows * segmentation.columns
+    (rows, columns) = (segmentation.rows, segmentation.columns)
+    let patches = rows * columns
+    let grid = segmentation.ids.base + frame * patches
+    confidence = try Buffer(patches, for: "confidences of a frame")
+    confidence.base.update(from: segmentation.confidence.base + frame * patches, count: patches)
     labels = try Buffer(width * height, for: "label map")
-    map.write(segmentation.ids.base + offset, into: labels.base)
-    regions = try map.regions(
-      segmentation.ids.base + offset, confidence: segmentation.confidence.base + offset,
-      maximumID: segmentation.objects.count)
     tracks = segmentation.objects
     totalClusters = segmentation.totalClusters
+    defer { withExtendedLifetime(segmentation) {} }
+
+    let map = LabelMap(rows: rows, columns: columns, width: width, height: height)
+    let isDrawn = try FrameResult.draw(
+      segmentation, frame, guide, map, pool, budget, isCancelled, into: labels.base)
+    guard !isCancelled() else { throw CoveyError(.cancelled, "cancelled") }
+    let least = Double(settings.minRegion) * Double(width) * Double(height)
+    if !isDrawn { map.write(grid, into: labels.base) }
+    guard isDrawn || least > 1 else {
+      // The patches are enough.
+      regions = try map.regions(
+        grid, confidence: confidence.base, maximumID: segmentation.objects.count)
+      return
+    }
+    try SmallRegions.dissolve(labels.base, width: width, height: height, least: least)
+    regions = try PixelRegions.measure(
+      labels.base, width: width, height: height, confidence: confidence.base, rows: rows,
+      columns: columns, maximumID: segmentation.objects.count)
+  }
+
+  /// Whether there was something to draw beyond the patches.
+  private static func draw(
+    _ segmentation: Segmentation, _ frame: Int, _ guide: MaskRenderer.Guide?, _ map: LabelMap,
+    _ pool: ThreadPool, _ budget: Budget, _ isCancelled: @escaping () -> Bool,
+    into labels: UnsafeMutablePointer<UInt16>
+  ) throws(CoveyError) -> Bool {
+    guard let soft = segmentation.soft else { return false }
+    let patches = map.rows * map.columns
+    let planes = try LabelPlanes(
+      segmentation.ids.base + frame * patches,
+      soft.entries.base + frame * patches * SoftLabels.depth, patches: patches, budget: budget)
+    guard let weights = planes.weights else { return false }
+    let renderer = MaskRenderer(
+      rows: map.rows, columns: map.columns, width: map.width, height: map.height)
+    try renderer.draw(
+      planes.labels, weights, guide: guide, pool: pool, budget: budget,
+      isCancelled: isCancelled, into: labels)
+    return true
   }
 }

@@ -33,7 +33,9 @@ struct MemoryEstimate {
       Double(frames) * Double(settings.keysPerFrame(rows: rows, columns: columns))
     let bound =
       (16 * maps + 4 * allMaps + 4096 * Double(threads)) * (keys + 64)
-      + maps * maps + 64 * allMaps * Double(config.embedDim + 64)
+      + maps * maps
+      + 64 * allMaps * Double(config.embedDim + 64 + config.patchSize * config.patchSize)
+      + 4096 * Double(patches)
     guard bound < 0x1p61 else {
       throw CoveyError(.memory, "\(frames) frames would need more than 2^61 bytes")
     }
@@ -42,11 +44,19 @@ struct MemoryEstimate {
     features =
       4 * frames * patches * (config.embedDim + (config.hasClsSaliency ? 1 : 0))
       + 4 * keyFrames * settings.keysPerFrame(rows: rows, columns: columns) * config.embedDim
+      + (settings.mask == .refined ? 3 * frames * height * width : 0)
     let encoding = FrameEncoder.byteCount(
       checkpoint, settings, frameWidth: frameWidth, frameHeight: frameHeight, threads: threads)
     let clustering = Segmentation.byteCount(
       frames: frames, rows: rows, columns: columns, channels: config.embedDim,
       settings: settings, threads: threads)
-    workspace = max(encoding, clustering)
+    var drawing = Segmentation.resultBytes(frames: frames, patches: patches, settings)
+    if settings.mask != .nearest {
+      drawing += MaskRenderer.byteCount(
+        rows: rows, columns: columns, width: frameWidth, height: frameHeight,
+        guideHeight: height, guideWidth: width, isRefined: settings.mask == .refined,
+        threads: threads)
+    }
+    workspace = max(encoding, clustering, drawing)
   }
 }

@@ -6,6 +6,8 @@ struct Segmentation {
   let ids: Buffer<UInt16>
   /// [T, N], in [0, 1].
   let confidence: Buffer<Float>
+  /// Of [T, N] patches, unless masks are drawn from `ids` alone.
+  let soft: SoftLabels?
   let totalClusters: Int
   /// Of id 1, 2, ...
   let objects: [Track]
@@ -27,10 +29,15 @@ struct Segmentation {
     ids = try Buffer(frames.count * patches, budget: budget, for: "label grids")
     confidence = try Buffer(frames.count * patches, budget: budget, for: "confidences")
     let labels = try Buffer<Int32>(frames.count * patches, budget: budget, for: "cluster labels")
+    let near =
+      settings.mask == .nearest
+      ? nil
+      : try Buffer<NearCentre>(
+        labels.count * SoftLabels.depth, budget: budget, for: "nearest centres")
     let keys = try Segmentation.gatherKeys(
       frames, settings, rows: rows, columns: columns, channels: config.embedDim, budget)
 
-    defer { withExtendedLifetime((keys, frames)) {} }
+    defer { withExtendedLifetime((keys, frames, near)) {} }
     BLAS.claim()
     defer { BLAS.release() }
     let clustering = Clustering(
@@ -39,7 +46,8 @@ struct Segmentation {
         keys: keys.base, keyCount: keys.count / config.embedDim,
         channels: config.embedDim, heads: config.correlatorHeads),
       window: settings.window, tau: settings.tau, pool: pool, budget: budget, monitor: monitor)
-    totalClusters = try clustering.run(labels: labels.base, confidence: confidence.base)
+    totalClusters = try clustering.run(
+      labels: labels.base, confidence: confidence.base, near: near?.base)
 
     let clusters = ClusterStatistics(
       labels.base, clusters: totalClusters, frames: frames, rows: rows, columns: columns)
@@ -47,6 +55,10 @@ struct Segmentation {
     let (ids, numbers) = (ids.base, numbering.ids)
     for i in 0..<labels.count { ids[i] = numbers[Int(labels[i])] }
     objects = numbering.tracks
+    soft = try near.map { near throws(CoveyError) in
+      try SoftLabels(
+        near.base, count: labels.count, labels: numbers, tau: settings.tau, budget: budget)
+    }
   }
 
   /// The keys of all key frames, one after the other: [M, C].
@@ -78,10 +90,19 @@ struct Segmentation {
     let patches = rows * columns
     let keyCount =
       settings.keyFrameCount(frames) * settings.keysPerFrame(rows: rows, columns: columns)
-    return frames * patches * (2 + 4 + 4) + 4 * keyCount * channels
+    let near =
+      settings.mask == .nearest ? 0 : SoftLabels.depth * MemoryLayout<NearCentre>.stride
+    return resultBytes(frames: frames, patches: patches, settings)
+      + frames * patches * (4 + near) + 4 * keyCount * channels
       + Clustering.byteCount(
         frames: frames, patches: patches, window: settings.window, keyCount: keyCount,
         threads: threads)
+  }
+
+  /// Bytes of what is left when all is done: ids, confidences, soft labels.
+  static func resultBytes(frames: Int, patches: Int, _ settings: Settings) -> Int {
+    frames * patches * (2 + 4)
+      + (settings.mask == .nearest ? 0 : SoftLabels.byteCount(frames * patches))
   }
 }
 

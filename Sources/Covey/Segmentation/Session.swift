@@ -13,6 +13,8 @@ final class Session {
   private var grid = (rows: 0, columns: 0)
   private var encoder: FrameEncoder?
   private var frames: [EncodedFrame] = []
+  /// Of the frames, from finish until their results have been handed out.
+  private var guides: [MaskRenderer.Guide?] = []
   private var segmentation: Segmentation?
   private var timestamps: [Int64] = []
   private var next = 0
@@ -92,7 +94,8 @@ final class Session {
     segmentation = try Segmentation(
       frames, rows: grid.rows, columns: grid.columns, settings: settings,
       config: checkpoint.config, pool: pool, budget: budget, monitor: monitor)
-    frames = []  // results need nothing of them
+    guides = frames.map { $0.guide }
+    frames = []  // results need nothing else of them
   }
 
   enum Next {
@@ -105,11 +108,22 @@ final class Session {
     try requireIdle()
     guard let segmentation, let size else { return .again }
     guard next < timestamps.count else { return .end }
-    let result = try FrameResult(
-      segmentation, frame: next, timestamp: timestamps[next], width: size.width,
-      height: size.height)
-    next += 1
-    return .result(result)
+    isBusy = true
+    defer { isBusy = false }
+    // A cancel from before is for the next push or finish.
+    let (flag, wasSet) = (cancelFlag, cancelFlag.isSet)
+    do throws(CoveyError) {
+      let result = try FrameResult(
+        segmentation, frame: next, timestamp: timestamps[next], width: size.width,
+        height: size.height, guide: guides[next], settings: settings, pool: pool,
+        budget: budget, isCancelled: { !wasSet && flag.isSet })
+      guides[next] = nil
+      next += 1
+      return .result(result)
+    } catch {
+      if error.kind == .cancelled { _ = flag.take() }
+      throw error
+    }
   }
 
   func reset() throws(CoveyError) {
@@ -117,6 +131,7 @@ final class Session {
     size = nil
     encoder = nil
     frames = []
+    guides = []
     timestamps = []
     segmentation = nil
     next = 0

@@ -13,6 +13,14 @@ struct SessionOptions {
     case floor = 1
   }
 
+  /// How labels of patches become labels of pixels.
+  enum Mask: Int32 {
+    /// Guided by the frame's colours.
+    case refined = 0
+    case bilinear = 1
+    case nearest = 2
+  }
+
   var threads = 0
   var workingHeight = 0
   var workingWidth = 0
@@ -25,6 +33,8 @@ struct SessionOptions {
   var maxObjects = 0
   var minArea: Float = 0
   var memoryLimit = 0
+  var mask = Mask.refined
+  var minRegion: Float = 0
 
   static let maximumWorkingSize = 8192
 }
@@ -42,6 +52,10 @@ struct Settings {
   let maxObjects: Int
   let minArea: Float
   let memoryLimit: Int
+  let mask: SessionOptions.Mask
+  /// Regions of less than this fraction of a frame go to their surroundings; 0:
+  /// none.
+  let minRegion: Float
   private let workingHeight: Int
   private let workingWidth: Int
 
@@ -86,6 +100,14 @@ struct Settings {
         .argument, "options.memory_limit: expected 0 or more, found \(options.memoryLimit)")
     }
     memoryLimit = options.memoryLimit == 0 ? .max : options.memoryLimit
+
+    mask = options.mask
+    guard options.minRegion >= 0, options.minRegion < 1 else {
+      throw CoveyError(
+        .argument,
+        "options.min_region: expected 0 to less than 1, found \(NumberText.of(options.minRegion))")
+    }
+    minRegion = options.minRegion
 
     let size = SessionOptions.maximumWorkingSize
     workingHeight = try check("working_height", options.workingHeight, size, else: 0)

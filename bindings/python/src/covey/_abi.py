@@ -106,6 +106,15 @@ class KeyRounding(IntEnum):
     FLOOR = 1
 
 
+# typedef enum covey_mask { ... } covey_mask;
+class Mask(IntEnum):
+    """How the labels of patches become labels of pixels."""
+
+    REFINED = 0
+    BILINEAR = 1
+    NEAREST = 2
+
+
 #: The C name of each enum, and its prefix of the enumerators.
 ENUMS: dict[str, tuple[type[IntEnum], str]] = {
     "covey_status": (Status, "COVEY_"),
@@ -115,6 +124,7 @@ ENUMS: dict[str, tuple[type[IntEnum], str]] = {
     "covey_stage": (Stage, "COVEY_STAGE_"),
     "covey_output": (Output, "COVEY_OUTPUT_"),
     "covey_key_rounding": (KeyRounding, "COVEY_KEYS_"),
+    "covey_mask": (Mask, "COVEY_MASK_"),
 }
 
 # typedef void (*covey_log_fn)(void *user_data, covey_log_level level, const char *message);
@@ -201,6 +211,8 @@ class covey_session_options(Structure):
         ("memory_limit", c_int64),
         ("progress", covey_progress_fn),
         ("user_data", c_void_p),
+        ("mask", c_int),
+        ("min_region", c_float),
     ]
 
 
@@ -383,6 +395,30 @@ FUNCTIONS: dict[str, tuple[Any, list[Any]]] = {
     "covey_result_get_rle": (
         c_int,
         [c_void_p, c_int32, c_void_p, c_size_t, POINTER(c_size_t)],
+    ),
+    # covey_status covey_result_get_polygons(
+    #     const covey_result *result, int32_t object_id, float tolerance,
+    #     float *xy, size_t point_capacity, size_t *out_points,
+    #     uint32_t *ring_ends, size_t ring_capacity, size_t *out_rings);
+    "covey_result_get_polygons": (
+        c_int,
+        [
+            c_void_p,
+            c_int32,
+            c_float,
+            c_void_p,
+            c_size_t,
+            POINTER(c_size_t),
+            c_void_p,
+            c_size_t,
+            POINTER(c_size_t),
+        ],
+    ),
+    # const float *covey_result_get_confidence(
+    #     const covey_result *result, int32_t *rows, int32_t *columns);
+    "covey_result_get_confidence": (
+        c_void_p,
+        [c_void_p, POINTER(c_int32), POINTER(c_int32)],
     ),
     # void covey_result_free(covey_result *result);
     "covey_result_free": (None, [c_void_p]),

@@ -8,7 +8,7 @@ from enum import IntEnum
 from typing import TYPE_CHECKING, Any, Literal, TypedDict, TypeVar
 
 from . import _abi
-from ._abi import KeyRounding, Output
+from ._abi import KeyRounding, Mask, Output
 from ._calls import Progress, ProgressFunction
 
 if TYPE_CHECKING:
@@ -32,6 +32,10 @@ class Options(TypedDict, total=False):
     max_objects: the best so many are kept; default 65535.
     min_area: objects that never cover more than this fraction of a frame are
         background; default 0.001, negative: none.
+    mask: "refined" (default; along the edges of the frame), "bilinear" or
+        "nearest" (every pixel as its patch).
+    min_region: connected regions of less than this fraction of a frame get the
+        id around them; default 0: all stay.
     memory_limit: bytes, for all of the session but the model; default none.
     progress: ``progress(stage, fraction)``, called every 10 ms or so on the
         thread of the call; returning False cancels, raising cancels and comes
@@ -49,6 +53,8 @@ class Options(TypedDict, total=False):
     output: Literal["objects", "clusters"] | Output | None
     max_objects: int | None
     min_area: float | None
+    mask: Literal["refined", "bilinear", "nearest"] | Mask | None
+    min_region: float | None
     memory_limit: int | None
     progress: ProgressFunction | None
 
@@ -63,8 +69,12 @@ _INTEGERS = {
     "max_objects": 32,
     "memory_limit": 64,
 }
-_FLOATS = ("tau", "min_area")
-_ENUMS: dict[str, type[IntEnum]] = {"key_rounding": KeyRounding, "output": Output}
+_FLOATS = ("tau", "min_area", "min_region")
+_ENUMS: dict[str, type[IntEnum]] = {
+    "key_rounding": KeyRounding,
+    "output": Output,
+    "mask": Mask,
+}
 
 _Enum = TypeVar("_Enum", bound=IntEnum)
 

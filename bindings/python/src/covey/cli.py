@@ -12,6 +12,7 @@ from typing import Any
 from . import __version__
 from ._arguments import (
     above_zero,
+    fraction,
     fraction_or_none,
     height_by_width,
     height_by_width_of_a_model,
@@ -101,6 +102,19 @@ def _add_segment(commands: Any) -> None:
         metavar="FRACTION",
         help="objects that never cover more of a frame are background; left out: 0.001; 0 or "
         "less: none",
+    )
+    method.add_argument(
+        "--mask",
+        choices=("refined", "bilinear", "nearest"),
+        help="how masks are drawn at the size of the frame: along its edges, by interpolation, "
+        "or patch by patch; left out: refined",
+    )
+    method.add_argument(
+        "--min-region",
+        type=fraction,
+        metavar="FRACTION",
+        help="connected regions of less than this of a frame get the id around them; left out, "
+        "or 0: all stay",
     )
     running = command.add_argument_group("running")
     running.add_argument(

@@ -1,4 +1,4 @@
-"""What comes out for one frame: labels, objects, run lengths."""
+"""What comes out for one frame: labels, objects, run lengths, outlines."""
 
 from __future__ import annotations
 
@@ -32,9 +32,10 @@ class Object:
 
     id: from 1, the same for the whole video.  area: pixels.  x, y, width,
     height: bounding box in pixels.  centroid_x, centroid_y: pixels, a pixel's
-    centre being at its index.  confidence: how clearly its patches belong to
-    it rather than to the next best, in [0, 1].  objectness: of the object over
-    the whole video, in [0, 1].  first_frame: index where its id first appears.
+    centre being at its index.  confidence: how clearly its patches, or those
+    that its pixels lie in, belong to one object rather than the next best, in
+    [0, 1].  objectness: of the object over the whole video, in [0, 1].
+    first_frame: index where it first has a patch.
     """
 
     id: int
@@ -50,17 +51,20 @@ class Object:
     first_frame: int
 
 
-class _Labels:
-    """What a label array is a view of: keeps the result alive."""
+class _Borrowed:
+    """What an array of the result's memory is a view of: keeps the result
+    alive."""
 
     __slots__ = ("__array_interface__", "_handle")
 
-    def __init__(self, handle: Handle, address: int, height: int, width: int) -> None:
+    def __init__(
+        self, handle: Handle, address: int, shape: tuple[int, int], kind: type[np.generic]
+    ) -> None:
         self._handle = handle
         self.__array_interface__ = {
             "version": 3,
-            "shape": (height, width),
-            "typestr": np.dtype(np.uint16).str,
+            "shape": shape,
+            "typestr": np.dtype(kind).str,
             "data": (address, True),
         }
 
@@ -99,7 +103,21 @@ class Result:
         as long as this array or any view of it."""
         with self._handle.using() as address:
             pixels = lib().covey_result_labels(address)
-        return np.asarray(_Labels(self._handle, pixels, self.height, self.width))
+        shape = (self.height, self.width)
+        return np.asarray(_Borrowed(self._handle, pixels, shape, np.uint16))
+
+    @cached_property
+    def confidence(self) -> NDArray[np.float32]:
+        """[rows, columns] of patches, read-only and borrowed as ``labels``: how
+        clearly each belongs to its cluster rather than to the next best, in
+        [0, 1]."""
+        rows, columns = ctypes.c_int32(), ctypes.c_int32()
+        with self._handle.using() as address:
+            values = lib().covey_result_get_confidence(
+                address, ctypes.byref(rows), ctypes.byref(columns)
+            )
+        shape = (rows.value, columns.value)
+        return np.asarray(_Borrowed(self._handle, values, shape, np.float32))
 
     @cached_property
     def objects(self) -> tuple[Object, ...]:
@@ -136,6 +154,37 @@ class Result:
                 )
             )
         return {"size": [self.height, self.width], "counts": counts.tolist()}
+
+    def polygons(self, object_id: int, tolerance: float = 0.0) -> list[NDArray[np.float32]]:
+        """The closed outlines of one id (0 is allowed), each [points, 2] of x, y.
+
+        Pixel (x, y) is the square from (x, y) to (x + 1, y + 1).  Outer rings
+        run clockwise on a screen, holes the other way round.  ``tolerance``
+        pixels simplify them; with 0 they are exact.  An id that is not in the
+        frame has none.
+        """
+        number = integer("object_id", object_id)
+        points, rings = ctypes.c_size_t(), ctypes.c_size_t()
+        xy, ends = np.empty((0, 2), np.float32), np.empty(0, np.uint32)
+        with self._handle.using() as address:
+            while True:
+                status = lib().covey_result_get_polygons(
+                    address,
+                    number,
+                    tolerance,
+                    xy.ctypes.data if len(xy) else None,
+                    len(xy),
+                    ctypes.byref(points),
+                    ends.ctypes.data if len(ends) else None,
+                    len(ends),
+                    ctypes.byref(rings),
+                )
+                if status != _abi.Status.ERROR_CAPACITY:
+                    break
+                xy = np.empty((points.value, 2), np.float32)
+                ends = np.empty(rings.value, np.uint32)
+        check(status)
+        return np.split(xy, ends[:-1]) if len(ends) else []
 
     def __repr__(self) -> str:
         return (

@@ -182,6 +182,8 @@ def _options(arguments: argparse.Namespace) -> Options:
         "key_rounding",
         "max_objects",
         "min_area",
+        "mask",
+        "min_region",
         "threads",
         "memory_limit",
     ):

@@ -1,0 +1,127 @@
+import CCoveyKernels
+
+/// One of the centres nearest to a map, before clusters have ids.
+struct NearCentre: BitwiseCopyable {
+  /// -1: none, or one that has vanished.
+  var cluster: Int32
+  /// Nats.
+  var distance: Float
+
+  static let none = NearCentre(cluster: -1, distance: .infinity)
+
+  /// The nearest ones of `count` centres, ascending, the first on ties.
+  ///
+  /// - Parameters:
+  ///   - distance: of a centre.
+  ///   - output: [SoftLabels.depth]; where there are fewer centres, `none`.
+  @inline(__always)
+  static func select(
+    _ count: Int, into output: UnsafeMutablePointer<NearCentre>, distance: (Int) -> Float
+  ) {
+    let depth = SoftLabels.depth
+    for place in 0..<depth { output[place] = .none }
+    for centre in 0..<count {
+      let value = distance(centre)
+      guard value < output[depth - 1].distance else { continue }
+      var place = depth - 1
+      while place > 0, value < output[place - 1].distance {
+        output[place] = output[place - 1]
+        place -= 1
+      }
+      output[place] = NearCentre(cluster: Int32(centre), distance: value)
+    }
+  }
+}
+
+/// To which labels a patch belongs, and how much: all that drawing masks at the
+/// frame's size needs of the clustering.
+///
+/// The weights of the nearest clusters are exp(-distance / temperature), scaled
+/// to sum 1; clusters of the same label (those of the background, as a rule)
+/// count together.
+struct SoftLabels {
+  /// Labels kept for each patch.
+  static let depth = 4
+
+  struct Entry: BitwiseCopyable, Equatable {
+    var label: UInt16
+    /// In 1 / 65535; 0: no entry.
+    var weight: UInt16
+  }
+
+  /// [patches, depth], each patch's by decreasing weight, then label.
+  let entries: Buffer<Entry>
+
+  /// The temperature at which masks are best, as a part of tau (docs/ALGORITHM.md).
+  static let temperature: Float = 0.5
+
+  /// - Parameters:
+  ///   - near: [count, depth], clusters 0 ..< those of `labels`, or -1.
+  ///   - count: patches, of one frame or of many.
+  ///   - labels: of each cluster.
+  ///   - tau: nats, above 0.
+  init(
+    _ near: UnsafePointer<NearCentre>, count: Int, labels: [UInt16], tau: Float,
+    budget: Budget?
+  ) throws(CoveyError) {
+    let depth = SoftLabels.depth
+    entries = try Buffer(count * depth, budget: budget, for: "soft labels")
+    let kernels = cv_rows().pointee
+    // Below, the scale would be infinite.
+    let scale = 1 / max(tau * SoftLabels.temperature, 1e-6)
+    let target = entries.base
+    withUnsafeTemporaryAllocation(of: Float.self, capacity: depth) { weights in
+      for patch in 0..<count {
+        let nearest = near + patch * depth
+        for place in 0..<depth {
+          // What is missing: far away, and finite for the kernel.
+          weights[place] = nearest[place].cluster < 0 ? -1e9 : -max(nearest[place].distance, 0)
+        }
+        kernels.softmax(weights.baseAddress!, depth, 1, depth, scale)
+        SoftLabels.merge(nearest, weights, labels, into: target + patch * depth)
+      }
+    }
+  }
+
+  private static func merge(
+    _ near: UnsafePointer<NearCentre>, _ weights: UnsafeMutableBufferPointer<Float>,
+    _ labels: [UInt16], into output: UnsafeMutablePointer<Entry>
+  ) {
+    var found = 0
+    for place in 0..<depth { output[place] = Entry(label: 0, weight: 0) }
+    // Sums of floats of the same label, in the place of its first.
+    for place in 0..<depth where near[place].cluster >= 0 {
+      let label = labels[Int(near[place].cluster)]
+      var slot = 0
+      while slot < found, output[slot].label != label { slot += 1 }
+      if slot == found {
+        output[slot].label = label
+        if slot != place { weights[slot] = weights[place] }
+        found += 1
+      } else {
+        weights[slot] += weights[place]
+      }
+    }
+    for slot in 0..<found {
+      output[slot].weight = UInt16(min(max((weights[slot] * 65535).rounded(), 0), 65535))
+    }
+    // At most four: insertion.
+    for slot in 1..<depth {
+      var place = slot
+      while place > 0, precedes(output[place], output[place - 1]) {
+        let entry = output[place]
+        output[place] = output[place - 1]
+        output[place - 1] = entry
+        place -= 1
+      }
+    }
+  }
+
+  private static func precedes(_ a: Entry, _ b: Entry) -> Bool {
+    a.weight != b.weight ? a.weight > b.weight : a.weight > 0 && a.label < b.label
+  }
+
+  static func byteCount(_ patches: Int) -> Int {
+    patches * depth * MemoryLayout<Entry>.stride
+  }
+}
