@@ -21,7 +21,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
-from ._abi import Dtype, KeyRounding, LogLevel, Output, PixelFormat, Stage, Status
+from ._abi import Dtype, KeyRounding, LogLevel, Mask, Output, PixelFormat, Stage, Status
 from ._library import default_model_path, lib, split_version
 from .clustering import Clusters, cluster
 from .errors import (
@@ -62,6 +62,7 @@ __all__ = [
     "InternalError",
     "KeyRounding",
     "LogLevel",
+    "Mask",
     "Memory",
     "Model",
     "ModelInfo",

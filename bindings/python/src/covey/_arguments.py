@@ -93,6 +93,14 @@ def fraction_or_none(text: str) -> float:
     return number if number > 0 else -1.0
 
 
+def fraction(text: str) -> float:
+    """From 0 to below 1."""
+    number = _single(text)
+    if not 0 <= number < 1:
+        raise argparse.ArgumentTypeError(f"expected a number from 0 to below 1, found {text!r}")
+    return number
+
+
 def three_numbers(text: str) -> tuple[float, ...]:
     """ "0.485,0.456,0.406"."""
     numbers = tuple(_single(part) for part in text.split(","))
