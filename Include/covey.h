@@ -276,6 +276,15 @@ typedef enum covey_output {
     COVEY_OUTPUT_CLUSTERS = 1   /* every cluster gets an id 1..; 0 is unused */
 } covey_output;
 
+/* How the maps are clustered (docs/ALGORITHM.md): */
+typedef enum covey_mode {
+    COVEY_MODE_EDGE      = 0,   /* by prototypes and average linkage: a
+                                 * fraction of the cost, memory that does not
+                                 * grow with the maps, labels that noise and
+                                 * rounding hardly change                    */
+    COVEY_MODE_REFERENCE = 1    /* labels as the authors' code computes them */
+} covey_mode;
+
 typedef enum covey_key_rounding {
     COVEY_KEYS_CEIL  = 0,       /* ceil(T / key_stride) key frames           */
     COVEY_KEYS_FLOOR = 1        /* floor, at least 1: as the authors' code   */
@@ -305,7 +314,7 @@ typedef struct covey_session_options {
                                  * 10000; 0: the model's                     */
     int32_t  key_pool;          /* keys are averaged over blocks of n x n
                                  * patches, at most 64; 1: not; 0: the
-                                 * model's                                   */
+                                 * model's, in reference mode 1              */
     covey_key_rounding key_rounding;
     float    tau;               /* clustering distance threshold, nats, at
                                  * most 1000; 0: the model's                 */
@@ -326,6 +335,26 @@ typedef struct covey_session_options {
                                  * fraction of the frame get the id with which
                                  * they share the longest border; below 1;
                                  * 0: all stay                               */
+    covey_mode mode;
+    int32_t  streaming;         /* 1: results come while frames are pushed, at
+                                 * most `window` frames late, with a memory
+                                 * that does not grow; edge mode only; 0: they
+                                 * come after finish                         */
+    int32_t  query_pool;        /* prototypes are made of queries averaged over
+                                 * blocks of n x n patches, at most 64; 0: 4;
+                                 * of edge mode only                         */
+    int32_t  key_budget;        /* key frames used at most, up to 1000000; of a
+                                 * video spread evenly, of a stream ever sparser
+                                 * towards the past; 0: 8, in reference mode
+                                 * all                                       */
+    int32_t  target_clusters;   /* so many clusters, as nearly as the tree
+                                 * allows, instead of by tau, at most 1024; 0:
+                                 * by tau; edge mode, not of streams         */
+    int32_t  max_clusters;      /* no more clusters than this, whatever tau
+                                 * says, at most 65535; 0: any; edge mode    */
+    int32_t  bank_clusters;     /* clusters that a stream remembers, in sight
+                                 * or not: one that comes back gets its old id;
+                                 * at most 1024; 0: 64                       */
 } covey_session_options;
 
 /* Zeroes the struct and sets struct_size, so that everything is at its
@@ -342,14 +371,15 @@ COVEY_API void covey_session_free(covey_session *session);
  * included) the frame has not been taken and can be pushed again. */
 COVEY_API COVEY_CHECK covey_status covey_session_push(
     covey_session *session, const covey_frame *frame);
-/* No more frames: clusters the whole video.  After an error (cancelling
+/* No more frames: clusters the whole video, of a stream what is left.  After an error (cancelling
  * included) the session is as it was before the call, and more frames can be
  * pushed or finish called again.  Without a frame pushed: ERROR_STATE.  More
  * than 65535 clusters (a far too small tau): ERROR_CAPACITY. */
 COVEY_API COVEY_CHECK covey_status covey_session_finish(covey_session *session);
 /* Hands out results in frame order: COVEY_OK and a result, COVEY_AGAIN, or
- * COVEY_END.  In this version results come only after finish: the method looks
- * at the whole video.  Masks are drawn here; after an error the same result can
+ * COVEY_END.  They come after finish, as the method looks at the whole video; of
+ * a stream, window by window: hand them out as they come, for they are kept until
+ * then.  Masks are drawn here; after an error the same result can
  * be asked for again. */
 COVEY_API covey_status covey_session_next(covey_session *session, covey_result **out_result);
 /* Back to the state after create: all frames and results are forgotten, the
@@ -359,6 +389,33 @@ COVEY_API covey_status covey_session_reset(covey_session *session);
  * or finish, ends with ERROR_CANCELLED, within 50 ms as a rule.  It ends one
  * call; two cancels before that are as one. */
 COVEY_API void covey_session_cancel(covey_session *session);
+
+/* One merge of the tree of clusters: after it, clusters a and b are one. */
+typedef struct covey_merge {
+    uint32_t struct_size;
+    int32_t  a, b;          /* nodes: below leaf_count, prototypes (groups of
+                             * patches that look alike); above, the merge with
+                             * the index node - leaf_count                   */
+    float    tau;           /* at and above which they are one cluster       */
+    float    share;         /* of all patches that the new cluster has       */
+} covey_merge;
+
+/* The tree of a session in edge mode that is finished and not a stream: leaf
+ * count and merge count, and on request merge `index` below that, by rising tau.
+ * Out-parameters may be NULL.  Before finish: ERROR_STATE; a stream or reference
+ * mode: ERROR_UNSUPPORTED. */
+COVEY_API covey_status covey_session_get_tree(
+    const covey_session *session, int32_t *out_leaves, int32_t *out_merges);
+COVEY_API covey_status covey_session_get_merge(
+    const covey_session *session, int32_t index, covey_merge *merge);
+/* Cuts the tree elsewhere, without running the network again: at `tau` (0: that
+ * of the session), or, unless target_clusters is 0, at that number of clusters.
+ * covey_session_next then hands out all frames anew, with new ids.  Of clusters
+ * smaller than 1/200 of all patches the patches go to the others.  A tau below
+ * about 0.4 of the session's finds no clusters finer than its prototypes.  After
+ * an error (cancelling included) the session is as it was. */
+COVEY_API COVEY_CHECK covey_status covey_session_recut(
+    covey_session *session, float tau, int32_t target_clusters);
 
 /* The same in one call.  `frames` is an array whose stride is
  * frames[0].struct_size; `labels` receives frame_count x height x width ids,
@@ -404,7 +461,12 @@ typedef struct covey_result_info {
     int32_t  width, height;
     int32_t  object_count;                  /* in this frame                 */
     int32_t  total_objects;                 /* ids of the video: 1 to this   */
-    int32_t  total_clusters;                /* objects and background        */
+    int32_t  total_clusters;                /* objects and background; of a
+                                             * stream, so far                */
+    covey_mode mode;                        /* what was used: see            */
+    int32_t  streaming;                     /* covey_session_options         */
+    int32_t  window, key_stride, key_pool, query_pool, key_budget;
+    float    tau;                           /* of the last cut               */
 } covey_result_info;
 
 typedef struct covey_object {
@@ -498,10 +560,13 @@ typedef struct covey_maps {
     int64_t      key_count;                 /* M                             */
     const float *queries;                   /* [T, N, C]                     */
     const float *keys;                      /* [M, C]                        */
+    int32_t      rows, columns;             /* of a frame's patches; may be 0
+                                             * in reference mode             */
 } covey_maps;
 
-/* The clustering alone.  Of the options, threads, window (0: 3), tau (0: 1),
- * memory_limit, progress and user_data count; the others must be valid.  labels [T, N] receives clusters
+/* The clustering alone.  Of the options, mode, threads, window (0: 3), tau (0:
+ * 1), query_pool, target_clusters, max_clusters, memory_limit, progress and
+ * user_data count; the others must be valid.  labels [T, N] receives clusters
  * 0 .. *out_clusters - 1, in the order of their centres; confidence [T, N] may
  * be NULL. */
 COVEY_API COVEY_CHECK covey_status covey_cluster(

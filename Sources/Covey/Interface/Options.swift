@@ -33,6 +33,20 @@ func sessionOptions(
   }
   options.mask = mask
   options.minRegion = read.min_region
+  let mode = Int32(bitPattern: read.mode.rawValue)
+  guard let mode = SessionOptions.Mode(rawValue: mode) else {
+    throw CoveyError(.argument, "options.mode: expected 0 or 1, found \(mode)")
+  }
+  options.mode = mode
+  guard read.streaming == 0 || read.streaming == 1 else {
+    throw CoveyError(.argument, "options.streaming: expected 0 or 1, found \(read.streaming)")
+  }
+  options.isStreaming = read.streaming == 1
+  options.queryPool = Int(read.query_pool)
+  options.keyBudget = Int(read.key_budget)
+  options.targetClusters = Int(read.target_clusters)
+  options.maxClusters = Int(read.max_clusters)
+  options.bankClusters = Int(read.bank_clusters)
   options.keyRounding = rounding
   options.output = output
   guard let progress = read.progress else { return (options, nil) }

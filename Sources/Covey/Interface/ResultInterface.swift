@@ -29,6 +29,15 @@ public func covey_result_get_info(
     filled.object_count = Int32(result.regions.count)
     filled.total_objects = Int32(result.tracks.count)
     filled.total_clusters = Int32(result.totalClusters)
+    let settings = result.settings
+    filled.mode = settings.mode == .edge ? COVEY_MODE_EDGE : COVEY_MODE_REFERENCE
+    filled.streaming = settings.isStreaming ? 1 : 0
+    filled.window = Int32(settings.window)
+    filled.key_stride = Int32(settings.keyStride)
+    filled.key_pool = Int32(settings.keyPool)
+    filled.query_pool = Int32(settings.queryPool)
+    filled.key_budget = Int32(clamping: settings.keyBudget)
+    filled.tau = result.tau
     try writeStruct(filled, to: info, "info", minimum: FirstSize.resultInfo)
     return COVEY_OK
   }

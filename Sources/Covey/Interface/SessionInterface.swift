@@ -93,6 +93,58 @@ public func covey_session_cancel(_ pointer: OpaquePointer!) {
 }
 
 @c @implementation
+public func covey_session_get_tree(
+  _ pointer: OpaquePointer!, _ out_leaves: UnsafeMutablePointer<Int32>!,
+  _ out_merges: UnsafeMutablePointer<Int32>!
+) -> covey_status {
+  reporting { () throws(CoveyError) in
+    let tree = try session(pointer).hierarchy().tree
+    if let out_leaves { out_leaves.pointee = Int32(tree.leafCount) }
+    if let out_merges { out_merges.pointee = Int32(tree.merges.count) }
+    return COVEY_OK
+  }
+}
+
+@c @implementation
+public func covey_session_get_merge(
+  _ pointer: OpaquePointer!, _ index: Int32, _ merge: UnsafeMutablePointer<covey_merge>!
+) -> covey_status {
+  reporting { () throws(CoveyError) in
+    let tree = try session(pointer).hierarchy().tree
+    let out = try required(merge, "merge")
+    guard index >= 0, Int(index) < tree.merges.count else {
+      throw CoveyError(
+        .argument, "index: expected 0 to \(tree.merges.count - 1), found \(index)")
+    }
+    let joined = tree.merges[Int(index)]
+    var filled = covey_merge()
+    (filled.a, filled.b) = (joined.a, joined.b)
+    filled.tau = joined.distance / Hierarchy.reach
+    filled.share = tree.share(ofMerge: Int(index))
+    try writeStruct(filled, to: out, "merge", minimum: FirstSize.merge)
+    return COVEY_OK
+  }
+}
+
+@c @implementation
+public func covey_session_recut(
+  _ pointer: OpaquePointer!, _ tau: Float, _ target_clusters: Int32
+) -> covey_status {
+  reporting { () throws(CoveyError) in
+    let session = try session(pointer)
+    guard tau >= 0, tau <= 1000 else {
+      throw CoveyError(.argument, "tau: expected 0 to 1000, found \(NumberText.of(tau))")
+    }
+    guard target_clusters >= 0, target_clusters <= 1024 else {
+      throw CoveyError(
+        .argument, "target_clusters: expected 0 to 1024, found \(target_clusters)")
+    }
+    try session.recut(tau: tau, targetClusters: Int(target_clusters))
+    return COVEY_OK
+  }
+}
+
+@c @implementation
 public func covey_segment(
   _ model: OpaquePointer!, _ options: UnsafePointer<covey_session_options>!,
   _ frames: UnsafePointer<covey_frame>!, _ frame_count: Int,
@@ -121,6 +173,13 @@ public func covey_segment(
 
     let (options, callback) = try sessionOptions(options)
     let session = try Session(model.checkpoint, options, callback: callback)
+    var objects = 0
+    func drain() throws(CoveyError) {
+      while case .result(let result) = try session.nextResult() {
+        (labels + result.frameIndex * pixels).update(from: result.labels.base, count: pixels)
+        objects = result.tracks.count
+      }
+    }
     let stride = Int(frames.pointee.struct_size)
     for index in 0..<frame_count {
       let place = UnsafeRawPointer(frames).advanced(by: index * stride)
@@ -130,13 +189,10 @@ public func covey_segment(
       } catch {
         throw CoveyError(error.kind, "frames[\(index)]: \(error.message)")
       }
+      try drain()
     }
     try session.finish()
-    var objects = 0
-    while case .result(let result) = try session.nextResult() {
-      (labels + result.frameIndex * pixels).update(from: result.labels.base, count: pixels)
-      objects = result.tracks.count
-    }
+    try drain()
     if let out_object_count { out_object_count.pointee = Int32(objects) }
     return COVEY_OK
   }

@@ -105,13 +105,35 @@ public func covey_cluster(
     let found = try Buffer<Int32>(rows, budget: budget, for: "cluster labels")
     BLAS.claim()
     defer { BLAS.release() }
-    let clustering = Clustering(
-      queries: (0..<frames).map { queries + $0 * patches * channels }, patches: patches,
-      affinity: Affinity(
-        keys: keys, keyCount: Int(maps.key_count), channels: channels, heads: heads),
-      window: settings.window, tau: settings.tau, pool: try ThreadPool(threads: settings.threads),
-      budget: budget, monitor: Monitor(callback: callback))
-    let count = try clustering.run(labels: found.base, confidence: margins.base)
+    let (pool, monitor) = (
+      try ThreadPool(threads: settings.threads), Monitor(callback: callback)
+    )
+    let affinity = Affinity(
+      keys: keys, keyCount: Int(maps.key_count), channels: channels, heads: heads)
+    let each = (0..<frames).map { queries + $0 * patches * channels }
+    let count: Int
+    switch settings.mode {
+    case .reference:
+      count = try Clustering(
+        queries: each, patches: patches, affinity: affinity, window: settings.window,
+        tau: settings.tau, pool: pool, budget: budget, monitor: monitor
+      ).run(labels: found.base, confidence: margins.base)
+    case .edge:
+      let (gridRows, gridColumns) = (Int(maps.rows), Int(maps.columns))
+      guard gridRows >= 1, gridColumns >= 1, gridRows * gridColumns == patches else {
+        throw CoveyError(
+          .argument,
+          "maps.rows, columns: expected a grid of \(patches) patches for the edge mode, found "
+            + "\(gridRows) x \(gridColumns)")
+      }
+      let clustering = EdgeClustering(
+        queries: each, rows: gridRows, columns: gridColumns, affinity: affinity,
+        window: settings.window, queryPool: settings.queryPool, tau: settings.tau, pool: pool,
+        budget: budget, monitor: monitor)
+      count = try clustering.assign(
+        clustering.hierarchy(), settings.cut, labels: found.base, confidence: margins.base,
+        near: nil)
+    }
     labels.update(from: found.base, count: rows)
     confidence?.update(from: margins.base, count: rows)
     out.pointee = Int32(count)

@@ -14,6 +14,7 @@ enum FirstSize {
   static let memory = 48
   static let resultInfo = 48
   static let object = 56
+  static let merge = 20
   static let grid = 16
   static let maps = 48
 }

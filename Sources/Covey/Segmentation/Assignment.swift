@@ -6,6 +6,10 @@ import CCoveyKernels
 ///
 /// and how sure that is: 1 - nearest / second nearest distance, in [0, 1]; 1
 /// where there is only one centre.
+///
+/// With smoothing, the distances of a patch are first averaged with those of its
+/// eight neighbours in the frame, with weights 1 2 1 in both directions: a patch
+/// on its own seldom belongs to something else than all around it.
 struct Assignment {
   private let centres: Centres
   private let logs: Buffer<Float>  // [S, M], less `middle`
@@ -13,11 +17,16 @@ struct Assignment {
   private let middle: Buffer<Float>  // [M]
   private let scratch: Buffer<Float>
   private let scratchSize: Int
+  /// [N, S], of one frame, where they are smoothed.
+  private let distances: Buffer<Float>?
+  private let grid: (rows: Int, columns: Int)
   private let pool: ThreadPool
   private let monitor: Monitor
 
+  /// - Parameter smoothing: the grid of patches of a frame; nil: none.
   init(
-    _ centres: Centres, pool: ThreadPool, monitor: Monitor, budget: Budget
+    _ centres: Centres, smoothing: (rows: Int, columns: Int)? = nil, pool: ThreadPool,
+    monitor: Monitor, budget: Budget
   ) throws(CoveyError) {
     self.centres = centres
     self.pool = pool
@@ -26,6 +35,11 @@ struct Assignment {
     logs = try Buffer(count * n, budget: budget, for: "logarithms of the centres")
     selfProducts = try Buffer(count, budget: budget, for: "self products of the centres")
     middle = try Buffer(n, budget: budget, for: "mean centre")
+    grid = smoothing ?? (0, 0)
+    distances =
+      smoothing == nil
+      ? nil
+      : try Buffer(grid.rows * grid.columns * count, budget: budget, for: "distances to centres")
     scratchSize = Assignment.scratchSize(n, count)
     scratch = try Buffer(scratchSize * pool.threads, budget: budget, for: "maps of the threads")
 
@@ -55,8 +69,9 @@ struct Assignment {
     return (3 * tile * keyCount + tile + tile * centres + 15) / 16 * 16
   }
 
-  static func byteCount(keyCount: Int, centres: Int, threads: Int) -> Int {
-    4 * (centres * keyCount + centres + keyCount + threads * scratchSize(keyCount, centres))
+  /// - Parameter smoothing: patches of a frame whose distances are smoothed.
+  static func byteCount(keyCount: Int, centres: Int, threads: Int, smoothing: Int = 0) -> Int {
+    4 * (smoothing * centres + centres * keyCount + centres + keyCount + threads * scratchSize(keyCount, centres))
   }
 
   static func pieces(patches: Int) -> Int {
@@ -74,7 +89,8 @@ struct Assignment {
     let (centreMaps, centreLogs) = (centres.maps, logs.base)
     let (centreProducts, middle, monitor) = (selfProducts.base, middle.base, monitor)
     let (scratch, scratchSize) = (scratch.base, scratchSize)
-    pool.run(Assignment.pieces(patches: patches)) { index, worker in
+    let (distances, grid) = (distances?.base, grid)
+    pool.run(Assignment.pieces(patches: patches)) { [self] index, worker in
       if monitor.isCancelled { return }
       let first = index * tile
       let rows = min(tile, patches - first)
@@ -92,32 +108,72 @@ struct Assignment {
         maps, logs, rows: rows, centreMaps, centreLogs, rows: count, n: n, into: cross,
         monitor: monitor, worker: worker)
       if monitor.isCancelled { return }
+      let target = distances.map { $0 + first * count } ?? cross
       for i in 0..<rows {
-        var (best, nearest, second) = (0, Float.infinity, Float.infinity)
         for s in 0..<count {
-          let distance = products[i] + centreProducts[s] - cross[i * count + s]
-          if distance < nearest {
-            second = nearest
-            nearest = distance
-            best = s
-          } else if distance < second {
-            second = distance
-          }
+          target[i * count + s] = products[i] + centreProducts[s] - cross[i * count + s]
         }
-        labels[first + i] = Int32(best)
-        // Rounding can leave a distance of zero a little below it.
-        confidence[first + i] =
-          second > 0 ? min(max(1 - max(nearest, 0) / second, 0), 1) : 0
       }
-      if let near {
+      if distances == nil {
         for i in 0..<rows {
-          NearCentre.select(count, into: near + (first + i) * SoftLabels.depth) {
-            products[i] + centreProducts[$0] - cross[i * count + $0]
-          }
+          pick(target + i * count, first + i, labels, confidence, near)
         }
       }
       monitor.advance(worker: worker)
     }
     try monitor.check()
+    guard let distances else { return }
+    pool.run(grid.rows) { [self] row, worker in
+      if monitor.isCancelled { return }
+      let smoothed = scratch + worker * scratchSize
+      for column in 0..<grid.columns {
+        smooth(distances, row, column, into: smoothed)
+        pick(smoothed, row * grid.columns + column, labels, confidence, near)
+      }
+    }
+    try monitor.check()
+  }
+
+  /// The distances [S] of one patch, averaged over its surroundings; beyond the
+  /// border as at it.
+  private func smooth(
+    _ distances: UnsafePointer<Float>, _ row: Int, _ column: Int,
+    into smoothed: UnsafeMutablePointer<Float>
+  ) {
+    let count = centres.count
+    for s in 0..<count { smoothed[s] = 0 }
+    for down in -1...1 {
+      for right in -1...1 {
+        let y = min(max(row + down, 0), grid.rows - 1)
+        let x = min(max(column + right, 0), grid.columns - 1)
+        let weight: Float = (down == 0 ? 0.5 : 0.25) * (right == 0 ? 0.5 : 0.25)
+        let from = distances + (y * grid.columns + x) * count
+        for s in 0..<count { smoothed[s] += weight * from[s] }
+      }
+    }
+  }
+
+  /// Label and confidence of a patch with these distances [S].
+  private func pick(
+    _ distances: UnsafePointer<Float>, _ patch: Int, _ labels: UnsafeMutablePointer<Int32>,
+    _ confidence: UnsafeMutablePointer<Float>, _ near: UnsafeMutablePointer<NearCentre>?
+  ) {
+    let count = centres.count
+    var (best, nearest, second) = (0, Float.infinity, Float.infinity)
+    for s in 0..<count {
+      if distances[s] < nearest {
+        second = nearest
+        nearest = distances[s]
+        best = s
+      } else if distances[s] < second {
+        second = distances[s]
+      }
+    }
+    labels[patch] = Int32(best)
+    // Rounding can leave a distance of zero a little below it.
+    confidence[patch] = second > 0 ? min(max(1 - max(nearest, 0) / second, 0), 1) : 0
+    if let near {
+      NearCentre.select(count, into: near + patch * SoftLabels.depth) { distances[$0] }
+    }
   }
 }

@@ -11,12 +11,15 @@ struct FrameResult {
   let regions: [ObjectRegion]  // by decreasing area
   let tracks: [Segmentation.Track]  // of id 1, 2, ...
   let totalClusters: Int
+  let settings: Settings
+  let tau: Float
 
   /// - Parameters:
+  ///   - place: of the frame among those of `segmentation`.
   ///   - guide: of this frame, where masks are refined.
   ///   - isCancelled: where this becomes true, `init` throws.
   init(
-    _ segmentation: Segmentation, frame: Int, timestamp: Int64, width: Int, height: Int,
+    _ segmentation: Segmentation, place: Int, frame: Int, timestamp: Int64, width: Int, height: Int,
     guide: MaskRenderer.Guide?, settings: Settings, pool: ThreadPool, budget: Budget,
     isCancelled: @escaping () -> Bool
   ) throws(CoveyError) {
@@ -26,17 +29,19 @@ struct FrameResult {
     self.height = height
     (rows, columns) = (segmentation.rows, segmentation.columns)
     let patches = rows * columns
-    let grid = segmentation.ids.base + frame * patches
+    let grid = segmentation.ids.base + place * patches
     confidence = try Buffer(patches, for: "confidences of a frame")
-    confidence.base.update(from: segmentation.confidence.base + frame * patches, count: patches)
+    confidence.base.update(from: segmentation.confidence.base + place * patches, count: patches)
     labels = try Buffer(width * height, for: "label map")
     tracks = segmentation.objects
     totalClusters = segmentation.totalClusters
+    self.settings = settings
+    tau = segmentation.tau
     defer { withExtendedLifetime(segmentation) {} }
 
     let map = LabelMap(rows: rows, columns: columns, width: width, height: height)
     let isDrawn = try FrameResult.draw(
-      segmentation, frame, guide, map, pool, budget, isCancelled, into: labels.base)
+      segmentation, place, guide, map, pool, budget, isCancelled, into: labels.base)
     guard !isCancelled() else { throw CoveyError(.cancelled, "cancelled") }
     let least = Double(settings.minRegion) * Double(width) * Double(height)
     if !isDrawn { map.write(grid, into: labels.base) }
@@ -54,15 +59,15 @@ struct FrameResult {
 
   /// Whether there was something to draw beyond the patches.
   private static func draw(
-    _ segmentation: Segmentation, _ frame: Int, _ guide: MaskRenderer.Guide?, _ map: LabelMap,
+    _ segmentation: Segmentation, _ place: Int, _ guide: MaskRenderer.Guide?, _ map: LabelMap,
     _ pool: ThreadPool, _ budget: Budget, _ isCancelled: @escaping () -> Bool,
     into labels: UnsafeMutablePointer<UInt16>
   ) throws(CoveyError) -> Bool {
     guard let soft = segmentation.soft else { return false }
     let patches = map.rows * map.columns
     let planes = try LabelPlanes(
-      segmentation.ids.base + frame * patches,
-      soft.entries.base + frame * patches * SoftLabels.depth, patches: patches, budget: budget)
+      segmentation.ids.base + place * patches,
+      soft.entries.base + place * patches * SoftLabels.depth, patches: patches, budget: budget)
     guard let weights = planes.weights else { return false }
     let renderer = MaskRenderer(
       rows: map.rows, columns: map.columns, width: map.width, height: map.height)

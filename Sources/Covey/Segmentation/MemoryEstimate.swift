@@ -39,24 +39,35 @@ struct MemoryEstimate {
     guard bound < 0x1p61 else {
       throw CoveyError(.memory, "\(frames) frames would need more than 2^61 bytes")
     }
-    let keyFrames = (frames + settings.keyStride - 1) / settings.keyStride
+    // A stream keeps the frames of a window, and a budget of key frames.
+    let held = settings.isStreaming ? min(settings.window, frames) : frames
+    let candidates = (frames + settings.keyStride - 1) / settings.keyStride
+    let keyFrames = settings.isStreaming ? min(settings.keyBudget + 1, candidates) : candidates
     weights = checkpoint.residentBytes
     features =
-      4 * frames * patches * (config.embedDim + (config.hasClsSaliency ? 1 : 0))
+      4 * held * patches * (config.embedDim + (config.hasClsSaliency ? 1 : 0))
       + 4 * keyFrames * settings.keysPerFrame(rows: rows, columns: columns) * config.embedDim
-      + (settings.mask == .refined ? 3 * frames * height * width : 0)
+      + (settings.mask == .refined ? 3 * held * height * width : 0)
     let encoding = FrameEncoder.byteCount(
       checkpoint, settings, frameWidth: frameWidth, frameHeight: frameHeight, threads: threads)
-    let clustering = Segmentation.byteCount(
-      frames: frames, rows: rows, columns: columns, channels: config.embedDim,
-      settings: settings, threads: threads)
-    var drawing = Segmentation.resultBytes(frames: frames, patches: patches, settings)
+    var drawing = Segmentation.byteCount(held * patches, settings)
     if settings.mask != .nearest {
       drawing += MaskRenderer.byteCount(
         rows: rows, columns: columns, width: frameWidth, height: frameHeight,
         guideHeight: height, guideWidth: width, isRefined: settings.mask == .refined,
         threads: threads)
     }
-    workspace = max(encoding, clustering, drawing)
+    if settings.isStreaming {
+      // Encoding goes on after every window.
+      let window = Stream.byteCount(
+        rows: rows, columns: columns, channels: config.embedDim, settings: settings,
+        threads: threads)
+      workspace = encoding + max(window, drawing)
+    } else {
+      let clustering = WholeVideo.byteCount(
+        frames: frames, rows: rows, columns: columns, channels: config.embedDim,
+        settings: settings, threads: threads)
+      workspace = max(encoding, clustering, drawing)
+    }
   }
 }

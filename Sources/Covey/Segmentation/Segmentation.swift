@@ -1,4 +1,5 @@
-/// The outcome for a whole video: who owns which patch.
+/// The outcome for frames that were clustered together (a whole video, or a
+/// window of a stream): who owns which patch.
 struct Segmentation {
   let rows: Int
   let columns: Int
@@ -9,6 +10,7 @@ struct Segmentation {
   /// Of [T, N] patches, unless masks are drawn from `ids` alone.
   let soft: SoftLabels?
   let totalClusters: Int
+  let tau: Float  // with which the clusters were found
   /// Of id 1, 2, ...
   let objects: [Track]
 
@@ -18,135 +20,54 @@ struct Segmentation {
     let firstFrame: Int
   }
 
-  /// - Parameter frames: at least one.
+  /// - Parameters:
+  ///   - patches: with their clusters.
+  ///   - ids: of each cluster; 0 for background.
   init(
-    _ frames: [EncodedFrame], rows: Int, columns: Int, settings: Settings,
-    config: ModelConfig, pool: ThreadPool, budget: Budget, monitor: Monitor
+    _ patches: PatchClusters, ids numbers: [UInt16], objects: [Track], totalClusters: Int,
+    rows: Int, columns: Int, tau: Float, budget: Budget
   ) throws(CoveyError) {
-    let patches = rows * columns
     self.rows = rows
     self.columns = columns
-    ids = try Buffer(frames.count * patches, budget: budget, for: "label grids")
-    confidence = try Buffer(frames.count * patches, budget: budget, for: "confidences")
-    let labels = try Buffer<Int32>(frames.count * patches, budget: budget, for: "cluster labels")
-    let near =
-      settings.mask == .nearest
-      ? nil
-      : try Buffer<NearCentre>(
-        labels.count * SoftLabels.depth, budget: budget, for: "nearest centres")
-    let keys = try Segmentation.gatherKeys(
-      frames, settings, rows: rows, columns: columns, channels: config.embedDim, budget)
-
-    defer { withExtendedLifetime((keys, frames, near)) {} }
-    BLAS.claim()
-    defer { BLAS.release() }
-    let clustering = Clustering(
-      queries: frames.map { UnsafePointer($0.queries.base) }, patches: patches,
-      affinity: Affinity(
-        keys: keys.base, keyCount: keys.count / config.embedDim,
-        channels: config.embedDim, heads: config.correlatorHeads),
-      window: settings.window, tau: settings.tau, pool: pool, budget: budget, monitor: monitor)
-    totalClusters = try clustering.run(
-      labels: labels.base, confidence: confidence.base, near: near?.base)
-
-    let clusters = ClusterStatistics(
-      labels.base, clusters: totalClusters, frames: frames, rows: rows, columns: columns)
-    let numbering = try Numbering(clusters, settings)
-    let (ids, numbers) = (ids.base, numbering.ids)
-    for i in 0..<labels.count { ids[i] = numbers[Int(labels[i])] }
-    objects = numbering.tracks
-    soft = try near.map { near throws(CoveyError) in
-      try SoftLabels(
-        near.base, count: labels.count, labels: numbers, tau: settings.tau, budget: budget)
+    self.totalClusters = totalClusters
+    self.tau = tau
+    self.objects = objects
+    let count = patches.labels.count
+    confidence = patches.confidence
+    ids = try Buffer(count, budget: budget, for: "label grids")
+    let (ids, labels) = (ids.base, patches.labels.base)
+    for i in 0..<count { ids[i] = numbers[Int(labels[i])] }
+    soft = try patches.near.map { near throws(CoveyError) in
+      try SoftLabels(near.base, count: count, labels: numbers, tau: tau, budget: budget)
     }
-  }
-
-  /// The keys of all key frames, one after the other: [M, C].
-  private static func gatherKeys(
-    _ frames: [EncodedFrame], _ settings: Settings, rows: Int, columns: Int, channels: Int,
-    _ budget: Budget
-  ) throws(CoveyError) -> Buffer<Float> {
-    let each = settings.keysPerFrame(rows: rows, columns: columns) * channels
-    let count = settings.keyFrameCount(frames.count)
-    guard count * each / channels <= Int(Int32.max) else {
-      throw CoveyError(
-        .unsupported,
-        "\(count) key frames of \(each / channels) keys: more than 2^31 keys in all; "
-          + "a larger key_stride or key_pool gives fewer")
-    }
-    let all = try Buffer<Float>(count * each, budget: budget, for: "keys of the video")
-    for index in 0..<count {
-      guard let keys = frames[index * settings.keyStride].keys, keys.count == each else {
-        throw CoveyError(.internalError, "frame \(index * settings.keyStride) has no keys")
-      }
-      (all.base + index * each).update(from: keys.base, count: each)
-    }
-    return all
-  }
-
-  static func byteCount(
-    frames: Int, rows: Int, columns: Int, channels: Int, settings: Settings, threads: Int
-  ) -> Int {
-    let patches = rows * columns
-    let keyCount =
-      settings.keyFrameCount(frames) * settings.keysPerFrame(rows: rows, columns: columns)
-    let near =
-      settings.mask == .nearest ? 0 : SoftLabels.depth * MemoryLayout<NearCentre>.stride
-    return resultBytes(frames: frames, patches: patches, settings)
-      + frames * patches * (4 + near) + 4 * keyCount * channels
-      + Clustering.byteCount(
-        frames: frames, patches: patches, window: settings.window, keyCount: keyCount,
-        threads: threads)
+    withExtendedLifetime(patches) {}
   }
 
   /// Bytes of what is left when all is done: ids, confidences, soft labels.
-  static func resultBytes(frames: Int, patches: Int, _ settings: Settings) -> Int {
-    frames * patches * (2 + 4)
-      + (settings.mask == .nearest ? 0 : SoftLabels.byteCount(frames * patches))
+  static func byteCount(_ patches: Int, _ settings: Settings) -> Int {
+    patches * (2 + 4)
+      + (settings.mask == .nearest ? 0 : SoftLabels.byteCount(patches))
   }
 }
 
-/// Which cluster gets which id, by the rules of the options.
-private struct Numbering {
-  /// Of each cluster; 0 for background.
-  let ids: [UInt16]
-  /// Of id 1, 2, ...
-  let tracks: [Segmentation.Track]
+/// Clusters of the patches of T frames, before clusters have ids.
+struct PatchClusters {
+  let labels: Buffer<Int32>  // [T, N], clusters
+  let confidence: Buffer<Float>  // [T, N], in [0, 1]
+  let near: Buffer<NearCentre>?  // [T, N, SoftLabels.depth], where masks need it
 
-  init(_ clusters: ClusterStatistics, _ settings: Settings) throws(CoveyError) {
-    let foreground = Foreground(clusters)
-    var chosen: [Int]
-    switch settings.output {
-    case .clusters:
-      chosen = Array(0..<clusters.count)
-    case .objects:
-      chosen = (0..<clusters.count).filter {
-        foreground.isObject[$0] && clusters[$0].largestShare > settings.minArea
-      }
-      if chosen.count > settings.maxObjects {
-        chosen.sort { foreground.ranks($0, before: $1) }
-        chosen.removeLast(chosen.count - settings.maxObjects)
-      }
-    }
-    guard chosen.count <= Int(UInt16.max) else {
-      throw CoveyError(
-        .capacity,
-        "\(chosen.count) clusters at tau \(NumberText.of(settings.tau)): a label map holds "
-          + "\(UInt16.max); a larger tau gives fewer")
-    }
-    // In the order in which they come into sight, large ones first.
-    chosen.sort { a, b in
-      let (a, b) = (clusters[a], clusters[b])
-      if a.firstFrame != b.firstFrame { return a.firstFrame < b.firstFrame }
-      if a.firstArea != b.firstArea { return a.firstArea > b.firstArea }
-      return a.index < b.index
-    }
-    var ids = [UInt16](repeating: 0, count: clusters.count)
-    for (position, cluster) in chosen.enumerated() { ids[cluster] = UInt16(position + 1) }
-    self.ids = ids
-    tracks = chosen.map {
-      Segmentation.Track(
-        objectness: foreground.objectness[$0], firstFrame: clusters[$0].firstFrame)
-    }
+  init(_ patches: Int, _ settings: Settings, budget: Budget) throws(CoveyError) {
+    labels = try Buffer(patches, budget: budget, for: "cluster labels")
+    confidence = try Buffer(patches, budget: budget, for: "confidences")
+    near =
+      settings.mask == .nearest
+      ? nil
+      : try Buffer(patches * SoftLabels.depth, budget: budget, for: "nearest centres")
+  }
+
+  /// But for the confidences, which go into the outcome.
+  static func byteCount(_ patches: Int, _ settings: Settings) -> Int {
+    let near = settings.mask == .nearest ? 0 : SoftLabels.depth * MemoryLayout<NearCentre>.stride
+    return patches * (4 + near)
   }
 }

@@ -1,6 +1,7 @@
 import CCoveyKernels
 
-/// One video: frames in, features kept, clustered at the end, results out.
+/// One video: frames in, results out: after the last frame, or, of a stream, as
+/// windows fill up.
 final class Session {
   let cancelFlag = CancelFlag()
   let budget: Budget
@@ -12,15 +13,26 @@ final class Session {
   private var size: (width: Int, height: Int)?  // of the frames
   private var grid = (rows: 0, columns: 0)
   private var encoder: FrameEncoder?
+  /// Of the whole video, or of the window of a stream that is not full yet.
   private var frames: [EncodedFrame] = []
-  /// Of the frames, from finish until their results have been handed out.
-  private var guides: [MaskRenderer.Guide?] = []
-  private var segmentation: Segmentation?
-  private var timestamps: [Int64] = []
-  private var next = 0
-  /// Whether a push or finish is running: its callback is given the chance to
-  /// call back into the session, and must not.
+  private var timestamps: [Int64] = []  // of `frames`
+  private var pushed = 0
+  private var isFinished = false
+  private var stream: Stream?
+  private var video: WholeVideo?
+  private var outcomes: [Outcome] = []
+  private var next = 0  // frame of the first of `outcomes`
+  /// Whether a call is running: its callback is given the chance to call back
+  /// into the session, and must not.
   private var isBusy = false
+
+  /// Frames that have been clustered and not been handed out.
+  private struct Outcome {
+    let segmentation: Segmentation
+    let firstFrame: Int
+    let guides: [MaskRenderer.Guide?]
+    let timestamps: [Int64]
+  }
 
   convenience init(
     _ checkpoint: Checkpoint, _ options: SessionOptions, callback: Monitor.Callback?
@@ -52,10 +64,9 @@ final class Session {
 
   /// Takes one frame.  Where it throws, the session is as before.
   func push(_ frame: Frame) throws(CoveyError) {
-    try requireIdle()
-    isBusy = true
+    try begin()
     defer { isBusy = false }
-    guard segmentation == nil else {
+    guard !isFinished else {
       throw CoveyError(.state, "push: after finish; reset the session for another video")
     }
     let source = try frame.validate()
@@ -69,33 +80,116 @@ final class Session {
     try monitor.check()
     let encoder = try encoder(for: frame)
     let encoded = try encoder.encode(
-      source, isKey: frames.count % settings.keyStride == 0,
-      monitor: monitor)
-    size = (frame.width, frame.height)
+      source, isKey: pushed % settings.keyStride == 0, monitor: monitor)
     grid = (encoder.rows, encoder.columns)
     frames.append(encoded)
     timestamps.append(frame.timestamp)
+    if settings.isStreaming, frames.count == settings.window {
+      do throws(CoveyError) {
+        try clusterWindow(monitor)
+      } catch {
+        frames.removeLast()
+        timestamps.removeLast()
+        throw error
+      }
+    }
+    size = (frame.width, frame.height)
+    pushed += 1
   }
 
-  /// Clusters what was pushed.  Where it throws, the session is as before.
+  /// Clusters what was pushed and is not clustered yet.  Where it throws, the
+  /// session is as before.
   func finish() throws(CoveyError) {
-    try requireIdle()
-    isBusy = true
+    try begin()
     defer { isBusy = false }
-    guard segmentation == nil else {
+    guard !isFinished else {
       throw CoveyError(.state, "finish: the session is finished already")
     }
-    guard !frames.isEmpty else {
+    guard pushed > 0 else {
       throw CoveyError(.state, "finish: no frame has been pushed")
     }
     let monitor = Monitor(flag: cancelFlag, callback: callback)
     try monitor.check()
-    encoder = nil  // its memory now serves the clustering
-    segmentation = try Segmentation(
-      frames, rows: grid.rows, columns: grid.columns, settings: settings,
-      config: checkpoint.config, pool: pool, budget: budget, monitor: monitor)
-    guides = frames.map { $0.guide }
-    frames = []  // results need nothing else of them
+    if settings.isStreaming {
+      if !frames.isEmpty { try clusterWindow(monitor) }
+      encoder = nil
+    } else {
+      encoder = nil  // its memory now serves the clustering
+      let config = checkpoint.config
+      let video = try WholeVideo(
+        frames, grid: grid, settings: settings, channels: config.embedDim,
+        heads: config.correlatorHeads, pool: pool, budget: budget, monitor: monitor)
+      try label(video, settings.cut, monitor)
+      self.video = video
+    }
+    isFinished = true
+  }
+
+  /// Cuts the tree elsewhere; results start again with the first frame.  Where
+  /// it throws, the session is as before.
+  /// - Parameter tau: 0 for that of the session.
+  func recut(tau: Float, targetClusters: Int) throws(CoveyError) {
+    try begin()
+    defer { isBusy = false }
+    let video = try finishedVideo()
+    guard video.hierarchy != nil else { throw Session.noTree }
+    let monitor = Monitor(flag: cancelFlag, callback: callback)
+    try monitor.check()
+    var cut = settings.cut
+    if tau > 0 { cut.tau = tau }
+    cut.targetClusters = targetClusters
+    try label(video, cut, monitor)
+  }
+
+  func hierarchy() throws(CoveyError) -> Hierarchy {
+    try requireIdle()
+    guard let hierarchy = try finishedVideo().hierarchy else { throw Session.noTree }
+    return hierarchy
+  }
+
+  private static let noTree = CoveyError(
+    .unsupported, "merge tree: the reference mode has none; edge mode does")
+
+  private func finishedVideo() throws(CoveyError) -> WholeVideo {
+    guard !settings.isStreaming else {
+      throw CoveyError(
+        .unsupported, "merge tree: a stream has none; its clusters, once found, never join")
+    }
+    guard let video else {
+      throw CoveyError(.state, "merge tree: there is one after finish")
+    }
+    return video
+  }
+
+  private func clusterWindow(_ monitor: Monitor) throws(CoveyError) {
+    let config = checkpoint.config
+    var advanced =
+      stream
+      ?? Stream(
+        grid: grid, settings: settings, channels: config.embedDim,
+        heads: config.correlatorHeads)
+    let segmentation = try advanced.take(
+      frames, pool: pool, budget: budget, monitor: monitor)
+    outcomes.append(
+      Outcome(
+        segmentation: segmentation, firstFrame: pushed + 1 - frames.count,
+        guides: frames.map { $0.guide }, timestamps: timestamps))
+    stream = advanced
+    frames = []
+    timestamps = []
+  }
+
+  private func label(
+    _ video: WholeVideo, _ cut: Hierarchy.Cut, _ monitor: Monitor
+  ) throws(CoveyError) {
+    let segmentation = try video.segmentation(
+      cut, pool: pool, budget: budget, monitor: monitor)
+    outcomes = [
+      Outcome(
+        segmentation: segmentation, firstFrame: 0, guides: frames.map { $0.guide },
+        timestamps: timestamps)
+    ]
+    next = 0
   }
 
   enum Next {
@@ -105,20 +199,21 @@ final class Session {
   }
 
   func nextResult() throws(CoveyError) -> Next {
-    try requireIdle()
-    guard let segmentation, let size else { return .again }
-    guard next < timestamps.count else { return .end }
-    isBusy = true
+    try begin()
     defer { isBusy = false }
+    guard let outcome = outcomes.first, let size else { return isFinished ? .end : .again }
+    let place = next - outcome.firstFrame
+    guard place < outcome.timestamps.count else { return .end }
     // A cancel from before is for the next push or finish.
     let (flag, wasSet) = (cancelFlag, cancelFlag.isSet)
     do throws(CoveyError) {
       let result = try FrameResult(
-        segmentation, frame: next, timestamp: timestamps[next], width: size.width,
-        height: size.height, guide: guides[next], settings: settings, pool: pool,
-        budget: budget, isCancelled: { !wasSet && flag.isSet })
-      guides[next] = nil
+        outcome.segmentation, place: place, frame: next, timestamp: outcome.timestamps[place],
+        width: size.width, height: size.height, guide: outcome.guides[place],
+        settings: settings, pool: pool, budget: budget,
+        isCancelled: { !wasSet && flag.isSet })
       next += 1
+      if settings.isStreaming, place + 1 == outcome.timestamps.count { outcomes.removeFirst() }
       return .result(result)
     } catch {
       if error.kind == .cancelled { _ = flag.take() }
@@ -131,11 +226,19 @@ final class Session {
     size = nil
     encoder = nil
     frames = []
-    guides = []
     timestamps = []
-    segmentation = nil
+    pushed = 0
+    isFinished = false
+    stream = nil
+    video = nil
+    outcomes = []
     next = 0
     _ = cancelFlag.take()
+  }
+
+  private func begin() throws(CoveyError) {
+    try requireIdle()
+    isBusy = true
   }
 
   private func requireIdle() throws(CoveyError) {

@@ -8,6 +8,13 @@ struct SessionOptions {
     case clusters = 1
   }
 
+  enum Mode: Int32 {
+    /// Prototypes, average linkage, smoothed distances.
+    case edge = 0
+    /// As the paper's code computes labels.
+    case reference = 1
+  }
+
   enum KeyRounding: Int32 {
     case ceil = 0
     case floor = 1
@@ -33,6 +40,13 @@ struct SessionOptions {
   var maxObjects = 0
   var minArea: Float = 0
   var memoryLimit = 0
+  var mode = Mode.edge
+  var isStreaming = false
+  var queryPool = 0
+  var keyBudget = 0
+  var targetClusters = 0
+  var maxClusters = 0
+  var bankClusters = 0
   var mask = Mask.refined
   var minRegion: Float = 0
 
@@ -52,6 +66,16 @@ struct Settings {
   let maxObjects: Int
   let minArea: Float
   let memoryLimit: Int
+  let mode: SessionOptions.Mode
+  let isStreaming: Bool
+  /// Queries are averaged over blocks of so many patches a side; `edge` only.
+  let queryPool: Int
+  /// Key frames at most.
+  let keyBudget: Int
+  let targetClusters: Int  // 0: as tau says
+  let maxClusters: Int  // 0: any number
+  /// Clusters a stream remembers.
+  let bankClusters: Int
   let mask: SessionOptions.Mask
   /// Regions of less than this fraction of a frame go to their surroundings; 0:
   /// none.
@@ -80,8 +104,34 @@ struct Settings {
     threads = try check("threads", options.threads, ThreadPool.maximumThreads, else: 0)
     window = try check("window", options.window, 64, else: defaults.window)
     keyStride = try check("key_stride", options.keyStride, 10_000, else: defaults.keyStride)
-    keyPool = try check("key_pool", options.keyPool, 64, else: defaults.keyPool)
+    mode = options.mode
+    isStreaming = options.isStreaming
+    let isReference = mode == .reference
+    keyPool = try check(
+      "key_pool", options.keyPool, 64, else: isReference ? 1 : defaults.keyPool)
     keyRounding = options.keyRounding
+    queryPool = try check("query_pool", options.queryPool, 64, else: isReference ? 1 : 4)
+    keyBudget = try check(
+      "key_budget", options.keyBudget, 1_000_000, else: isReference ? .max : 8)
+    targetClusters = try check("target_clusters", options.targetClusters, 1024, else: 0)
+    maxClusters = try check("max_clusters", options.maxClusters, 65_535, else: 0)
+    bankClusters = try check("bank_clusters", options.bankClusters, 1024, else: 64)
+    if isReference {
+      let refused: StaticString? =
+        if options.isStreaming { "streaming" } else if options.queryPool > 1 { "query_pool" }
+        else if options.targetClusters > 0 { "target_clusters" }
+        else if options.maxClusters > 0 { "max_clusters" } else { nil }
+      if let refused {
+        throw CoveyError(
+          .argument, "options.\(refused): expected 0 in reference mode, which has none of it")
+      }
+    }
+    guard !isStreaming || targetClusters == 0 else {
+      throw CoveyError(
+        .argument,
+        "options.target_clusters: expected 0 for a stream, whose clusters are found as they "
+          + "come, found \(targetClusters); max_clusters limits them")
+    }
     guard options.tau >= 0, options.tau <= 1000 else {
       throw CoveyError(
         .argument, "options.tau: expected 0 to 1000, found \(NumberText.of(options.tau))")
@@ -151,8 +201,25 @@ struct Settings {
     }
   }
 
-  /// How many of `frames` frames serve as keys: frames 0, r, 2r, ...
+  /// Where the hierarchy is cut.
+  var cut: Hierarchy.Cut {
+    Hierarchy.Cut(tau: tau, targetClusters: targetClusters, maxClusters: maxClusters)
+  }
+
+  /// How many of `frames` frames serve as keys.
   func keyFrameCount(_ frames: Int) -> Int {
+    min(candidateCount(frames), keyBudget)
+  }
+
+  /// The frames of a whole video that serve as keys: of 0, r, 2r, ... as many as
+  /// the budget allows, evenly.
+  func keyFrames(_ frames: Int) -> [Int] {
+    let (candidates, count) = (candidateCount(frames), keyFrameCount(frames))
+    guard count > 1 else { return [0] }
+    return (0..<count).map { keyStride * ($0 * (candidates - 1) / (count - 1)) }
+  }
+
+  private func candidateCount(_ frames: Int) -> Int {
     switch keyRounding {
     case .ceil: (frames + keyStride - 1) / keyStride
     case .floor: max(1, frames / keyStride)

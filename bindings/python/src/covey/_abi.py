@@ -106,6 +106,14 @@ class KeyRounding(IntEnum):
     FLOOR = 1
 
 
+# typedef enum covey_mode { ... } covey_mode;
+class Mode(IntEnum):
+    """How the maps are clustered."""
+
+    EDGE = 0
+    REFERENCE = 1
+
+
 # typedef enum covey_mask { ... } covey_mask;
 class Mask(IntEnum):
     """How the labels of patches become labels of pixels."""
@@ -124,6 +132,7 @@ ENUMS: dict[str, tuple[type[IntEnum], str]] = {
     "covey_stage": (Stage, "COVEY_STAGE_"),
     "covey_output": (Output, "COVEY_OUTPUT_"),
     "covey_key_rounding": (KeyRounding, "COVEY_KEYS_"),
+    "covey_mode": (Mode, "COVEY_MODE_"),
     "covey_mask": (Mask, "COVEY_MASK_"),
 }
 
@@ -213,6 +222,24 @@ class covey_session_options(Structure):
         ("user_data", c_void_p),
         ("mask", c_int),
         ("min_region", c_float),
+        ("mode", c_int),
+        ("streaming", c_int32),
+        ("query_pool", c_int32),
+        ("key_budget", c_int32),
+        ("target_clusters", c_int32),
+        ("max_clusters", c_int32),
+        ("bank_clusters", c_int32),
+    ]
+
+
+# typedef struct covey_merge { ... } covey_merge;
+class covey_merge(Structure):
+    _fields_ = [
+        ("struct_size", c_uint32),
+        ("a", c_int32),
+        ("b", c_int32),
+        ("tau", c_float),
+        ("share", c_float),
     ]
 
 
@@ -239,6 +266,14 @@ class covey_result_info(Structure):
         ("object_count", c_int32),
         ("total_objects", c_int32),
         ("total_clusters", c_int32),
+        ("mode", c_int),
+        ("streaming", c_int32),
+        ("window", c_int32),
+        ("key_stride", c_int32),
+        ("key_pool", c_int32),
+        ("query_pool", c_int32),
+        ("key_budget", c_int32),
+        ("tau", c_float),
     ]
 
 
@@ -281,6 +316,8 @@ class covey_maps(Structure):
         ("key_count", c_int64),
         ("queries", c_void_p),
         ("keys", c_void_p),
+        ("rows", c_int32),
+        ("columns", c_int32),
     ]
 
 
@@ -290,6 +327,7 @@ STRUCTS: tuple[type[Structure], ...] = (
     covey_tensor_info,
     covey_frame,
     covey_session_options,
+    covey_merge,
     covey_memory,
     covey_result_info,
     covey_object,
@@ -363,6 +401,15 @@ FUNCTIONS: dict[str, tuple[Any, list[Any]]] = {
     "covey_session_reset": (c_int, [c_void_p]),
     # void covey_session_cancel(covey_session *session);
     "covey_session_cancel": (None, [c_void_p]),
+    # covey_status covey_session_get_tree(
+    #     const covey_session *session, int32_t *out_leaves, int32_t *out_merges);
+    "covey_session_get_tree": (c_int, [c_void_p, POINTER(c_int32), POINTER(c_int32)]),
+    # covey_status covey_session_get_merge(
+    #     const covey_session *session, int32_t index, covey_merge *merge);
+    "covey_session_get_merge": (c_int, [c_void_p, c_int32, POINTER(covey_merge)]),
+    # covey_status covey_session_recut(
+    #     covey_session *session, float tau, int32_t target_clusters);
+    "covey_session_recut": (c_int, [c_void_p, c_float, c_int32]),
     # covey_status covey_segment(
     #     covey_model *model, const covey_session_options *options,
     #     const covey_frame *frames, size_t frame_count,

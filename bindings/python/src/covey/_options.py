@@ -8,7 +8,7 @@ from enum import IntEnum
 from typing import TYPE_CHECKING, Any, Literal, TypedDict, TypeVar
 
 from . import _abi
-from ._abi import KeyRounding, Mask, Output
+from ._abi import KeyRounding, Mask, Mode, Output
 from ._calls import Progress, ProgressFunction
 
 if TYPE_CHECKING:
@@ -26,6 +26,17 @@ class Options(TypedDict, total=False):
     key_stride: every n-th frame serves as key; default the model's.
     key_pool: keys are averaged over n x n patches, 1: not; default the model's.
     key_rounding: "ceil" (default) or "floor".
+    mode: "edge" (default) or "reference" (labels as the authors' code computes
+        them; key_pool is then 1 by default).
+    streaming: results come while frames are pushed, at most ``window`` frames
+        late, with a memory that does not grow; edge mode only.
+    query_pool: prototypes are made of queries averaged over n x n patches;
+        default 4; edge mode only.
+    key_budget: key frames used at most; default 8, in reference mode all.
+    target_clusters: so many, as nearly as the tree allows, instead of by tau;
+        edge mode, not streaming.
+    max_clusters: no more than this, whatever tau says; edge mode.
+    bank_clusters: clusters that a stream remembers; default 64.
     tau: clustering distance threshold in nats; default the model's.
     output: "objects" (default; 0 is background) or "clusters" (every cluster
         an id, 0 unused).
@@ -53,6 +64,13 @@ class Options(TypedDict, total=False):
     output: Literal["objects", "clusters"] | Output | None
     max_objects: int | None
     min_area: float | None
+    mode: Literal["edge", "reference"] | Mode | None
+    streaming: bool | None
+    query_pool: int | None
+    key_budget: int | None
+    target_clusters: int | None
+    max_clusters: int | None
+    bank_clusters: int | None
     mask: Literal["refined", "bilinear", "nearest"] | Mask | None
     min_region: float | None
     memory_limit: int | None
@@ -66,6 +84,12 @@ _INTEGERS = {
     "window": 32,
     "key_stride": 32,
     "key_pool": 32,
+    "streaming": 32,
+    "query_pool": 32,
+    "key_budget": 32,
+    "target_clusters": 32,
+    "max_clusters": 32,
+    "bank_clusters": 32,
     "max_objects": 32,
     "memory_limit": 64,
 }
@@ -73,6 +97,7 @@ _FLOATS = ("tau", "min_area", "min_region")
 _ENUMS: dict[str, type[IntEnum]] = {
     "key_rounding": KeyRounding,
     "output": Output,
+    "mode": Mode,
     "mask": Mask,
 }
 

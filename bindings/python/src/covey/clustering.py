@@ -15,6 +15,7 @@ from .errors import check
 
 if TYPE_CHECKING:
     from ._calls import ProgressFunction
+    from ._options import Options, Unpack
 
 
 class Clusters(NamedTuple):
@@ -35,10 +36,12 @@ def cluster(
     threads: int = 0,
     memory_limit: int = 0,
     progress: ProgressFunction | None = None,
+    **options: Unpack[Options],
 ) -> Clusters:
     """Clusters the attention maps of ``queries`` over ``keys``.
 
-    queries: [T, N, C], or [T, rows, columns, C].  keys: [M, C], or [..., C]
+    queries: [T, rows, columns, C], or [T, N, C], which will do for
+    mode="reference".  keys: [M, C], or [..., C]
     with M the product of the rest.  heads divides C.  tau in nats; window in
     frames; memory_limit in bytes.  The other rules are those of the session
     options of the same names.
@@ -57,6 +60,7 @@ def cluster(
             "threads": threads,
             "memory_limit": memory_limit,
             "progress": progress,
+            **options,
         }
     )
     maps = _abi.sized(_abi.covey_maps)
@@ -65,6 +69,8 @@ def cluster(
     maps.channels = integer("channels", channels)
     maps.heads = integer("heads", heads)
     maps.key_count = int(np.prod(k.shape[:-1]))
+    if q.ndim == 4:
+        maps.rows, maps.columns = integer("rows", q.shape[1]), integer("columns", q.shape[2])
     maps.queries = q.ctypes.data
     maps.keys = k.ctypes.data
     labels = np.empty(q.shape[:-1], np.int32)

@@ -38,6 +38,21 @@ class Memory:
     peak: int
 
 
+@dataclass(frozen=True)
+class Merge:
+    """Two nodes of the tree of clusters become one: number leaves + index.
+
+    a, b: nodes; below the number of leaves (merges + 1, if all became one) they
+    are prototypes, groups of patches that look alike.  tau: at and above which
+    they are one cluster.  share: of all patches, what the two have together.
+    """
+
+    a: int
+    b: int
+    tau: float
+    share: float
+
+
 class Session(HandleOwner):
     """One video.
 
@@ -111,6 +126,32 @@ class Session(HandleOwner):
             self.push(frame, index, format)
         self.finish()
         yield from self.results()
+
+    @property
+    def tree(self) -> list[Merge]:
+        """The merges of the clusters, by rising tau; after finish() in edge mode,
+        not of a stream."""
+        leaves, count = ctypes.c_int32(), ctypes.c_int32()
+        found = []
+        with self._handle.owning() as address:
+            check(
+                lib().covey_session_get_tree(address, ctypes.byref(leaves), ctypes.byref(count))
+            )
+            struct = _abi.sized(_abi.covey_merge)
+            for index in range(count.value):
+                check(lib().covey_session_get_merge(address, index, ctypes.byref(struct)))
+                found.append(Merge(**values(struct)))
+        return found
+
+    def recut(self, tau: float = 0, target_clusters: int = 0) -> None:
+        """Cuts the tree at another tau, or number of clusters, without running
+        the network again; results() then yields all frames anew.  After an error
+        the session is as it was before the call."""
+        clusters = _options.integer("target_clusters", target_clusters)
+        with self._handle.owning() as address:
+            check(
+                self._progress.run(lib().covey_session_recut, address, float(tau), clusters)
+            )
 
     def reset(self) -> None:
         """Back to the state after creation: for the next video, of any size."""

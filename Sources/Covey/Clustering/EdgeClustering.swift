@@ -1,0 +1,90 @@
+import CCoveyKernels
+
+/// The clustering of the maps of a whole video at a cost that a board can bear
+/// ("edge" in docs/ALGORITHM.md): window by window to prototypes, these to a
+/// tree, the tree cut, then every patch to its nearest centre.
+struct EdgeClustering {
+  /// Of every frame [N, C].
+  let queries: [UnsafePointer<Float>]
+  let rows: Int
+  let columns: Int
+  let affinity: Affinity
+  let window: Int  // frames
+  let queryPool: Int
+  let tau: Float  // nats
+  let pool: ThreadPool
+  let budget: Budget
+  let monitor: Monitor
+
+  private var patches: Int { rows * columns }
+
+  func hierarchy() throws(CoveyError) -> Hierarchy {
+    let level = Prototyping(
+      rows: rows, columns: columns, affinity: affinity, queryPool: queryPool,
+      radius: tau * Hierarchy.reach * Prototyping.radius, pool: pool, monitor: monitor,
+      budget: budget)
+    monitor.begin(.cluster, total: queries.count)
+    var list = try Prototypes(channels: affinity.channels, budget: budget)
+    for start in stride(from: 0, to: queries.count, by: window) {
+      let frames = queries[start..<min(start + window, queries.count)]
+      try list.append(level.prototypes(frames))
+      if list.count > Prototyping.mostPrototypes { list = try level.condensed(list) }
+      monitor.advance(frames.count, worker: 0)
+    }
+    try monitor.end()
+    monitor.begin(.merge, total: 1)
+    let hierarchy = try Hierarchy(
+      list, affinity: affinity, pool: pool, monitor: monitor, budget: budget)
+    try monitor.end()
+    return hierarchy
+  }
+
+  /// Labels, confidences and nearest centres as `Clustering.run` gives them.
+  func assign(
+    _ hierarchy: Hierarchy, _ cut: Hierarchy.Cut, labels: UnsafeMutablePointer<Int32>,
+    confidence: UnsafeMutablePointer<Float>, near: UnsafeMutablePointer<NearCentre>?
+  ) throws(CoveyError) -> Int {
+    let centres = try hierarchy.centres(cut, pool: pool, monitor: monitor, budget: budget)
+    monitor.begin(.assign, total: queries.count * Assignment.pieces(patches: patches))
+    let assignment = try Assignment(
+      centres, smoothing: (rows, columns), pool: pool, monitor: monitor, budget: budget)
+    for (frame, queries) in queries.enumerated() {
+      try assignment.run(
+        queries, patches: patches, affinity: affinity, labels: labels + frame * patches,
+        confidence: confidence + frame * patches,
+        near: near.map { $0 + frame * patches * SoftLabels.depth })
+    }
+    try monitor.end()
+    return Clustering.renumber(
+      labels, near, count: queries.count * patches, clusters: centres.count)
+  }
+
+  static func byteCount(
+    frames: Int, rows: Int, columns: Int, window: Int, queryPool: Int, keyCount: Int,
+    channels: Int, threads: Int
+  ) -> Int {
+    let window = min(window, frames)
+    let each = Prototyping.blocks(rows: rows, columns: columns, queryPool)
+    let prototypes = min(frames * each, Prototyping.mostPrototypes + window * each)
+    let list = Prototypes.byteCount(prototypes, channels: channels)
+    let centres = min(prototypes, EdgeClustering.likelyCentres)
+    let level = Prototyping.byteCount(
+      rows: rows, columns: columns, window: window, queryPool: queryPool, keyCount: keyCount,
+      channels: channels, threads: threads)
+    let condensing = MapSet.byteCount(prototypes, keyCount: keyCount, threads: threads)
+    let top = Hierarchy.byteCount(
+      min(prototypes, Prototyping.mostPrototypes), keyCount: keyCount, centres: centres,
+      threads: threads)
+    let assigning =
+      MapSet.byteCount(
+        min(prototypes, Prototyping.mostPrototypes), keyCount: keyCount, threads: threads)
+      + Centres.byteCount(keyCount: keyCount, centres: centres)
+      + Assignment.byteCount(
+        keyCount: keyCount, centres: centres, threads: threads, smoothing: rows * columns)
+    return max(list + max(level, condensing, top), assigning)
+  }
+
+  /// What the memory estimate reckons with: prototypes of a window, and centres.
+  static let likelyPrototypes = 128
+  static let likelyCentres = 64
+}

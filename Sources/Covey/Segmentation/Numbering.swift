@@ -1,0 +1,38 @@
+/// Which cluster of a whole video gets which id, by the rules of the options.
+struct Numbering {
+  /// Of each cluster; 0 for background.
+  let ids: [UInt16]
+  /// Of id 1, 2, ...
+  let tracks: [Segmentation.Track]
+
+  init(_ clusters: ClusterStatistics, _ settings: Settings, tau: Float) throws(CoveyError) {
+    let foreground = Foreground(clusters)
+    var chosen: [Int]
+    switch settings.output {
+    case .clusters:
+      chosen = Array(0..<clusters.count)
+    case .objects:
+      chosen = (0..<clusters.count).filter {
+        foreground.isObject[$0] && clusters[$0].largestShare > settings.minArea
+      }
+      if chosen.count > settings.maxObjects {
+        chosen.sort { foreground.ranks($0, before: $1) }
+        chosen.removeLast(chosen.count - settings.maxObjects)
+      }
+    }
+    guard chosen.count <= Int(UInt16.max) else {
+      throw CoveyError(
+        .capacity,
+        "\(chosen.count) clusters at tau \(NumberText.of(tau)): a label map holds "
+          + "\(UInt16.max); a larger tau gives fewer")
+    }
+    chosen.sort { clusters.comesIntoSight($0, before: $1) }
+    var ids = [UInt16](repeating: 0, count: clusters.count)
+    for (position, cluster) in chosen.enumerated() { ids[cluster] = UInt16(position + 1) }
+    self.ids = ids
+    tracks = chosen.map {
+      Segmentation.Track(
+        objectness: foreground.objectness[$0], firstFrame: clusters[$0].firstFrame)
+    }
+  }
+}

@@ -1,0 +1,173 @@
+/// A video without end: clustered window by window, with a memory of fixed size.
+///
+/// A value: whoever takes in a window on a copy, and keeps the copy only if that
+/// succeeded, never has half a window.
+struct Stream {
+  private let grid: (rows: Int, columns: Int)
+  private let settings: Settings
+  private let channels: Int
+  private let heads: Int
+  private var keys: KeyBank
+  private var bank: CentreBank
+  private var statistics: ClusterStatistics
+  /// Of each cluster of the bank; 0: has not been an object yet.
+  private var ids: [UInt16] = []
+  /// Whether its patches carry its id.
+  private var isShown: [Bool] = []
+  private var tracks: [Segmentation.Track] = []
+  private var lastID: UInt16 = 0
+  private var totalClusters = 0
+  private var time = 0  // frames taken in
+
+  /// Objectness below which an object no longer is one; above it stays, so that
+  /// what is near the threshold does not come and go.
+  private static let fading: Float = 0.4
+
+  init(grid: (rows: Int, columns: Int), settings: Settings, channels: Int, heads: Int) {
+    self.grid = grid
+    self.settings = settings
+    self.channels = channels
+    self.heads = heads
+    keys = KeyBank(budget: settings.keyBudget)
+    bank = CentreBank(capacity: settings.bankClusters)
+    statistics = ClusterStatistics(rows: grid.rows, columns: grid.columns, clusters: 0)
+  }
+
+  /// - Parameter frames: of the next window, at least one.
+  mutating func take(
+    _ frames: [EncodedFrame], pool: ThreadPool, budget: Budget, monitor: Monitor
+  ) throws(CoveyError) -> Segmentation {
+    let (rows, columns) = grid
+    let patches = rows * columns
+    for (index, frame) in frames.enumerated() {
+      if let key = frame.keys { keys.append(key, time: time + index) }
+    }
+    let gathered = try gatherKeys(keys.frames.map { $0.keys }, channels: channels, budget)
+    let affinity = Affinity(
+      keys: gathered.base, keyCount: gathered.count / channels, channels: channels, heads: heads)
+    let clusters = try PatchClusters(frames.count * patches, settings, budget: budget)
+    defer { withExtendedLifetime((gathered, frames, clusters)) {} }
+    BLAS.claim()
+    defer { BLAS.release() }
+
+    monitor.begin(.cluster, total: 2)
+    let cut = settings.tau * Hierarchy.reach
+    let level = Prototyping(
+      rows: rows, columns: columns, affinity: affinity, queryPool: settings.queryPool,
+      radius: cut * Prototyping.radius, pool: pool, monitor: monitor, budget: budget)
+    let queries = frames.map { UnsafePointer($0.queries.base) }
+    let prototypes = try level.prototypes(queries[...])
+    monitor.advance(worker: 0)
+    let before = bank.count
+    let sighting = try bank.take(
+      prototypes, affinity: affinity, cut: cut,
+      most: settings.maxClusters == 0 ? .max : settings.maxClusters, pool: pool,
+      budget: budget, monitor: monitor)
+    try monitor.end()
+    follow(sighting, before: before)
+
+    monitor.begin(.assign, total: frames.count * Assignment.pieces(patches: patches))
+    let assignment = try Assignment(
+      sighting.centres, smoothing: grid, pool: pool, monitor: monitor, budget: budget)
+    let labels = clusters.labels.base
+    for index in 0..<frames.count {
+      try assignment.run(
+        queries[index], patches: patches, affinity: affinity, labels: labels + index * patches,
+        confidence: clusters.confidence.base + index * patches,
+        near: clusters.near.map { $0.base + index * patches * SoftLabels.depth })
+    }
+    try monitor.end()
+    // From places among the centres to places in the bank.
+    for i in 0..<clusters.labels.count { labels[i] = Int32(sighting.seen[Int(labels[i])]) }
+    if let near = clusters.near?.base {
+      for i in 0..<clusters.labels.count * SoftLabels.depth where near[i].cluster >= 0 {
+        near[i].cluster = Int32(sighting.seen[Int(near[i].cluster)])
+      }
+    }
+    for (index, frame) in frames.enumerated() {
+      statistics.add(
+        labels + index * patches, saliency: frame.saliency?.base, time: time + index)
+    }
+    time += frames.count
+    number()
+    var shown = ids
+    for i in 0..<ids.count where !isShown[i] { shown[i] = 0 }
+    return try Segmentation(
+      clusters, ids: shown, objects: tracks, totalClusters: totalClusters, rows: rows,
+      columns: columns, tau: settings.tau, budget: budget)
+  }
+
+  /// Statistics and ids keep in step with the bank.
+  private mutating func follow(_ sighting: CentreBank.Sighting, before: Int) {
+    for index in sighting.forgotten {
+      statistics.remove(at: index)
+      ids.remove(at: index)
+      isShown.remove(at: index)
+    }
+    for _ in before - sighting.forgotten.count..<bank.count {
+      statistics.appendCluster()
+      ids.append(0)
+      isShown.append(false)
+      totalClusters += 1
+    }
+  }
+
+  /// Gives ids to clusters that have become objects.
+  private mutating func number() {
+    let foreground = Foreground(statistics)
+    var order: [Int] = []
+    for cluster in 0..<statistics.count {
+      switch settings.output {
+      case .clusters:
+        isShown[cluster] = true
+      case .objects:
+        let objectness = foreground.objectness[cluster]
+        isShown[cluster] =
+          statistics[cluster].largestShare > settings.minArea
+          && objectness >= (isShown[cluster] ? Stream.fading : Foreground.threshold)
+      }
+      if isShown[cluster], ids[cluster] == 0 { order.append(cluster) }
+    }
+    let (clusters, known) = (statistics, ids)
+    order.sort { clusters.comesIntoSight($0, before: $1) }
+    if settings.output == .objects {
+      let room = max(0, settings.maxObjects - known.count { $0 > 0 })
+      for cluster in order.dropFirst(room) { isShown[cluster] = false }
+      order = Array(order.prefix(room))
+    }
+    for cluster in order { ids[cluster] = nextID() }
+    for cluster in 0..<ids.count where ids[cluster] > 0 {
+      let track = Segmentation.Track(
+        objectness: foreground.objectness[cluster], firstFrame: statistics[cluster].firstFrame)
+      let place = Int(ids[cluster]) - 1
+      if place < tracks.count { tracks[place] = track } else { tracks.append(track) }
+    }
+  }
+
+  /// The next higher one; after 65535 those that the bank has forgotten serve
+  /// again.
+  private mutating func nextID() -> UInt16 {
+    repeat { lastID = lastID == .max ? 1 : lastID + 1 } while ids.contains(lastID)
+    return lastID
+  }
+
+  static func byteCount(
+    rows: Int, columns: Int, channels: Int, settings: Settings, threads: Int
+  ) -> Int {
+    let patches = settings.window * rows * columns
+    let keyCount = settings.keyBudget * settings.keysPerFrame(rows: rows, columns: columns)
+    let blocks =
+      settings.window * Prototyping.blocks(rows: rows, columns: columns, settings.queryPool)
+    let level = Prototyping.byteCount(
+      rows: rows, columns: columns, window: settings.window, queryPool: settings.queryPool,
+      keyCount: keyCount, channels: channels, threads: threads)
+    let matching = CentreBank.byteCount(
+      capacity: settings.bankClusters, window: min(blocks, EdgeClustering.likelyPrototypes),
+      keyCount: keyCount, channels: channels, threads: threads)
+    let assigning = Assignment.byteCount(
+      keyCount: keyCount, centres: EdgeClustering.likelyCentres, threads: threads,
+      smoothing: rows * columns)
+    return Segmentation.byteCount(patches, settings) + PatchClusters.byteCount(patches, settings)
+      + 4 * keyCount * channels + max(level, matching, assigning)
+  }
+}

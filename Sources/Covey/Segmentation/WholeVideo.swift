@@ -1,0 +1,126 @@
+/// A video whose frames are all there: clustered as one.
+struct WholeVideo {
+  private let frames: [EncodedFrame]
+  private let grid: (rows: Int, columns: Int)
+  private let settings: Settings
+  private let affinity: Affinity
+  private let keys: Buffer<Float>  // [M, C]
+  /// In `edge` mode; the reference's merges have no distances that another cut
+  /// could use.
+  let hierarchy: Hierarchy?
+
+  /// - Parameters:
+  ///   - frames: at least one.
+  ///   - heads: of the affinity.
+  init(
+    _ frames: [EncodedFrame], grid: (rows: Int, columns: Int), settings: Settings, channels: Int,
+    heads: Int, pool: ThreadPool, budget: Budget, monitor: Monitor
+  ) throws(CoveyError) {
+    self.frames = frames
+    self.grid = grid
+    self.settings = settings
+    let each = settings.keysPerFrame(rows: grid.rows, columns: grid.columns)
+    keys = try gatherKeys(
+      try settings.keyFrames(frames.count).map { index throws(CoveyError) in
+        guard let keys = frames[index].keys, keys.count == each * channels else {
+          throw CoveyError(.internalError, "frame \(index) has no keys")
+        }
+        return keys
+      }, channels: channels, budget)
+    affinity = Affinity(
+      keys: keys.base, keyCount: keys.count / channels, channels: channels, heads: heads)
+    BLAS.claim()
+    defer { BLAS.release() }
+    hierarchy =
+      settings.mode == .reference
+      ? nil
+      : try WholeVideo.edge(frames, grid, affinity, settings, pool, budget, monitor).hierarchy()
+    withExtendedLifetime((keys, frames)) {}
+  }
+
+  func segmentation(
+    _ cut: Hierarchy.Cut, pool: ThreadPool, budget: Budget, monitor: Monitor
+  ) throws(CoveyError) -> Segmentation {
+    let (rows, columns) = grid
+    let patches = try PatchClusters(frames.count * rows * columns, settings, budget: budget)
+    defer { withExtendedLifetime((keys, frames, patches)) {} }
+    let (labels, confidence) = (patches.labels.base, patches.confidence.base)
+    let near = patches.near?.base
+    BLAS.claim()
+    defer { BLAS.release() }
+    let count =
+      if let hierarchy {
+        try WholeVideo.edge(frames, grid, affinity, settings, pool, budget, monitor).assign(
+          hierarchy, cut, labels: labels, confidence: confidence, near: near)
+      } else {
+        try Clustering(
+          queries: WholeVideo.queries(frames), patches: rows * columns, affinity: affinity,
+          window: settings.window, tau: settings.tau, pool: pool, budget: budget,
+          monitor: monitor
+        ).run(labels: labels, confidence: confidence, near: near)
+      }
+
+    var clusters = ClusterStatistics(rows: rows, columns: columns, clusters: count)
+    for (time, frame) in frames.enumerated() {
+      clusters.add(labels + time * rows * columns, saliency: frame.saliency?.base, time: time)
+    }
+    let numbering = try Numbering(clusters, settings, tau: cut.tau)
+    return try Segmentation(
+      patches, ids: numbering.ids, objects: numbering.tracks, totalClusters: count, rows: rows,
+      columns: columns, tau: cut.tau, budget: budget)
+  }
+
+  private static func queries(_ frames: [EncodedFrame]) -> [UnsafePointer<Float>] {
+    frames.map { UnsafePointer($0.queries.base) }
+  }
+
+  private static func edge(
+    _ frames: [EncodedFrame], _ grid: (rows: Int, columns: Int), _ affinity: Affinity,
+    _ settings: Settings, _ pool: ThreadPool, _ budget: Budget, _ monitor: Monitor
+  ) -> EdgeClustering {
+    EdgeClustering(
+      queries: queries(frames), rows: grid.rows, columns: grid.columns, affinity: affinity,
+      window: settings.window, queryPool: settings.queryPool, tau: settings.tau, pool: pool,
+      budget: budget, monitor: monitor)
+  }
+
+  static func byteCount(
+    frames: Int, rows: Int, columns: Int, channels: Int, settings: Settings, threads: Int
+  ) -> Int {
+    let patches = rows * columns
+    let keyCount =
+      settings.keyFrameCount(frames) * settings.keysPerFrame(rows: rows, columns: columns)
+    let clustering =
+      settings.mode == .reference
+      ? Clustering.byteCount(
+        frames: frames, patches: patches, window: settings.window, keyCount: keyCount,
+        threads: threads)
+      : EdgeClustering.byteCount(
+        frames: frames, rows: rows, columns: columns, window: settings.window,
+        queryPool: settings.queryPool, keyCount: keyCount, channels: channels, threads: threads)
+    return Segmentation.byteCount(frames * patches, settings)
+      + PatchClusters.byteCount(frames * patches, settings) + 4 * keyCount * channels
+      + clustering
+  }
+}
+
+/// The keys of key frames, one after the other: [M, C].
+func gatherKeys(
+  _ frames: [Buffer<Float>], channels: Int, _ budget: Budget
+) throws(CoveyError) -> Buffer<Float> {
+  var total = 0
+  for keys in frames { total += keys.count }
+  guard total / channels <= Int(Int32.max) else {
+    throw CoveyError(
+      .unsupported,
+      "\(frames.count) key frames with \(total / channels) keys: more than 2^31; a larger "
+        + "key_stride or key_pool, or a key_budget, gives fewer")
+  }
+  let all = try Buffer<Float>(total, budget: budget, for: "keys of the video")
+  var target = all.base
+  for keys in frames {
+    target.update(from: keys.base, count: keys.count)
+    target += keys.count
+  }
+  return all
+}
