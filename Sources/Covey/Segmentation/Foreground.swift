@@ -29,6 +29,10 @@ struct Foreground {
     var objectness: [Float] = []
     for i in 0..<clusters.count {
       let cluster = clusters[i]
+      guard cluster.patches > 0 else {  // found, but nearest to no patch
+        objectness.append(0)
+        continue
+      }
       let patches = Double(cluster.patches)
       let area = patches / Double(max(cluster.frames, 1))  // patches of a frame
       let contact = Double(cluster.borderPatches) / Double(max(cluster.frames, 1))

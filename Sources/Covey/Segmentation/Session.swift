@@ -168,11 +168,12 @@ final class Session {
       ?? Stream(
         grid: grid, settings: settings, channels: config.embedDim,
         heads: config.correlatorHeads)
+    let firstFrame = advanced.time
     let segmentation = try advanced.take(
       frames, pool: pool, budget: budget, monitor: monitor)
     outcomes.append(
       Outcome(
-        segmentation: segmentation, firstFrame: pushed + 1 - frames.count,
+        segmentation: segmentation, firstFrame: firstFrame,
         guides: frames.map { $0.guide }, timestamps: timestamps))
     stream = advanced
     frames = []

@@ -17,7 +17,7 @@ struct Stream {
   private var tracks: [Segmentation.Track] = []
   private var lastID: UInt16 = 0
   private var totalClusters = 0
-  private var time = 0  // frames taken in
+  private(set) var time = 0  // frames taken in
 
   /// Objectness below which an object no longer is one; above it stays, so that
   /// what is near the threshold does not come and go.
@@ -136,11 +136,14 @@ struct Stream {
       order = Array(order.prefix(room))
     }
     for cluster in order { ids[cluster] = nextID() }
-    for cluster in 0..<ids.count where ids[cluster] > 0 {
-      let track = Segmentation.Track(
+    func track(_ cluster: Int) -> Segmentation.Track {
+      Segmentation.Track(
         objectness: foreground.objectness[cluster], firstFrame: statistics[cluster].firstFrame)
-      let place = Int(ids[cluster]) - 1
-      if place < tracks.count { tracks[place] = track } else { tracks.append(track) }
+    }
+    // New ids follow each other, but for those that serve again.
+    for cluster in order where Int(ids[cluster]) > tracks.count { tracks.append(track(cluster)) }
+    for cluster in 0..<ids.count where ids[cluster] > 0 {
+      tracks[Int(ids[cluster]) - 1] = track(cluster)
     }
   }
 
