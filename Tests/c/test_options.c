@@ -246,6 +246,7 @@ static void test_effects(const subject *subject)
     video video = subject_video(subject, 6, 1);
     const size_t size = video_size(&video);
     covey_session_options options = subject->options;
+    options.mask = COVEY_MASK_NEAREST;      /* every cluster keeps its pixels */
 
     check_topic("clusters");
     uint16_t *labels = run_video(subject, &options, &video);
