@@ -447,7 +447,8 @@ typedef struct covey_memory {
 /* What a session would need at most for `frame_count` frames of this size,
  * before any is allocated: `peak` is the sum of features and workspace;
  * `current` is 0.  The number of centres depends on the video; the estimate
- * holds while no window has more than one centre for every 16 patches. */
+ * holds while no window has more than one centre, and no frame more than one
+ * object, for every 16 patches. */
 COVEY_API covey_status covey_estimate_memory(
     const covey_model *model, const covey_session_options *options,
     int32_t width, int32_t height, int64_t frame_count, covey_memory *memory);

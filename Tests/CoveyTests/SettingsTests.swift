@@ -26,6 +26,7 @@ import Testing
     #expect(settings.tau == 0.75 && settings.window == 3)
     #expect(settings.keyStride == 10 && settings.keyPool == 2 && settings.keyRounding == .ceil)
     #expect(settings.maxObjects == 65_535 && settings.minArea == 0.001)
+    #expect(settings.mask == .refined && settings.minRegion == 0)
     #expect(settings.threads == 0 && settings.memoryLimit == .max && settings.output == .objects)
   }
 
@@ -41,6 +42,8 @@ import Testing
       $0.memoryLimit = 1
       $0.keyRounding = .floor
       $0.output = .clusters
+      $0.mask = .nearest
+      $0.minRegion = 0.25
       $0.workingHeight = 8192
       $0.workingWidth = 8
     }
@@ -48,6 +51,7 @@ import Testing
     #expect(settings.keyPool == 64 && settings.tau == 1000 && settings.maxObjects == 65_535)
     #expect(settings.minArea == 0.999 && settings.memoryLimit == 1)
     #expect(settings.keyRounding == .floor && settings.output == .clusters)
+    #expect(settings.mask == .nearest && settings.minRegion == 0.25)
     // Negative: not even a single patch is too small.
     #expect(try made { $0.minArea = -1 }.minArea == 0)
   }
@@ -65,6 +69,8 @@ import Testing
       ("options.max_objects: expected 0 to 65535, found 65536", { $0.maxObjects = 65_536 }),
       ("options.min_area: expected less than 1, found 1", { $0.minArea = 1 }),
       ("options.memory_limit: expected 0 or more, found -1", { $0.memoryLimit = -1 }),
+      ("options.min_region: expected 0 to less than 1, found 1", { $0.minRegion = 1 }),
+      ("options.min_region: expected 0 to less than 1, found -0.5", { $0.minRegion = -0.5 }),
       ("options.working_height: expected 0 to 8192, found 8200", { $0.workingHeight = 8200 }),
       ("options.working_width: expected 0 to 8192, found -8", { $0.workingWidth = -8 }),
       (
@@ -78,6 +84,7 @@ import Testing
       #expect(error?.message == message)
     }
     #expect(refusal { $0.tau = .nan }?.kind == .argument)
+    #expect(refusal { $0.minRegion = .nan }?.kind == .argument)
     #expect(refusal { $0.minArea = .nan }?.kind == .argument)
   }
 

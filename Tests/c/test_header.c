@@ -32,7 +32,7 @@ LAYOUT(covey_model_options, 12);
 LAYOUT(covey_model_info, 88);
 LAYOUT(covey_tensor_info, 64);
 LAYOUT(covey_frame, 72);
-LAYOUT(covey_session_options, 72);
+LAYOUT(covey_session_options, 80);
 LAYOUT(covey_memory, 48);
 LAYOUT(covey_result_info, 48);
 LAYOUT(covey_object, 56);

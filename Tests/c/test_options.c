@@ -28,6 +28,9 @@ static const wrong_value wrong_values[] = {
     INTEGER(key_pool, -1),       INTEGER(key_pool, 65),          INTEGER(key_pool, INT32_MAX),
     INTEGER(key_rounding, 2),    INTEGER(key_rounding, 99),      INTEGER(key_rounding, -1),
     INTEGER(output, 2),          INTEGER(output, 99),            INTEGER(output, -1),
+    INTEGER(mask, 3),            INTEGER(mask, INT32_MAX),       INTEGER(mask, -1),
+    NUMBER(min_region, 1),       NUMBER(min_region, -0.001f),    NUMBER(min_region, NAN),
+    NUMBER(min_region, INFINITY),
     INTEGER(max_objects, -1),    INTEGER(max_objects, 65536),    INTEGER(max_objects, INT32_MIN),
     INTEGER(memory_limit, -1),   INTEGER(memory_limit, INT64_MIN),
     NUMBER(tau, -1e-6f),         NUMBER(tau, 1000.001f),         NUMBER(tau, NAN),
@@ -243,6 +246,7 @@ static void test_effects(const subject *subject)
     video video = subject_video(subject, 6, 1);
     const size_t size = video_size(&video);
     covey_session_options options = subject->options;
+    options.mask = COVEY_MASK_NEAREST;      /* every cluster keeps its pixels */
 
     check_topic("clusters");
     uint16_t *labels = run_video(subject, &options, &video);

@@ -90,8 +90,80 @@ static void check_rle(const covey_result *result, const uint16_t *labels,
     free(runs);
 }
 
-static void check_result(const covey_result *result, int64_t *first_frames)
+/* Outlines, exact: filled, they give the mask.  Every side is along an axis,
+ * and pixels lie inside where an odd number of sides lies left of them. */
+static void check_polygons(const covey_result *result, const uint16_t *labels,
+                           const covey_result_info *info, int32_t id)
 {
+    size_t points = 77, rings = 77;
+    covey_status status = covey_result_get_polygons(result, id, 0, NULL, 0, &points,
+                                                    NULL, 0, &rings);
+    const size_t pixels = (size_t)info->width * (size_t)info->height;
+    if (points == 0) {
+        CHECK_STATUS(status, COVEY_OK);
+        CHECK_INT(rings, 0);
+        CHECK_INT(measure(labels, info->width, info->height, id).area, 0);
+        return;
+    }
+    CHECK_STATUS(status, COVEY_ERROR_CAPACITY);
+    CHECK(points >= 4 && points <= 4 * pixels && rings >= 1 && rings <= points / 4);
+    float *xy = take((2 * points + 1) * sizeof *xy);
+    uint32_t *ends = take((rings + 1) * sizeof *ends);
+    xy[2 * points] = -7;
+    ends[rings] = 0xABCDu;
+    size_t found = 0, count = 0;
+    CHECK_STATUS(covey_result_get_polygons(result, id, 0, xy, points - 1, &found, ends, rings,
+                                           &count), COVEY_ERROR_CAPACITY);
+    CHECK(found == points && count == rings);
+    CHECK_STATUS(covey_result_get_polygons(result, id, 0, xy, points, &found, ends, rings - 1,
+                                           &count), COVEY_ERROR_CAPACITY);
+    CHECK(found == points && count == rings);
+    CHECK_OK(covey_result_get_polygons(result, id, 0, xy, points, &found, ends, rings, &count));
+    CHECK(found == points && count == rings);
+    CHECK(xy[2 * points] == -7 && ends[rings] == 0xABCDu);
+    CHECK_INT(ends[rings - 1], points);
+
+    uint8_t *inside = take(pixels);
+    memset(inside, 0, pixels);
+    for (size_t ring = 0, start = 0; ring < rings; start = ends[ring++]) {
+        for (size_t i = start; i < ends[ring]; i++) {
+            size_t next = i + 1 < ends[ring] ? i + 1 : start;
+            CHECK((xy[2 * i] == xy[2 * next]) != (xy[2 * i + 1] == xy[2 * next + 1]));
+            if (xy[2 * i] != xy[2 * next]) continue;
+            int32_t a = (int32_t)xy[2 * i + 1], b = (int32_t)xy[2 * next + 1];
+            for (int32_t y = a < b ? a : b; y < (a < b ? b : a); y++)
+                for (int32_t x = (int32_t)xy[2 * i]; x < info->width; x++)
+                    inside[(size_t)y * (size_t)info->width + (size_t)x] ^= 1;
+        }
+    }
+    size_t wrong = 0;
+    for (size_t i = 0; i < pixels; i++) wrong += inside[i] != (labels[i] == id);
+    CHECK_INT(wrong, 0);
+    free(inside);
+
+    const float tolerances[] = { 0.5f, 3, 1e30f };
+    for (size_t i = 0; i < 3; i++) {
+        CHECK_OK(covey_result_get_polygons(result, id, tolerances[i], xy, points, &found, ends,
+                                           rings, &count));
+        CHECK(found <= points && count == rings && found >= 3 * rings);
+    }
+    free(xy);
+    free(ends);
+}
+
+static void check_confidence(const covey_result *result)
+{
+    int32_t rows = 0, columns = 0;
+    const float *confidence = covey_result_get_confidence(result, &rows, &columns);
+    if (!CHECK(confidence != NULL && rows > 0 && columns > 0)) return;
+    CHECK(covey_result_get_confidence(result, NULL, NULL) == confidence);
+    for (int32_t i = 0; i < rows * columns; i++)
+        if (!CHECK(confidence[i] >= 0 && confidence[i] <= 1)) break;
+}
+
+static void check_result(const covey_result *result, covey_mask mask, int64_t *first_frames)
+{
+    check_confidence(result);
     covey_result_info info = { .struct_size = sizeof info };
     CHECK_OK(covey_result_get_info(result, &info));
     const uint16_t *labels = covey_result_labels(result);
@@ -117,10 +189,14 @@ static void check_result(const covey_result *result, int64_t *first_frames)
         seen[object.id] = 1;
         /* Where a frame comes in order, the id was first seen there or before. */
         if (first_frames[object.id] < 0) first_frames[object.id] = info.frame_index;
-        CHECK_INT(object.first_frame, first_frames[object.id]);
+        if (mask == COVEY_MASK_NEAREST) CHECK_INT(object.first_frame, first_frames[object.id]);
+        else CHECK(object.first_frame <= first_frames[object.id]);
     }
     free(seen);
-    for (int32_t id = 0; id <= info.total_objects; id++) check_rle(result, labels, &info, id);
+    for (int32_t id = 0; id <= info.total_objects; id++) {
+        check_rle(result, labels, &info, id);
+        check_polygons(result, labels, &info, id);
+    }
 
     /* An id that is nowhere: one run of zeros. */
     uint32_t run[2] = { 0, 0 };
@@ -132,11 +208,14 @@ static void check_result(const covey_result *result, int64_t *first_frames)
     }
 }
 
-static void test_contents(const subject *subject, covey_output output)
+static void test_contents(const subject *subject, covey_output output, covey_mask mask,
+                          float min_region)
 {
-    check_topic("result, output %d", output);
+    check_topic("result, output %d, mask %d, regions of %g", output, mask, (double)min_region);
     covey_session_options options = subject->options;
     options.output = output;
+    options.mask = mask;
+    options.min_region = min_region;
     video video = subject_video(subject, 5, 1);
     covey_session *session = new_session(subject, &options);
     push_video(session, &video);
@@ -145,7 +224,7 @@ static void test_contents(const subject *subject, covey_output output)
     for (int i = 0; i < 65536; i++) first_frames[i] = -1;
     covey_result *result = NULL;
     while (covey_session_next(session, &result) == COVEY_OK) {
-        check_result(result, first_frames);
+        check_result(result, mask, first_frames);
         covey_result_free(result);
     }
     free(first_frames);
@@ -177,6 +256,28 @@ static void test_refused(const subject *subject)
     CHECK_STATUS(covey_result_get_rle(NULL, 1, runs, 4, &count), COVEY_ERROR_ARGUMENT);
     CHECK_STATUS(covey_result_get_rle(result, 1, runs, 4, NULL), COVEY_ERROR_ARGUMENT);
     CHECK_STATUS(covey_result_get_rle(result, 1, NULL, 4, &count), COVEY_ERROR_ARGUMENT);
+    float xy[8];
+    uint32_t ends[4];
+    size_t rings = 77;
+    count = 77;
+    CHECK_STATUS(covey_result_get_polygons(NULL, 1, 0, xy, 4, &count, ends, 4, &rings),
+                 COVEY_ERROR_ARGUMENT);
+    CHECK_STATUS(covey_result_get_polygons(result, 1, 0, xy, 4, NULL, ends, 4, &rings),
+                 COVEY_ERROR_ARGUMENT);
+    CHECK_STATUS(covey_result_get_polygons(result, 1, 0, xy, 4, &count, ends, 4, NULL),
+                 COVEY_ERROR_ARGUMENT);
+    CHECK_STATUS(covey_result_get_polygons(result, 1, 0, NULL, 4, &count, ends, 4, &rings),
+                 COVEY_ERROR_ARGUMENT);
+    CHECK_STATUS(covey_result_get_polygons(result, 1, 0, xy, 4, &count, NULL, 4, &rings),
+                 COVEY_ERROR_ARGUMENT);
+    const float tolerances[] = { -1, -1e-30f, NAN, INFINITY, -INFINITY };
+    for (size_t i = 0; i < 5; i++)
+        CHECK_STATUS(covey_result_get_polygons(result, 1, tolerances[i], xy, 4, &count, ends, 4,
+                                               &rings), COVEY_ERROR_ARGUMENT);
+    CHECK(count == 77 && rings == 77);
+    CHECK_OK(covey_result_get_polygons(result, 65535, 0, NULL, 0, &count, NULL, 0, &rings));
+    CHECK(count == 0 && rings == 0);
+    CHECK(covey_result_get_confidence(NULL, NULL, NULL) == NULL);
     covey_result_free(NULL);
 
     CHECK_OK(covey_result_get_info(result, &info));
@@ -188,6 +289,9 @@ static void test_refused(const subject *subject)
     const int32_t ids[] = { -1, 65536, INT32_MAX, INT32_MIN };
     for (size_t i = 0; i < sizeof ids / sizeof *ids; i++)
         CHECK_STATUS(covey_result_get_rle(result, ids[i], runs, 4, &count), COVEY_ERROR_ARGUMENT);
+    for (size_t i = 0; i < sizeof ids / sizeof *ids; i++)
+        CHECK_STATUS(covey_result_get_polygons(result, ids[i], 0, xy, 4, &count, ends, 4, &rings),
+                     COVEY_ERROR_ARGUMENT);
 
     struct { covey_result_info info; uint8_t beyond[8]; } large_info;
     struct { covey_object object; uint8_t beyond[8]; } large_object;
@@ -208,7 +312,10 @@ static void test_refused(const subject *subject)
 
 void test_result(const subject *subject)
 {
-    test_contents(subject, COVEY_OUTPUT_CLUSTERS);
-    test_contents(subject, COVEY_OUTPUT_OBJECTS);
+    const covey_mask masks[] = { COVEY_MASK_REFINED, COVEY_MASK_BILINEAR, COVEY_MASK_NEAREST };
+    for (size_t i = 0; i < 3; i++) {
+        test_contents(subject, COVEY_OUTPUT_CLUSTERS, masks[i], 0);
+        test_contents(subject, COVEY_OUTPUT_OBJECTS, masks[i], i == 1 ? 0 : 0.02f);
+    }
     test_refused(subject);
 }

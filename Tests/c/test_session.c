@@ -191,6 +191,7 @@ static void test_shapes(const subject *subject)
         covey_session_options options = subject->options;
         options.working_height = cases[i].rows * p;
         options.working_width = cases[i].columns * p;
+        options.mask = COVEY_MASK_NEAREST;
         video video = make_video(cases[i].width, cases[i].height, cases[i].frames, 4);
         uint16_t *labels = run_video(subject, &options, &video);
         int32_t clusters = largest_label(labels, video_size(&video));
@@ -262,7 +263,7 @@ static void test_segment(const subject *subject)
     labels[size] = 0xBEEF;
     CHECK_OK(covey_segment(model, options, frames, 5, labels, size, &count));
     CHECK_BYTES(labels, expected, size * sizeof *labels);
-    CHECK_INT(count, largest_label(expected, size));
+    CHECK(count >= largest_label(expected, size));   /* one may have no pixel */
     memset(labels, 0, size * sizeof *labels);
     CHECK_OK(covey_segment(model, options, &wide[0].frame, 5, labels, size + 1, NULL));
     CHECK_BYTES(labels, expected, size * sizeof *labels);

@@ -3,7 +3,7 @@
     python Tests/python/davis.py MODEL [MODEL ...]
 
 The measure is the published one (README, models/): of each sequence 20 frames
-evenly spaced, every cluster kept, and J (region IoU) of the single cluster that
+evenly spaced, every cluster kept, every pixel labelled as its patch, and J (region IoU) of the single cluster that
 is best over the whole video, mean over the frames that show the object.  The
 choice of the cluster looks at the truth: it says how good the partition is, not
 how good the choice of objects is.
@@ -143,7 +143,7 @@ def main(paths):
         found = []
 
         def segment(images):
-            found.append(model.segment(images, output="clusters"))
+            found.append(model.segment(images, output="clusters", mask="nearest"))
             return found[-1]
 
         with covey.Model(path) as model:

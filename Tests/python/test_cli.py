@@ -109,6 +109,8 @@ def test_segment_pictures_with_json(run, pictures, model_path, tmp_path):
         "--clusters",
         "--tau",
         0.05,
+        "--mask",
+        "nearest",
         COVEY_MODEL=str(model_path),
     )
     assert done.stderr == ""
@@ -343,7 +345,7 @@ def test_durations():
 
 def test_working_size(run, clip, model_path, tmp_path):
     def found(*options):
-        fine = ["--clusters", "--tau", 0.002]
+        fine = ["--clusters", "--tau", 0.002, "--mask", "nearest"]
         run("segment", clip, "-o", "out", *fine, *options, "--model", model_path)
         labels = np.stack(list(masks(tmp_path / "out").values()))
         assert labels.max() > 1

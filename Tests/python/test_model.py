@@ -269,7 +269,8 @@ def test_memory(model, video):
     assert estimate.current == 0
     assert estimate.peak == estimate.features + estimate.workspace
     # Queries of 5 frames and keys of every second one: float [4, 6, 48] each.
-    assert estimate.features == (5 + 3) * 4 * 6 * 48 * 4
+    # Of every frame, the bytes of its colours at the working size too.
+    assert estimate.features == (5 + 3) * 4 * 6 * 48 * 4 + 5 * 3 * 32 * 48
     with model.session(threads=2) as session:
         for frame in video:
             session.push(frame)

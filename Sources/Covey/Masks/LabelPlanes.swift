@@ -59,8 +59,14 @@ struct LabelPlanes {
     weights = planes
   }
 
-  /// Bytes `init` takes at most.
+  /// How many labels estimates reckon with in a frame: one for every 16 patches,
+  /// and the background.
+  static func expectedCount(patches: Int) -> Int {
+    min(most, patches, patches / 16 + 2)
+  }
+
+  /// Bytes `init` takes for so many labels.
   static func byteCount(patches: Int) -> Int {
-    2 * 65536 + 4 * min(most, patches) * patches
+    2 * 65536 + 4 * expectedCount(patches: patches) * patches
   }
 }

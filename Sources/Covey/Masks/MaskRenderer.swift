@@ -25,7 +25,7 @@ struct MaskRenderer {
   }
 
   private static let tileHeight = 32
-  private static let tileWidth = 1024
+  private static let tileWidth = 256
 
   /// - Parameters:
   ///   - planes: of labels that compete: at least two.
@@ -89,7 +89,7 @@ struct MaskRenderer {
     return (floats + 15) / 16 * 16
   }
 
-  /// Bytes `draw` takes at most beside its arguments, and of `LabelPlanes`.
+  /// Bytes that `draw` and `LabelPlanes` take for the labels they expect.
   static func byteCount(
     rows: Int, columns: Int, width: Int, height: Int, guideHeight: Int, guideWidth: Int,
     isRefined: Bool, threads: Int
@@ -101,7 +101,7 @@ struct MaskRenderer {
       + 4 * threads * tileScratch(sourceWidth: sourceWidth, frameWidth: width)
     if isRefined {
       bytes +=
-        4 * min(LabelPlanes.most, patches) * GuidedFilter.coefficients * patches
+        4 * LabelPlanes.expectedCount(patches: patches) * GuidedFilter.coefficients * patches
         + GuidedFilter.byteCount(patches: patches, workers: threads)
         + Taps.byteCount(guideWidth + guideHeight)
     }
@@ -160,17 +160,26 @@ private struct Tile {
         let tap = vertical[rows.lowerBound + row]
         pair.move(to: tap) { from, into in
           let values = reader.row(from)
-          for x in 0..<wide {
-            let tap = horizontal[columns.lowerBound + x]
-            let a = values[Int(tap.first) - lowest]
-            let b = values[Int(tap.second) - lowest]
-            into[x] = a * (1 - tap.weight) + b * tap.weight
-          }
+          Tile.expand(values - lowest, horizontal + columns.lowerBound, wide, into: into)
         }
         Tile.contest(
           pair.near, pair.second(tap), tap.weight, labels[label], best + row * wide,
           target + row * frameWidth, wide)
       }
+    }
+  }
+
+  /// - Parameter values: at the positions that taps name.
+  @inline(__always)
+  static func expand(
+    _ values: UnsafePointer<Float>, _ taps: UnsafePointer<Taps.Tap>, _ count: Int,
+    into output: UnsafeMutablePointer<Float>
+  ) {
+    for x in 0..<count {
+      let tap = taps[x]
+      let a = values[Int(truncatingIfNeeded: tap.first)]
+      let b = values[Int(truncatingIfNeeded: tap.second)]
+      output[x] = a + (b - a) * tap.weight
     }
   }
 
@@ -246,11 +255,9 @@ private struct Reader {
     let patches = source.rows * columns
     pair.move(to: tap) { row, into in
       for plane in 0..<planes {
-        let (from, to) = (functions + plane * patches + row * columns, into + plane * count)
-        for x in 0..<count {
-          let tap = horizontal[first + x]
-          to[x] = from[Int(tap.first)] * (1 - tap.weight) + from[Int(tap.second)] * tap.weight
-        }
+        Tile.expand(
+          functions + plane * patches + row * columns, horizontal + first, count,
+          into: into + plane * count)
       }
     }
     let pixels = guide.planes.base + y * guide.width + first
