@@ -61,6 +61,13 @@ typedef struct cv_row_kernels {
   // of p and q that may both be shifted by the same row.  No cancellation: no
   // term is negative.
   double (*jeffreys)(const float *p, const float *lp, const float *q, const float *lq, size_t n);
+  // sum x^2 weight
+  double (*weighted_square)(const float *x, const float *weight, size_t n);
+  // sum [CV_PANEL] += the rows of x [64 * words, CV_PANEL] whose bit is set in
+  // marks, in sums of 64 rows.  Rows that are not marked are not read.
+  void (*add_marked)(const float *x, const uint64_t *marks, size_t words, float *sum);
+  // How many bits of a and b differ.
+  size_t (*differing)(const uint64_t *a, const uint64_t *b, size_t words);
 
   // Rows of floats to int8 with one scale a row: scale = largest |x| / 127,
   // q = 128 + round(x / scale), ties to even; elements n to q_stride become 128.
