@@ -16,12 +16,12 @@ struct NeighbourSums {
   /// common: [parts, words].
   private let marks: Buffer<UInt64>
   private let mostParts: Int
-  private let panels: Buffer<Float>  // [threads, panelSize]
-  private let panelSize: Int
+  private let levels: Buffer<Float>  // [threads, mostLevels + 1, width]: sums
   private let pool: ThreadPool
   private let monitor: Monitor
 
-  private static let width = Int(CV_PANEL)
+  /// Columns at a time: those of all maps stay in the last cache.
+  private static let width = 256
   /// Sums of the parts that one part lies in; deeper ones are not split.
   private static let mostLevels = 64
   /// Smaller parts are not split.
@@ -40,22 +40,19 @@ struct NeighbourSums {
     self.monitor = monitor
     words = (count + 63) / 64
     mostParts = NeighbourSums.mostParts(count)
-    panelSize = NeighbourSums.panelSize(count)
     order = try Buffer(count, budget: budget, for: "order of the maps")
     spare = try Buffer(count, budget: budget, for: "order of the maps")
     marks = try Buffer(mostParts * words, budget: budget, for: "common neighbours")
-    panels = try Buffer(panelSize * pool.threads, budget: budget, for: "panels of the threads")
+    levels = try Buffer(
+      NeighbourSums.levelsSize * pool.threads, budget: budget, for: "sums of the threads")
   }
 
   private static func mostParts(_ count: Int) -> Int { count / 2 + 1 }
 
-  /// A panel of all maps, to whole words of bits, and the sums of the levels.
-  private static func panelSize(_ count: Int) -> Int {
-    width * ((count + 63) / 64 * 64 + mostLevels + 1)
-  }
+  private static var levelsSize: Int { (mostLevels + 1) * width }
 
   static func byteCount(count: Int, threads: Int) -> Int {
-    8 * count + 8 * mostParts(count) * ((count + 63) / 64) + 4 * threads * panelSize(count)
+    8 * count + 8 * mostParts(count) * ((count + 63) / 64) + 4 * threads * levelsSize
   }
 
   /// sums [count, n] of maps [count, n].
@@ -67,19 +64,15 @@ struct NeighbourSums {
     let parts = split(neighbours, count)
     let (words, width) = (words, NeighbourSums.width)
     let (order, marks, monitor) = (order.base, marks.base, monitor)
-    let (panels, panelSize) = (panels.base, panelSize)
+    let levels = levels.base
     let used = (count + 63) / 64
     let kernels = cv_rows().pointee
     pool.run((n + width - 1) / width) { index, worker in
       if monitor.isCancelled { return }
-      let panel = panels + worker * panelSize
-      let levels = panel + (words * 64) * width
-      let first = index * width
-      let columns = min(width, n - first)
-      if columns < width { panel.update(repeating: 0, count: count * width) }
-      for row in 0..<count {
-        (panel + row * width).update(from: maps + row * n + first, count: columns)
-      }
+      let levels = levels + worker * NeighbourSums.levelsSize
+      let maps = maps + index * width
+      let sums = sums + index * width
+      let columns = min(width, n - index * width)
       for (number, part) in parts.enumerated() {
         if number % 256 == 0 {
           if monitor.isCancelled { return }
@@ -87,18 +80,18 @@ struct NeighbourSums {
         }
         let sum = levels + part.level * width
         if part.level == 0 {
-          sum.update(repeating: 0, count: width)
+          sum.update(repeating: 0, count: columns)
         } else {
-          sum.update(from: sum - width, count: width)
+          sum.update(from: sum - width, count: columns)
         }
-        kernels.add_marked(panel, marks + number * words, used, sum)
+        kernels.add_marked(maps, n, marks + number * words, used, columns, sum)
         if part.isSplit { continue }
         let own = sum + width
         for place in part.rows {
           let row = Int(order[place])
-          own.update(from: sum, count: width)
-          kernels.add_marked(panel, neighbours + row * words, used, own)
-          (sums + row * n + first).update(from: own, count: columns)
+          own.update(from: sum, count: columns)
+          kernels.add_marked(maps, n, neighbours + row * words, used, columns, own)
+          (sums + row * n).update(from: own, count: columns)
         }
       }
     }
