@@ -425,6 +425,68 @@ private func onEachSet(
     }
   }
 
+  /// A term of `weighted_square` is two roundings.
+  @Test(arguments: lengths)
+  func weightedSquare(n: Int) {
+    var random = SeededRandom(seed: UInt64(n) + 9)
+    let x = (0..<n).map { _ in Float(random.normal()) }
+    let weights = (0..<n).map { _ in Float(exp(5 * random.normal())) }
+    let exact = zip(x, weights).reduce(0.0) { $0 + Double($1.0) * Double($1.0) * Double($1.1) }
+    let found = RowSets.all.map { $0.weighted_square(x, weights, n) }
+    #expect(abs(found[0] - exact) <= (32 + 4 + 2) * u * exact)
+    #expect(Set(found.map(\.bitPattern)).count == 1)
+  }
+
+  /// Numbers of so few bits that sums are exact.  Rows that are not marked may be
+  /// anything.
+  @Test(arguments: [1, 15, 16, 17, 64, 256])
+  func addMarked(n: Int) {
+    var random = SeededRandom(seed: UInt64(n))
+    for share in [0.0, 0.02, 0.5, 1] {
+      let words = 3
+      let marked = (0..<64 * words).map { _ in random.uniform() < share }
+      var marks = [UInt64](repeating: 0, count: words)
+      for (row, mark) in marked.enumerated() where mark { marks[row / 64] |= 1 << UInt64(row % 64) }
+      let x = Matrix(64 * words, n, padding: 3) { row, _ in
+        marked[row] ? Float(Int(random.next() % 2001) - 1000) : .nan
+      }
+      let before = (0..<n).map { Float($0) }
+      let expected = (0..<n).map { column in
+        marked.indices.filter { marked[$0] }.reduce(before[column]) { $0 + x[$1, column] }
+      }
+      for kernels in RowSets.all {
+        var sum = before + [-1]
+        kernels.add_marked(x.values, x.stride, marks, words, n, &sum)
+        #expect(sum == expected + [-1], "\(RowSets.name(kernels)), share \(share)")
+      }
+    }
+  }
+
+  /// Sums that are not exact are the same bits everywhere.
+  @Test func addMarkedInOneOrder() {
+    var random = SeededRandom(seed: 4)
+    let x = Matrix(128, 37) { _, _ in Float(random.normal()) }
+    let marks = [random.next(), random.next() | 1]
+    let bits = RowSets.all.map { kernels in
+      var sum = [Float](repeating: 0, count: 37)
+      kernels.add_marked(x.values, x.stride, marks, 2, 37, &sum)
+      return sum.map(\.bitPattern)
+    }
+    #expect(Set(bits).count == 1 && bits[0].contains { $0 != 0 })
+  }
+
+  @Test func differingBits() {
+    var random = SeededRandom(seed: 11)
+    for words in [0, 1, 2, 7, 8, 9, 54] {
+      let (a, b) = ((0..<words).map { _ in random.next() }, (0..<words).map { _ in random.next() })
+      let exact = zip(a, b).reduce(0) { $0 + ($1.0 ^ $1.1).nonzeroBitCount }
+      for kernels in RowSets.all {
+        #expect(kernels.differing(a, b, words) == exact)
+        #expect(kernels.differing(a, a, words) == 0)
+      }
+    }
+  }
+
   @Test func firstNotFinite() {
     for n in [0, 1, 4095, 4096, 4097, 10_000] {
       var x = [Float](repeating: .greatestFiniteMagnitude, count: n)
