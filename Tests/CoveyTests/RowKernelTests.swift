@@ -437,42 +437,29 @@ private func onEachSet(
     #expect(Set(found.map(\.bitPattern)).count == 1)
   }
 
-  /// Numbers of so few bits that sums are exact.  Rows that are not marked may be
-  /// anything.
-  @Test(arguments: [1, 15, 16, 17, 64, 256])
-  func addMarked(n: Int) {
+  /// Numbers of so few bits that sums are exact; then ones whose sums are the same
+  /// bits everywhere.
+  @Test(arguments: [1, 15, 16, 17, 31, 32, 33, 64, 131])
+  func addRows(n: Int) {
     var random = SeededRandom(seed: UInt64(n))
-    for share in [0.0, 0.02, 0.5, 1] {
-      let words = 3
-      let marked = (0..<64 * words).map { _ in random.uniform() < share }
-      var marks = [UInt64](repeating: 0, count: words)
-      for (row, mark) in marked.enumerated() where mark { marks[row / 64] |= 1 << UInt64(row % 64) }
-      let x = Matrix(64 * words, n, padding: 3) { row, _ in
-        marked[row] ? Float(Int(random.next() % 2001) - 1000) : .nan
-      }
+    for count in [0, 1, 3, 4, 5, 8, 131] {
+      let rows = (0..<count).map { _ in UInt32(random.next() % 50) }
+      let x = Matrix(50, n, padding: 3) { _, _ in Float(Int(random.next() % 2001) - 1000) }
+      let rough = Matrix(50, n, padding: 3) { _, _ in Float(random.normal()) }
       let before = (0..<n).map { Float($0) }
       let expected = (0..<n).map { column in
-        marked.indices.filter { marked[$0] }.reduce(before[column]) { $0 + x[$1, column] }
+        rows.reduce(before[column]) { $0 + x[Int($1), column] }
       }
+      var bits: Set<[UInt32]> = []
       for kernels in RowSets.all {
         var sum = before + [-1]
-        kernels.add_marked(x.values, x.stride, marks, words, n, &sum)
-        #expect(sum == expected + [-1], "\(RowSets.name(kernels)), share \(share)")
+        kernels.add_rows(x.values, x.stride, rows, count, n, &sum)
+        #expect(sum == expected + [-1], "\(RowSets.name(kernels)), \(count) rows")
+        kernels.add_rows(rough.values, rough.stride, rows, count, n, &sum)
+        bits.insert(sum.map(\.bitPattern))
       }
+      #expect(bits.count == 1)
     }
-  }
-
-  /// Sums that are not exact are the same bits everywhere.
-  @Test func addMarkedInOneOrder() {
-    var random = SeededRandom(seed: 4)
-    let x = Matrix(128, 37) { _, _ in Float(random.normal()) }
-    let marks = [random.next(), random.next() | 1]
-    let bits = RowSets.all.map { kernels in
-      var sum = [Float](repeating: 0, count: 37)
-      kernels.add_marked(x.values, x.stride, marks, 2, 37, &sum)
-      return sum.map(\.bitPattern)
-    }
-    #expect(Set(bits).count == 1 && bits[0].contains { $0 != 0 })
   }
 
   @Test func differingBits() {

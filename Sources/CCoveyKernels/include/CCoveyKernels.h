@@ -63,10 +63,9 @@ typedef struct cv_row_kernels {
   double (*jeffreys)(const float *p, const float *lp, const float *q, const float *lq, size_t n);
   // sum x^2 weight
   double (*weighted_square)(const float *x, const float *weight, size_t n);
-  // sum [n] += the rows of x whose bit is set in marks [words], four at a time.
-  // Rows that are not marked are not read.
-  void (*add_marked)(const float *x, size_t stride, const uint64_t *marks, size_t words,
-                     size_t n, float *sum);
+  // sum [n] += those `count` rows of x whose numbers are given, four at a time.
+  void (*add_rows)(const float *x, size_t stride, const uint32_t *rows, size_t count, size_t n,
+                   float *sum);
   // How many bits of a and b differ.
   size_t (*differing)(const uint64_t *a, const uint64_t *b, size_t words);
 

@@ -51,7 +51,8 @@ struct MeanShift {
     tileScratch = try Buffer(
       scratchSize * pool.threads, budget: budget, for: "distance tiles of the threads")
     sketch = try Sketch(count: capacity, keyCount: keyCount, budget: budget)
-    sums = try NeighbourSums(count: capacity, pool: pool, monitor: monitor, budget: budget)
+    sums = try NeighbourSums(
+      count: capacity, keyCount: keyCount, pool: pool, monitor: monitor, budget: budget)
   }
 
   /// Scores of a tile of maps, or products of a tile of pairs and the list of
@@ -65,7 +66,7 @@ struct MeanShift {
     4 * (2 * capacity * keyCount + capacity + 2 * keyCount + threads * scratchSize(keyCount))
       + 8 * capacity * ((capacity + 63) / 64)
       + Sketch.byteCount(count: capacity, keyCount: keyCount)
-      + NeighbourSums.byteCount(count: capacity, threads: threads)
+      + NeighbourSums.byteCount(count: capacity, keyCount: keyCount, threads: threads)
   }
 
   /// Pieces of work `run` reports for a window of `count` maps.
