@@ -14,7 +14,7 @@ import reference
 import scenes
 from figures import record  # noqa: F401
 
-FRAMES, ROWS, COLUMNS, CHANNELS, HEADS = 7, 12, 24, 96, 4
+FRAMES, ROWS, COLUMNS, CHANNELS, HEADS = 5, 12, 24, 96, 4
 
 
 def scene(kind, seed, frames=FRAMES, rows=ROWS, columns=COLUMNS, stride=3):
@@ -103,9 +103,20 @@ def test_one_frame(window):
     assert agreement(found.labels, truth) > 0.9
 
 
-@pytest.mark.parametrize("window", [1, 2, 7, 20])
+@pytest.mark.parametrize("window", [1, 2, 5, 20])
 def test_windows_of_any_length(window):
     queries, keys, _ = scene("medium", 5)
     found = covey.cluster(queries, keys, HEADS, window=window)
     expected = reference.cluster(queries, keys, HEADS, window=window)
     assert agreement(found.labels, expected.labels) >= 0.999
+
+
+@pytest.mark.parametrize("rounding", ["ceil", "floor"])
+def test_fewer_frames_than_the_key_stride(rounding, model, video):
+    """The first frame is a key frame all the same, and the only one."""
+    output = {"output": "clusters", "key_rounding": rounding}
+    expected = model.segment(video[:3], key_stride=3, **output)
+    for stride in (4, 1000):
+        found = model.segment(video[:3], key_stride=stride, **output)
+        np.testing.assert_array_equal(found, expected)
+    assert (model.segment(video[:1], key_stride=7, **output) > 0).all()
