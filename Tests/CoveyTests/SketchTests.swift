@@ -48,7 +48,7 @@ import Testing
     for (first, rows) in [(0, 200), (200, 133)] {
       sketch.add(
         Array(maps[(first * n)...]), Array(logs[(first * n)...]), first: first, rows: rows,
-        rank: rank)
+        rank: rank, monitor: Monitor(), worker: 0)
     }
     sketch.crossProducts(0..<count, 0..<count, rank: rank, into: &cross)
     BLAS.release()

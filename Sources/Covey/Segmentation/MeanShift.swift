@@ -158,7 +158,9 @@ struct MeanShift {
         selfProducts: selfProducts + tile.lowerBound)
       if rank > 0 {
         monitor.pulse(worker: worker)
-        sketch.add(maps, logs, first: tile.lowerBound, rows: tile.count, rank: rank)
+        sketch.add(
+          maps, logs, first: tile.lowerBound, rows: tile.count, rank: rank, monitor: monitor,
+          worker: worker)
       }
       monitor.advance(worker: worker)
     }

@@ -103,6 +103,7 @@ struct NeighbourSums {
         waiting.append((part.lowerBound..<middle, level + 1))
       } else {
         for place in part {
+          if monitor.isCancelled { return }
           let row = Int(order[place])
           add(neighbours + row * words, level, row)
         }
@@ -116,13 +117,22 @@ struct NeighbourSums {
     let (order, common, words) = (order.base, common.base, words)
     for word in 0..<words { common[word] = .max }
     for place in part {
+      if isCancelled(place) { return }
       let row = neighbours + Int(order[place]) * words
       for word in 0..<words { common[word] &= row[word] }
     }
     for place in part {
+      if isCancelled(place) { return }
       let row = neighbours + Int(order[place]) * words
       for word in 0..<words { row[word] &= ~common[word] }
     }
+  }
+
+  /// Asked for every row; looks now and then.
+  private func isCancelled(_ row: Int) -> Bool {
+    guard row % 512 == 0 else { return false }
+    monitor.pulse(worker: 0)
+    return monitor.isCancelled
   }
 
   /// Puts rows that resemble the first before those that resemble the one least
@@ -134,6 +144,7 @@ struct NeighbourSums {
     let one = neighbours + Int(order[part.lowerBound]) * words
     var (most, other) = (0, one)
     for place in part {
+      if isCancelled(place) { return nil }
       let row = neighbours + Int(order[place]) * words
       let difference = kernels.differing(one, row, words)
       if difference > most { (most, other) = (difference, row) }
@@ -165,14 +176,17 @@ struct NeighbourSums {
     let kernels = cv_rows().pointee
     pool.run((n + width - 1) / width) { index, worker in
       if monitor.isCancelled { return }
-      monitor.pulse(worker: worker)
       let columns = min(width, n - index * width)
       let panel = panels + worker * panelSize
       let own = panel + count * width
       let maps = maps + index * width
       for row in 0..<count { copy(maps + row * n, columns, to: panel + row * width) }
       var rows = UnsafePointer(list)
-      for step in steps {
+      for (number, step) in steps.enumerated() {
+        if number % 256 == 0 {
+          if monitor.isCancelled { return }
+          monitor.pulse(worker: worker)
+        }
         let level = levels + Int(step.level) * n + index * width
         // The sum of the part above, or of the row's part.
         let sum = step.row < 0 ? level : own

@@ -124,17 +124,25 @@ struct Sketch {
   /// Sketches of rows first ..< first + rows, whose maps and logarithms (less the
   /// centre) are given.
   func add(
-    _ maps: UnsafePointer<Float>, _ logs: UnsafePointer<Float>, first: Int, rows: Int, rank: Int
+    _ maps: UnsafePointer<Float>, _ logs: UnsafePointer<Float>, first: Int, rows: Int, rank: Int,
+    monitor: Monitor, worker: Int
   ) {
     let kernels = cv_rows().pointee
     let n = keyCount
     let x = coordinates.base + 2 * first * capacity
     let y = x + capacity
-    BLAS.multiply(
-      rows, rank, n, maps, n, basis.base, n, transposed: true, into: x, 2 * capacity)
-    BLAS.multiply(
-      rows, rank, n, logs, n, basis.base + capacity * n, n, transposed: true, into: y,
-      2 * capacity)
+    for column in stride(from: 0, to: n, by: Divergence.tileColumns) {
+      if monitor.isCancelled { return }
+      let columns = min(Divergence.tileColumns, n - column)
+      let (forMaps, forLogs) = (basis.base + column, basis.base + capacity * n + column)
+      BLAS.multiply(
+        rows, rank, columns, maps + column, n, forMaps, n, transposed: true, into: x,
+        2 * capacity, add: column == 0 ? 0 : 1)
+      BLAS.multiply(
+        rows, rank, columns, logs + column, n, forLogs, n, transposed: true, into: y,
+        2 * capacity, add: column == 0 ? 0 : 1)
+      monitor.pulse(worker: worker)
+    }
     let (weights, inverse) = (weights.base, weights.base + n)
     for row in 0..<rows {
       let (x, y) = (x + 2 * row * capacity, y + 2 * row * capacity)
