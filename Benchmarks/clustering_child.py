@@ -67,8 +67,9 @@ def main():
             continue
         start = time.perf_counter()
         labels = run(queries, keys)
-        print(f"{time.perf_counter() - start:.9f}", flush=True)
-        np.save(options.labels, labels)
+        seconds = time.perf_counter() - start
+        np.save(options.labels, labels)  # before the answer: then they are read
+        print(f"{seconds:.9f}", flush=True)
 
 
 if __name__ == "__main__":
