@@ -4,7 +4,8 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .PHONY: help setup lib demo test test-swift test-kernels test-exports test-c test-valgrind \
-  test-python bench bench-kernels bench-instructions clean
+  test-python bench bench-clustering bench-kernels \
+  bench-instructions clean
 
 BUILD  := build
 LIB    := $(BUILD)/libcovey.so
@@ -97,6 +98,9 @@ BENCHMARKS = $(MAKE) --no-print-directory -f Benchmarks/Makefile LIB=$(LIB) BUIL
 
 bench: $(LIB) ## covey beside PyTorch, ONNX Runtime, OpenVINO; QUICK=1: headline rows only
 	@$(BENCHMARKS) bench
+
+bench-clustering: $(LIB) ## the clustering beside the paper's code in PyTorch; QUICK=1: one seed
+	@$(BENCHMARKS) clustering
 
 bench-kernels: | $(STAMPS)/debian ## the machine's peak, and what products of the network's shapes reach
 	@$(BENCHMARKS) kernels

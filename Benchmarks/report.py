@@ -1,6 +1,7 @@
-"""build/bench.json and build/kernels.json as Markdown, for docs/BENCHMARKS.md.
+"""build/bench.json, kernels.json and clustering.json as Markdown, for docs/BENCHMARKS.md.
 
     python Benchmarks/report.py [build/bench.json] [--kernels build/kernels.json]
+                                [--clustering build/clustering.json]
                                 [--into docs/BENCHMARKS.md]
 
 --into replaces what stands between the two marks in the page.  Needs nothing but
@@ -12,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import statistics
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -83,13 +85,54 @@ def kernel_section(kernels):
     return table(["", "M x N x K", "GOP/s", "of peak", "peak GOP/s"], body)
 
 
-def render(rows, context=None, kernels=None):
+def clustering_section(rows):
+    """One line for each size, mode and kind of scene: medians over seeds, and the
+    worst; then what a frame costs beside the backbone."""
+    body = []
+    compared = [row for row in rows if "time_ratio" in row and row["time_ratio"] != 1]
+    groups = dict.fromkeys((row["size"], row["peer"], row["kind"]) for row in compared)
+    for group in groups:
+        own = [row for row in compared if (row["size"], row["peer"], row["kind"]) == group]
+        theirs = [
+            row for row in rows
+            if (row["size"], row["kind"]) == (group[0], group[2]) and row.get("time_ratio") == 1
+        ]
+
+        def median(key, of=own):
+            return statistics.median(row[key] for row in of)
+
+        def worst(key, pick, form, of=own):
+            return f"{median(key):{form}} ({pick(row[key] for row in of):{form}})"
+
+        body.append([
+            f"{group[1]}, {group[0]}, {group[2]}", str(len(own)),
+            worst("time_ratio", max, ".3f"), worst("memory_ratio", max, ".3f"),
+            worst("ari_authors", min, ".4f"), f"{median('ari_truth'):.3f}",
+            f"{median('ari_truth', theirs):.3f}" if theirs else "-",
+        ])
+    text = [table(
+        ["", "seeds", "time (most)", "memory (most)", "ARI to authors (least)",
+         "ARI to truth", "authors' to truth"], body
+    )] if body else []
+    frames = [
+        [f"{row['peer']}, {row['size']}", f"{row['per_frame_s']:.4f}", f"{row['backbone_s']:.3f}",
+         f"{100 * row['of_backbone']:.1f} %"]
+        for row in rows if "of_backbone" in row
+    ]
+    if frames:
+        text.append(table(["", "s per frame", "int8 backbone, 320x480", "of it"], frames))
+    return "\n\n".join(text)
+
+
+def render(rows, context=None, kernels=None, clustering=None):
     """All of it, as one text."""
     sections = [machine_section(context)] if context else []
     groups = dict.fromkeys((row["size"], row["threads"]) for row in rows)
     sections += [bench_section(rows, *group) for group in groups]
     if kernels:
         sections += ["### Products, one thread", kernel_section(kernels)]
+    if clustering:
+        sections += ["### Clustering, one thread, of the authors'", clustering_section(clustering)]
     return "\n\n".join(sections) + "\n"
 
 
@@ -109,6 +152,7 @@ def main():
     parser = argparse.ArgumentParser(description="a benchmark's JSON as Markdown")
     parser.add_argument("bench", nargs="?", type=Path, default=ROOT / "build" / "bench.json")
     parser.add_argument("--kernels", type=Path, default=ROOT / "build" / "kernels.json")
+    parser.add_argument("--clustering", type=Path, default=ROOT / "build" / "clustering.json")
     parser.add_argument("--into", type=Path, metavar="PAGE")
     options = parser.parse_args()
 
@@ -116,7 +160,9 @@ def main():
         return json.loads(path.read_text()) if path.exists() else None
 
     context = read(options.bench.with_name(options.bench.stem + "-context.json"))
-    text = render(json.loads(options.bench.read_text()), context, read(options.kernels))
+    text = render(
+        read(options.bench) or [], context, read(options.kernels), read(options.clustering)
+    )
     if options.into:
         options.into.write_text(replaced(options.into.read_text(), text))
     else:

@@ -425,6 +425,55 @@ private func onEachSet(
     }
   }
 
+  /// A term of `weighted_square` is two roundings.
+  @Test(arguments: lengths)
+  func weightedSquare(n: Int) {
+    var random = SeededRandom(seed: UInt64(n) + 9)
+    let x = (0..<n).map { _ in Float(random.normal()) }
+    let weights = (0..<n).map { _ in Float(exp(5 * random.normal())) }
+    let exact = zip(x, weights).reduce(0.0) { $0 + Double($1.0) * Double($1.0) * Double($1.1) }
+    let found = RowSets.all.map { $0.weighted_square(x, weights, n) }
+    #expect(abs(found[0] - exact) <= (32 + 4 + 2) * u * exact)
+    #expect(Set(found.map(\.bitPattern)).count == 1)
+  }
+
+  /// Numbers of so few bits that sums are exact; then ones whose sums are the same
+  /// bits everywhere.
+  @Test(arguments: [1, 15, 16, 17, 31, 32, 33, 64, 131])
+  func addRows(n: Int) {
+    var random = SeededRandom(seed: UInt64(n))
+    for count in [0, 1, 3, 4, 5, 8, 131] {
+      let rows = (0..<count).map { _ in UInt32(random.next() % 50) }
+      let x = Matrix(50, n, padding: 3) { _, _ in Float(Int(random.next() % 2001) - 1000) }
+      let rough = Matrix(50, n, padding: 3) { _, _ in Float(random.normal()) }
+      let before = (0..<n).map { Float($0) }
+      let expected = (0..<n).map { column in
+        rows.reduce(before[column]) { $0 + x[Int($1), column] }
+      }
+      var bits: Set<[UInt32]> = []
+      for kernels in RowSets.all {
+        var sum = before + [-1]
+        kernels.add_rows(x.values, x.stride, rows, count, n, &sum)
+        #expect(sum == expected + [-1], "\(RowSets.name(kernels)), \(count) rows")
+        kernels.add_rows(rough.values, rough.stride, rows, count, n, &sum)
+        bits.insert(sum.map(\.bitPattern))
+      }
+      #expect(bits.count == 1)
+    }
+  }
+
+  @Test func differingBits() {
+    var random = SeededRandom(seed: 11)
+    for words in [0, 1, 2, 7, 8, 9, 54] {
+      let (a, b) = ((0..<words).map { _ in random.next() }, (0..<words).map { _ in random.next() })
+      let exact = zip(a, b).reduce(0) { $0 + ($1.0 ^ $1.1).nonzeroBitCount }
+      for kernels in RowSets.all {
+        #expect(kernels.differing(a, b, words) == exact)
+        #expect(kernels.differing(a, a, words) == 0)
+      }
+    }
+  }
+
   @Test func firstNotFinite() {
     for n in [0, 1, 4095, 4096, 4097, 10_000] {
       var x = [Float](repeating: .greatestFiniteMagnitude, count: n)

@@ -5,6 +5,9 @@ from pathlib import Path
 
 import pytest
 
+import reference
+import scenes
+
 FOLDER = Path(__file__).resolve().parents[2] / "Benchmarks"
 
 
@@ -40,6 +43,40 @@ def test_report_of_kernels_gives_the_share_of_the_peak():
               "n": 20, "k": 30, "gops": 50.0, "peak_gops": 200.0, "peak": "avx2"}
     text = load("report").render([], kernels=[kernel])
     assert "| gemm, 192x384, scores | 6 x 10 x 20 x 30 | 50 | 25 % | 200 (avx2) |" in text
+
+
+def clustering_row(peer, seed, **more):
+    return {
+        "peer": peer, "size": "12x24x48", "kind": "easy", "seed": seed, "median_s": 1.0,
+        "peak_mb": 10.0, "clusters": 3, "ari_truth": 0.9, **more,
+    }
+
+
+def test_report_of_the_clustering_gives_medians_and_the_worst():
+    rows = []
+    for seed, ratio in enumerate((0.1, 0.3, 0.11)):
+        rows += [
+            clustering_row("authors", seed, time_ratio=1.0, memory_ratio=1.0, ari_authors=1.0,
+                           ari_truth=0.8),
+            clustering_row("covey reference", seed, time_ratio=ratio, memory_ratio=ratio / 2,
+                           ari_authors=1 - ratio / 100),
+        ]
+    rows.append(clustering_row("covey edge", 1, per_frame_s=0.01, backbone_s=0.5, of_backbone=0.02))
+    text = load("report").render([], clustering=rows)
+    assert ("| covey reference, 12x24x48, easy | 3 | 0.110 (0.300) | 0.055 (0.150) "
+            "| 0.9989 (0.9970) | 0.900 | 0.800 |") in text
+    assert "| covey edge, 12x24x48 | 0.0100 | 0.500 | 2.0 % |" in text
+
+
+def test_the_authors_clustering_is_the_method():
+    """Against the oracle of the other tests, which is in float64."""
+    torch = pytest.importorskip("torch")
+    queries, keys, _ = scenes.maps_scene("cluttered", 1, 7, 8, 12, 32, 4)
+    keys = keys[::3].reshape(-1, 32)
+    expected = reference.cluster(queries, keys, 4)
+    found = load("authors").cluster(torch.from_numpy(queries), torch.from_numpy(keys), 4)
+    assert expected.count > 5
+    assert reference.adjusted_rand_index(found.numpy(), expected.labels) >= 0.999
 
 
 def test_report_replaces_what_stands_between_the_marks():

@@ -61,6 +61,13 @@ typedef struct cv_row_kernels {
   // of p and q that may both be shifted by the same row.  No cancellation: no
   // term is negative.
   double (*jeffreys)(const float *p, const float *lp, const float *q, const float *lq, size_t n);
+  // sum x^2 weight
+  double (*weighted_square)(const float *x, const float *weight, size_t n);
+  // sum [n] += those `count` rows of x whose numbers are given, four at a time.
+  void (*add_rows)(const float *x, size_t stride, const uint32_t *rows, size_t count, size_t n,
+                   float *sum);
+  // How many bits of a and b differ.
+  size_t (*differing)(const uint64_t *a, const uint64_t *b, size_t words);
 
   // Rows of floats to int8 with one scale a row: scale = largest |x| / 127,
   // q = 128 + round(x / scale), ties to even; elements n to q_stride become 128.

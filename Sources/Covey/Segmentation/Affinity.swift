@@ -13,9 +13,9 @@ struct Affinity {
   let channels: Int  // C
   let heads: Int  // H
 
-  /// Rows of a tile: the products [tile, M] pass through the cache once for
-  /// the softmax.
-  static let tileRows = 64
+  /// Rows of a tile: keys are packed once for each, and its products [tile, M]
+  /// pass through the cache once for the softmax.
+  static let tileRows = 192
 
   /// maps [count, M] of queries [count, C]; `scores` holds [tileRows, M].
   func maps(

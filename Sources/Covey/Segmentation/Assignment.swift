@@ -62,11 +62,11 @@ struct Assignment {
     try monitor.check()
   }
 
-  /// maps, logarithms and scores [tile, M]; self products [tile], products
+  /// maps, and scores before logarithms [tile, M]; self products [tile], products
   /// with the centres [tile, S].
   private static func scratchSize(_ keyCount: Int, _ centres: Int) -> Int {
     let tile = Affinity.tileRows
-    return (3 * tile * keyCount + tile + tile * centres + 15) / 16 * 16
+    return (2 * tile * keyCount + tile + tile * centres + 15) / 16 * 16
   }
 
   /// - Parameter smoothing: patches of a frame whose distances are smoothed.
@@ -96,11 +96,10 @@ struct Assignment {
       let rows = min(tile, patches - first)
       let maps = scratch + worker * scratchSize
       let logs = maps + tile * n
-      let scores = logs + tile * n
-      let products = scores + tile * n
+      let products = logs + tile * n
       let cross = products + tile
       affinity.maps(
-        queries + first * affinity.channels, count: rows, into: maps, scores: scores,
+        queries + first * affinity.channels, count: rows, into: maps, scores: logs,
         monitor: monitor, worker: worker)
       Divergence.prepare(
         maps, rows: rows, n: n, centre: middle, logs: logs, selfProducts: products)
