@@ -155,7 +155,9 @@ typedef struct covey_model covey_model;
 
 typedef enum covey_dtype {
     COVEY_DTYPE_F32 = 1, COVEY_DTYPE_F16 = 2,
-    COVEY_DTYPE_Q8 = 3      /* int8, and an F32 scale for every row          */
+    COVEY_DTYPE_Q8 = 3      /* int8, and an F32 scale for every row; of a    */
+                            /* model: but for the spatio-temporal block's    */
+                            /* queries and keys, which stay F16              */
 } covey_dtype;
 
 typedef struct covey_model_options {

@@ -4,21 +4,23 @@ import Testing
 @testable import Covey
 
 @Suite struct CorrelatorTests {
-  /// Relative to the largest.  Observed: 2.4e-7; the tolerance is four times that.
-  @Test(arguments: [(24, 1), (24, 320), (96, 7), (32, 661)])
-  func agreesWithDouble(channels: Int, count: Int) throws {
+  /// In int8 files too, where the matrix is in halves.  Relative to the largest.
+  /// Observed: 2.4e-7; the tolerance is four times that.
+  @Test(arguments: [(24, 1), (24, 320), (96, 7), (32, 661)], [false, true])
+  func agreesWithDouble(size: (channels: Int, count: Int), quantised: Bool) throws {
+    let (channels, count) = size
     let model = TestCheckpoint(channels: channels, heads: 2, seed: UInt64(channels + count))
-    let checkpoint = try model.load()
-    let tensors = Dictionary(uniqueKeysWithValues: model.tensors.map { ($0.name, $0.values) })
-    let weight = tensors["correlator.norm1.weight"]!.map { Double($0) }
-    let bias = tensors["correlator.norm1.bias"]!.map { Double($0) }
-    let matrix = tensors["correlator.attn.qkv.weight"]!.map { Double($0) }
+    let checkpoint = try quantised ? model.loadQuantised() : model.load()
+    let tensors = model.weights(quantised: quantised)
+    let weight = tensors["correlator.norm1.weight"]!
+    let bias = tensors["correlator.norm1.bias"]!
+    let matrix = tensors["correlator.attn.qkv.weight"]!
     var random = SeededRandom(seed: 9)
     let features = (0..<count * channels).map { _ in Float(0.7 + 2 * random.normal()) }
 
     func project(_ threads: Int, _ wantsQueries: Bool, _ wantsKeys: Bool) throws -> [[Float]] {
       let pool = try ThreadPool(threads: threads)
-      let correlator = try Correlator(checkpoint, threads: threads, budget: Budget())
+      let correlator = Correlator(checkpoint)
       var z = features
       var queries = [Float](repeating: .nan, count: features.count)
       var keys = queries

@@ -28,7 +28,8 @@ private typealias Sample = WeightFileSample
   private func hardSample() -> Sample {
     var random = Sample.Random(seed: 7)
     var sample = Sample()
-    for index in sample.tensors.indices where sample.tensors[index].isMatrix {
+    for index in sample.tensors.indices
+    where sample.tensors[index].isMatrix && !Sample.staysFloat(sample.tensors[index].name) {
       let columns = sample.tensors[index].shape[1]
       for row in 0..<sample.tensors[index].shape[0] {
         // Rows of one size each, within what floats have.
@@ -146,7 +147,7 @@ private typealias Sample = WeightFileSample
   @Test func withinHalfAStep() throws {
     let sample = Sample()
     let quantized = sample.quantized()
-    for tensor in sample.tensors where tensor.isMatrix {
+    for tensor in sample.tensors where tensor.isMatrix && !Sample.staysFloat(tensor.name) {
       let scales = quantized.values("\(tensor.name).scale")
       let found = quantized.dequantized().values(tensor.name)
       let steps = zip(tensor.values, found).enumerated().map { place, pair in
@@ -165,10 +166,12 @@ private typealias Sample = WeightFileSample
       // Wherever the scales stand, and whether the errors are told or not.
       var turned = Sample().quantized()
       turned.tensors.reverse()
-      turned.set("covey.quantization.error", floats: (0..<12).map { Float($0) / 64 })
+      turned.set("covey.quantization.error", floats: (0..<11).map { Float($0) / 64 })
       var silent = Sample(whole: false).quantized()
       silent.remove("covey.quantization.error")
-      for sample in [Sample().quantized(), turned, silent] {
+      // And the correlator's matrix in the other types that are read.
+      let others = [Sample().quantized(correlator: 0), Sample().quantized(correlator: 24)]
+      for sample in [Sample().quantized(), turned, silent] + others {
         let file = sample.completed().file
         try #require(Sample.load(file).model).save(path: "\(folder)/a", dtype: .q8)
         #expect(try bytes("\(folder)/a") == file)
@@ -176,9 +179,10 @@ private typealias Sample = WeightFileSample
     }
   }
 
-  @Test(arguments: [false, true]) func toFloats(half: Bool) throws {
+  @Test(arguments: [false, true], [UInt32(0), 1, 24])
+  func toFloats(half: Bool, correlator: UInt32) throws {
     try Sample.withFolder { folder in
-      let sample = Sample().quantized()
+      let sample = Sample().quantized(correlator: correlator)
       try load(sample).save(path: "\(folder)/a", dtype: half ? .f16 : .f32)
       var expected = sample.dequantized()
       if half {
@@ -193,9 +197,10 @@ private typealias Sample = WeightFileSample
 
   // ---- What is read -------------------------------------------------------------
 
-  @Test(arguments: [false, true]) func read(whole: Bool) throws {
+  @Test(arguments: [false, true], [UInt32(0), 1, 24])
+  func read(whole: Bool, correlator: UInt32) throws {
     let plain = Sample(whole: whole)
-    let sample = plain.quantized()
+    let sample = plain.quantized(correlator: correlator)
     let model = try load(sample)
     #expect(model.dtype == .q8)
     // inferenceWeights of the same numbers as floats, which other tests look at.
@@ -222,10 +227,13 @@ private typealias Sample = WeightFileSample
       }
     }
     #expect(model.parameterCount == plain.tensors.reduce(0) { $0 + $1.values.count })
-    let matrices = plain.tensors.filter(\.isMatrix)
+    let matrices = sample.tensors.filter { $0.type == 24 }
+    #expect(matrices.count == (whole ? 11 : 5) + (correlator == 24 ? 1 : 0))
     let numbers = matrices.reduce(0) { $0 + $1.values.count }
     let rows = matrices.reduce(0) { $0 + $1.shape[0] }
-    #expect(model.weightBytes == 4 * model.parameterCount - 3 * numbers + 4 * rows)
+    let halves = sample.tensors.reduce(0) { $0 + ($1.type == 1 ? $1.values.count : 0) }
+    #expect(
+      model.weightBytes == 4 * model.parameterCount - 3 * numbers - 2 * halves + 4 * rows)
     #expect(model.file.tensors.count == plain.tensors.count + matrices.count)
   }
 
@@ -237,7 +245,7 @@ private typealias Sample = WeightFileSample
     try Data(sample.file).write(to: URL(fileURLWithPath: path))
     let mapped = try Checkpoint(path: path, copy: false, verify: true)
     let copied = try Checkpoint(path: path, copy: true, verify: true)
-    let matrices = copied.file.tensors.reduce(0) { $0 + ($1.element == .i8 ? $1.data.count : 0) }
+    let matrices = copied.file.tensors.reduce(0) { $0 + ($1.element == .f32 ? 0 : $1.data.count) }
     #expect(matrices > 0)
     #expect(copied.residentBytes == copied.weightBytes + copied.convertedBytes)
     #expect(mapped.residentBytes == copied.residentBytes - matrices)
@@ -251,8 +259,8 @@ private typealias Sample = WeightFileSample
     }
     var sample = Sample().quantized()
     let told = errors(try load(sample))
-    let names = Sample().tensors.filter(\.isMatrix).map(\.name)
-    #expect(names.count == 12 && told.count == sample.tensors.count)
+    let names = Sample().tensors.filter { $0.isMatrix && !Sample.staysFloat($0.name) }.map(\.name)
+    #expect(names.count == 11 && told.count == sample.tensors.count)
     #expect(Set(told.filter { $0.value != nil }.keys) == Set(names))
     // Errors of values spread evenly over 254 steps are a step over the root of 12,
     // the numbers' own root of mean square 127 steps over the root of 3.
@@ -263,7 +271,7 @@ private typealias Sample = WeightFileSample
     // They go by the order of the file.
     sample.tensors.reverse()
     let turned = errors(try load(sample))
-    #expect(turned[names[0]] == told[names[11]] && turned[names[4]] == told[names[7]])
+    #expect(turned[names[0]] == told[names[10]] && turned[names[4]] == told[names[6]])
     sample.remove("covey.quantization.error")
     #expect(errors(try load(sample)).values.allSatisfy { $0 == nil })
     #expect(errors(try load(Sample())).values.allSatisfy { $0 == nil })
@@ -282,7 +290,7 @@ private typealias Sample = WeightFileSample
       let reader = try GGUFReader(bytes)
       let locator = try WeightLocator(reader, ModelConfig(reader).tensors(in: reader))
       defer { withExtendedLifetime(locator) {} }
-      for name in [matrix, "encoder.blocks.1.attn.qkv.weight", "correlator.attn.qkv.weight"] {
+      for name in [matrix, "encoder.blocks.1.attn.qkv.weight"] {
         let tensor = try #require(sample.tensors.first { $0.name == name })
         let found = locator.int8Matrix(name)
         #expect(found.rows == tensor.shape[0] && found.columns == tensor.shape[1])
@@ -304,7 +312,7 @@ private typealias Sample = WeightFileSample
   // ---- What is refused ------------------------------------------------------------
 
   @Test func scalesAndMatricesBelongTogether() {
-    let names = Sample().tensors.filter(\.isMatrix).map(\.name)
+    let names = Sample().tensors.filter { $0.isMatrix && !Sample.staysFloat($0.name) }.map(\.name)
     for name in names + ["correlator.mlp.fc2.weight"] {
       let scale = "\(name).scale"
       #expect(message { $0.tensors.removeAll { $0.name == scale } } == "\(scale): missing")
@@ -363,9 +371,26 @@ private typealias Sample = WeightFileSample
         .init(name: "\(matrix).scale", shape: [48], values: Array(repeating: 1, count: 48)))
       #expect(
         Sample.load(sample.file).error?.message
-          == "\(matrix).scale: only I8 matrices have scales, those of this file are \(type)")
+          == "\(matrix).scale: only I8 matrices have scales, this one is \(type)")
       #expect(Sample.load(sample.file).error?.kind == .format)
     }
+    // The correlator's matrix has them where it is I8, and only there.
+    let correlator = "correlator.attn.qkv.weight"
+    let older = Sample().quantized(correlator: 24)
+    var bare = older
+    bare.tensors.removeAll { $0.name == "\(correlator).scale" }
+    #expect(Sample.load(bare.file).error?.message == "\(correlator).scale: missing")
+    for type in [UInt32(0), 1] {
+      var wrong = older
+      wrong.remove("covey.quantization.error")
+      wrong.change(correlator) { $0.type = type }
+      #expect(
+        Sample.load(wrong.file).error?.message
+          == "\(correlator).scale: only I8 matrices have scales, this one is F\(type == 0 ? 32 : 16)")
+    }
+    #expect(
+      message { $0.change(correlator) { $0.shape = [48, 24] } }
+        == "\(correlator): expected 72x24, found 48x24")
     // The type named is not that of the matrices.
     for (number, type) in [(UInt32(0), "F32"), (1, "F16")] {
       #expect(
@@ -415,14 +440,14 @@ private typealias Sample = WeightFileSample
     let key = "covey.quantization.error"
     #expect(message { $0.remove(key) } == "no error")
     #expect(
-      message { $0.set(key, floats: [Float](repeating: 0, count: 11)) }
-        == "\(key): expected f32[12], found f32[11]")
-    #expect(message { $0.set(key, floats: []) } == "\(key): expected f32[12], found f32[0]")
-    #expect(message { $0.set(key, float: 0) } == "\(key): expected f32[12], found f32")
-    #expect(message { $0.set(key, string: "0") } == "\(key): expected f32[12], found string")
+      message { $0.set(key, floats: [Float](repeating: 0, count: 12)) }
+        == "\(key): expected f32[11], found f32[12]")
+    #expect(message { $0.set(key, floats: []) } == "\(key): expected f32[11], found f32[0]")
+    #expect(message { $0.set(key, float: 0) } == "\(key): expected f32[11], found f32")
+    #expect(message { $0.set(key, string: "0") } == "\(key): expected f32[11], found string")
     for (number, text) in [(Float.nan, "nan"), (.infinity, "inf"), (-1, "-1")] {
       #expect(
-        message { $0.set(key, floats: [Float](repeating: 0, count: 11) + [number]) }
+        message { $0.set(key, floats: [Float](repeating: 0, count: 10) + [number]) }
           == "\(key): expected finite numbers from 0 on, found \(text)")
     }
     var plain = Sample()
@@ -444,6 +469,12 @@ private typealias Sample = WeightFileSample
       large.change(matrix) { $0.values[25] = -Float.greatestFiniteMagnitude }
       #expect(try refused(large, .q8)?.message == "\(matrix): row 1 is too large for int8")
       #expect(try refused(large, .q8)?.kind == .argument)
+      // What stays in floats does so as a half.
+      var wide = Sample()
+      wide.change("correlator.attn.qkv.weight") { $0.values[3] = 65520 }
+      let tooLarge = "correlator.attn.qkv.weight: element 3 is too large for F16"
+      #expect(try refused(wide, .q8)?.message == tooLarge)
+      #expect(try refused(wide, .q8)?.kind == .argument)
       // An int8 matrix beyond the halves.
       var coarse = Sample().quantized()
       coarse.change(matrix) { $0.values[24 + 5] = -127 }

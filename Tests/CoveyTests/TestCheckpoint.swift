@@ -107,13 +107,17 @@ struct TestCheckpoint {
   }
 
   /// All tensors by name; with `quantised` the matrices as integers times a
-  /// scale a row, as docs/FORMAT.md has it.
+  /// scale a row, the correlator's as a half, as docs/FORMAT.md has it.
   func weights(quantised: Bool) -> [String: [Double]] {
     var found: [String: [Double]] = [:]
     for tensor in tensors {
       let values = tensor.values.map { Double($0) }
       guard quantised, WeightFileSample.isMatrix(tensor.name) else {
         found[tensor.name] = values
+        continue
+      }
+      guard !WeightFileSample.staysFloat(tensor.name) else {
+        found[tensor.name] = tensor.values.map { Double(Float16($0)) }
         continue
       }
       let columns = tensor.shape[1]

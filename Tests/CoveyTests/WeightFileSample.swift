@@ -96,14 +96,19 @@ struct WeightFileSample {
     }
   }
 
-  /// The same with its matrices as int8, made by the formula, in double; with the
-  /// errors, but without a checksum.
-  func quantized() -> WeightFileSample {
+  /// The same with its matrices as int8, made by the formula, in double, but for
+  /// the correlator's; with the errors, but without a checksum.
+  ///
+  /// - Parameter correlator: type of its matrix; as written, or as it is read too.
+  func quantized(correlator: UInt32 = 1) -> WeightFileSample {
     var made = self
     made.tensors = []
     var errors: [Float] = []
-    for tensor in tensors {
-      guard tensor.isMatrix else {
+    for var tensor in tensors {
+      let isCorrelator = Self.staysFloat(tensor.name)
+      guard tensor.isMatrix, !isCorrelator || correlator == 24 else {
+        tensor.type = isCorrelator ? correlator : 0
+        if tensor.type == 1 { tensor.values = tensor.values.map { Float(Float16($0)) } }
         made.tensors.append(tensor)
         continue
       }
@@ -141,8 +146,9 @@ struct WeightFileSample {
   func dequantized() -> WeightFileSample {
     var made = self
     made.tensors = []
-    for tensor in tensors where !tensor.name.hasSuffix(".scale") {
+    for var tensor in tensors where !tensor.name.hasSuffix(".scale") {
       guard tensor.type == 24 else {
+        tensor.type = 0
         made.tensors.append(tensor)
         continue
       }
@@ -175,6 +181,9 @@ struct WeightFileSample {
     ["attn.qkv.weight", "attn.proj.weight", "mlp.fc1.weight", "mlp.fc2.weight"]
       .contains { name.hasSuffix($0) }
   }
+
+  /// A matrix that is F16 in an int8 file.
+  static func staysFloat(_ name: String) -> Bool { name == "correlator.attn.qkv.weight" }
 
   /// Multiples of 1/512 between -1 and 1, exact in F16, different in every
   /// tensor and place.
@@ -376,6 +385,10 @@ extension Checkpoint {
     take("encoder.cls_token", embedding.clsToken, config.embedDim)
     take("encoder.pos_embed", embedding.positions, (1 + grid * grid) * config.embedDim)
     linear("encoder.patch_embed.proj", embedding.patch)
+    norm("correlator.norm1", correlator.norm1)
+    let square = config.embedDim * config.embedDim
+    take("correlator.query.weight", correlator.query, square)
+    take("correlator.key.weight", correlator.key, square)
     let last = "encoder.blocks.\(config.depth - 1)"
     if let network = float {
       for (index, block) in network.blocks.enumerated() {
@@ -389,10 +402,6 @@ extension Checkpoint {
       }
       norm("\(last).norm1", network.last.norm1)
       linear("\(last).attn.qkv", network.last.qkv)
-      norm("correlator.norm1", network.correlator.norm1)
-      let square = config.embedDim * config.embedDim
-      take("correlator.query.weight", network.correlator.query, square)
-      take("correlator.key.weight", network.correlator.key, square)
     }
     if let network = int8 {
       func packed(_ name: String, _ parts: [cv_packed], _ inputs: Int) {
@@ -413,9 +422,6 @@ extension Checkpoint {
       }
       norm("\(last).norm1", network.last.norm1)
       packed("\(last).attn.qkv", [network.last.query, network.last.key], c)
-      norm("correlator.norm1", network.correlator.norm1)
-      found["correlator.query.weight"] = network.correlator.query.floats(inputs: c)
-      found["correlator.key.weight"] = network.correlator.key.floats(inputs: c)
     }
     return found
   }

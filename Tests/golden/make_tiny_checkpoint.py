@@ -4,7 +4,7 @@ They are written by the gguf package, which shares no code with covey, and hold
 random weights: `python make_tiny_checkpoint.py`, with gguf 0.10 or newer.
 tiny-f32.gguf has every tensor a file may have; tiny-f16.gguf only those that
 inference needs, no checksum and no optional key; tiny-q8.gguf is tiny-f32.gguf
-with its matrices as int8.
+with its matrices as int8, but for the correlator's attn.qkv.weight, which is F16.
 """
 
 import zlib
@@ -57,6 +57,10 @@ def is_matrix(name):
     )
 
 
+#: Multiplied in fp32 whatever the other matrices are.
+STAYS_FLOAT = "correlator.attn.qkv.weight"
+
+
 def quantized(matrix):
     """int8 values, the scale of each row, and the relative error of the matrix."""
     scale = np.abs(matrix).max(axis=1) / np.float32(127)
@@ -72,12 +76,13 @@ def stored(half, int8):
     """Names and numbers as they stand in the file, and the errors of quantising."""
     found, errors = [], []
     for name, value in tensors(whole=not half):
-        if int8 and is_matrix(name):
+        if int8 and is_matrix(name) and name != STAYS_FLOAT:
             values, scale, error = quantized(value)
             found += [(name, values), (f"{name}.scale", scale)]
             errors.append(float(error))
         else:
-            found.append((name, value.astype(np.float16) if half and is_matrix(name) else value))
+            narrow = is_matrix(name) if half else int8 and name == STAYS_FLOAT
+            found.append((name, value.astype(np.float16) if narrow else value))
     return found, errors
 
 

@@ -117,15 +117,19 @@ def test_keys_are_those_of_fp32(name, count, pair, record):
 
 
 def test_correlator_is_that_of_fp32(pair, record):
-    """Queries and keys of the block; observed: .050 and .049, nearly all of it
-    from the weights."""
+    """Queries and keys of the block: fp32 of weights in halves, each off by
+    2.8e-4 of itself or less.  Observed: 3.5e-4, and behind the backbone's keys in int8
+    .013, which are off by .014 themselves."""
     floats, bytes8 = pair("default")
-    features = floats.encode(pictures(1)[0])
+    picture = pictures(1)[0]
+    features = floats.encode(picture)
     expected, found = floats.correlate(features), bytes8.correlate(features)
     errors = [relative(b, a) for a, b in zip(expected, found)]
-    record(queries=float(errors[0]), keys=float(errors[1]))
-    assert max(errors) < 0.1
-    assert min(errors) > 1e-4
+    assert 0 < min(errors) and max(errors) < 7e-4
+    keys = bytes8.encode(picture)
+    behind = [relative(b, a) for a, b in zip(expected, bytes8.correlate(keys))]
+    record(queries=float(errors[0]), keys=float(errors[1]), behind=float(max(behind)))
+    assert max(behind) < 1.1 * relative(keys, features)
 
 
 @pytest.mark.parametrize("name", ["small", "default", "heavy-tailed"])

@@ -12,6 +12,8 @@ import covey
 from covey.convert import Settings, convert
 
 MATRICES = ("attn.qkv.weight", "attn.proj.weight", "mlp.fc1.weight", "mlp.fc2.weight")
+#: Multiplied in fp32, and kept in halves.
+STAYS_FLOAT = "correlator.attn.qkv.weight"
 GOLDEN = Path(__file__).resolve().parents[1] / "golden"
 
 
@@ -74,6 +76,10 @@ def test_values_scales_and_errors_are_those_of_numpy(path, tmp_path):
             np.testing.assert_array_equal(after[name], value, name)
             assert after[name].dtype == np.float32
             continue
+        if name == STAYS_FLOAT:
+            assert after[name].dtype == np.float16
+            np.testing.assert_array_equal(after[name], value.astype(np.float16), name)
+            continue
         expected.append(f"{name}.scale")
         values, scale, error = quantized(value)
         errors.append(error)
@@ -98,8 +104,10 @@ def test_values_scales_and_errors_are_those_of_numpy(path, tmp_path):
         assert [each.quantization_error for each in matrices] == list(told)
         assert all(each.name.endswith(MATRICES) for each in matrices)
         assert all(
-            each.quantization_error is None for each in found if each.dtype is covey.Dtype.F32
+            each.quantization_error is None for each in found if each.dtype is not covey.Dtype.Q8
         )
+        halves = [each.name for each in found if each.dtype is covey.Dtype.F16]
+        assert halves == [STAYS_FLOAT]
         assert sum(each.bytes for each in found) == model.info.weight_bytes
         assert model.info.weight_bytes == sum(each.nbytes for each in after.values())
 
@@ -128,9 +136,8 @@ def test_keys_of_int8_are_those_of_the_floats_it_stands_for(path, video, tmp_pat
         expected = model.encode(video[0])
         error = np.linalg.norm(keys - expected) / np.linalg.norm(expected)
         assert 0 < error < most
-        # One layer norm and one product: half a byte's step, over some hundred.
-        for found, exact in zip(queries_and_keys, model.correlate(keys), strict=True):
-            assert 0 < np.linalg.norm(found - exact) / np.linalg.norm(exact) < 0.02
+        # The correlator runs in fp32 on the same numbers.
+        np.testing.assert_array_equal(queries_and_keys, model.correlate(keys))
 
 
 def test_int8_is_close_to_what_it_was_made_of(model, video, tmp_path):
@@ -172,3 +179,46 @@ def test_files_of_others_are_read(tmp_path):
     with covey.Model(tmp_path / "other.gguf") as other, covey.Model(GOLDEN / "tiny-q8.gguf") as own:
         assert all(each.quantization_error is None for each in other.tensors)
         np.testing.assert_array_equal(other.encode(frame), own.encode(frame))
+
+
+@pytest.mark.parametrize("kind", ["f32", "int8"])
+def test_correlators_of_others_are_read(kind, video, tmp_path):
+    """Its matrix as F32, or as int8 with scales: queries and keys are those of the
+    numbers it stands for."""
+    source = gguf.GGUFReader(GOLDEN / "tiny-q8.gguf")
+    matrix = np.array(tensors(GOLDEN / "tiny-f32.gguf")[STAYS_FLOAT])
+    values, scale, error = quantized(matrix)
+    writer = gguf.GGUFWriter(tmp_path / "other.gguf", "covey")
+    for key, field in source.fields.items():
+        if key.startswith("covey.") and not key.endswith(("crc32", "quantization.error")):
+            writer.add_key_value(key, field.contents(), field.types[0], *field.types[1:])
+    writer.add_file_type(7)
+    for each in source.tensors:
+        if each.name != STAYS_FLOAT:
+            writer.add_tensor(each.name, np.array(each.data))
+        elif kind == "f32":
+            writer.add_tensor(STAYS_FLOAT, matrix)
+        else:
+            writer.add_tensor(STAYS_FLOAT, values)
+            writer.add_tensor(f"{STAYS_FLOAT}.scale", scale)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    with covey.Model(tmp_path / "other.gguf") as other:
+        keys = other.encode(video[0])
+        found = other.correlate(keys)
+        other.save(tmp_path / "again.gguf", "q8")
+    written = tensors(tmp_path / "again.gguf")[STAYS_FLOAT]
+    np.testing.assert_array_equal(written, matrix if kind == "f32" else values)
+    meant = matrix if kind == "f32" else values.astype(np.float32) * scale[:, None]
+    given = tensors(GOLDEN / "tiny-q8.gguf")
+    z = keys.reshape(-1, 24).astype(np.float64)
+    z -= z.mean(axis=1, keepdims=True)
+    z /= np.sqrt((z * z).mean(axis=1, keepdims=True) + 1e-5)
+    z = z * given["correlator.norm1.weight"] + given["correlator.norm1.bias"]
+    for part, rows in zip(found, (meant[:24], meant[24:48])):
+        exact = z @ rows.T
+        # fp32 over 24 terms; the difference between the types is above 1e-3.
+        assert np.abs(part.reshape(exact.shape) - exact).max() < 3e-6 * np.abs(exact).max()
+    assert error > 1e-3

@@ -59,12 +59,11 @@ public func covey_correlate(
     let pool = try ThreadPool(threads: settings.threads)
     let budget = Budget(limit: settings.memoryLimit)
     let copy = try Buffer<Float>(values, budget: budget, for: "copy of the features")
-    let correlator = try Correlator(checkpoint, threads: pool.threads, budget: budget)
     defer { withExtendedLifetime(copy) {} }
     copy.base.update(from: features, count: values)
     BLAS.claim()
     defer { BLAS.release() }
-    correlator.project(
+    Correlator(checkpoint).project(
       copy.base, count: count, queries: queries, keys: keys, pool: pool)
     return COVEY_OK
   }

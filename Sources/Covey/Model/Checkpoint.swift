@@ -13,6 +13,7 @@ final class Checkpoint: @unchecked Sendable {
   /// In the order of the file; values lie in it.
   let metadata: [GGUFEntry]
   let embedding: EmbeddingWeights
+  let correlator: CorrelatorWeights
   /// One of the two, as `dtype` is.
   let float: FloatNetwork?
   let int8: Int8Network?
@@ -30,7 +31,7 @@ final class Checkpoint: @unchecked Sendable {
   /// converted to fp32, or packed for int8 products.
   let convertedBytes: Int
   /// What the weights take in memory: what was made of them, and the file, where
-  /// it is mapped without int8 matrices, which are packed and left on disk.
+  /// an int8 one is mapped without its matrices, which are left on disk.
   let residentBytes: Int
 
   let file: GGUFReader
@@ -89,6 +90,7 @@ final class Checkpoint: @unchecked Sendable {
     _ errors: [Float?], _ locator: WeightLocator, _ int8: Int8Network?
   ) {
     embedding = locator.embedding(config)
+    correlator = locator.correlator(config)
     float = int8 == nil ? locator.floatNetwork(config) : nil
     self.int8 = int8
     self.config = config
@@ -108,7 +110,7 @@ final class Checkpoint: @unchecked Sendable {
     residentBytes =
       convertedBytes
       + file.tensors.reduce(0) {
-        $0 + (storage.isMapped && $1.element == .i8 ? 0 : $1.data.count)
+        $0 + (storage.isMapped && dtype == .q8 && $1.element != .f32 ? 0 : $1.data.count)
       }
   }
 }
@@ -151,10 +153,14 @@ enum WeightType {
     }
   }
 
-  /// Of a tensor in a file whose matrices are of this type.
+  /// Of a tensor in a file whose matrices are of this type, as written.
   func element(of spec: TensorSpec) -> GGUFTensor.Element {
-    spec.isMatrix ? element : .f32
+    guard spec.isMatrix else { return .f32 }
+    return self == .q8 && spec.staysFloat ? .f16 : element
   }
+
+  /// Whether such a file may have the tensor in another type too.
+  func readsAny(_ spec: TensorSpec) -> Bool { self == .q8 && spec.staysFloat }
 }
 
 extension ModelConfig {

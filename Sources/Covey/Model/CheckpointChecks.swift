@@ -9,15 +9,18 @@ extension GGUFReader {
         continue
       }
       isKnown[index] = true
-      try check(tensors[index], spec.name, spec.shape, dtype.element(of: spec))
-      guard dtype == .q8, spec.isMatrix else { continue }
+      let found = tensors[index].element
+      try check(
+        tensors[index], spec.name, spec.shape,
+        dtype.readsAny(spec) ? found : dtype.element(of: spec))
+      guard found == .i8 else { continue }
       let scale = TensorSpec.scaleName(spec.name)
       guard let index = tensorIndex(scale) else { throw CoveyError(.format, "\(scale): missing") }
       isKnown[index] = true
       try check(tensors[index], scale, [spec.shape[0]], .f32)
     }
     for (index, tensor) in tensors.enumerated() where !isKnown[index] {
-      throw CoveyError(.format, "\(tensor.name): \(Self.whyUnknown(tensor, specs, dtype))")
+      throw CoveyError(.format, "\(tensor.name): \(whyUnknown(tensor, specs))")
     }
   }
 
@@ -33,14 +36,13 @@ extension GGUFReader {
     }
   }
 
-  private static func whyUnknown(
-    _ tensor: GGUFTensor, _ specs: [TensorSpec], _ dtype: WeightType
-  ) -> String {
+  private func whyUnknown(_ tensor: GGUFTensor, _ specs: [TensorSpec]) -> String {
     for spec in specs where spec.isMatrix {
       guard TensorSpec.scaleName(spec.name).utf8.elementsEqual(tensor.nameBytes) else { continue }
-      return dtype == .q8
-        ? "the matrix that it scales is missing"
-        : "only I8 matrices have scales, those of this file are \(dtype.element.name)"
+      guard let matrix = tensorIndex(spec.name) else {
+        return "the matrix that it scales is missing"
+      }
+      return "only I8 matrices have scales, this one is \(tensors[matrix].element.name)"
     }
     return "no tensor of this model has this name"
   }

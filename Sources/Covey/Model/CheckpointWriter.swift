@@ -56,23 +56,25 @@ extension Checkpoint {
 
   /// The tensors in their order; scales that are made come behind their matrix.
   private func output(as dtype: WeightType) -> [OutputTensor] {
-    var isMatrix = [Bool](repeating: false, count: file.tensors.count)
-    var isScale = isMatrix
-    for spec in config.tensors(in: file) where spec.isMatrix {
+    // int8 that becomes int8 stays as it is.
+    let isKept = dtype == .q8 && self.dtype == .q8
+    var elements = file.tensors.map { isKept ? $0.element : .f32 }
+    var isScale = [Bool](repeating: false, count: file.tensors.count)
+    for spec in config.tensors(in: file) where spec.isMatrix && !isKept {
       guard let index = file.tensorIndex(spec.name) else { continue }
-      isMatrix[index] = true
+      elements[index] = dtype.element(of: spec)
       if let scale = file.scaleIndex(ofMatrixAt: index) {
         isScale[scale] = true
       }
     }
 
     var output: [OutputTensor] = []
-    for (index, tensor) in file.tensors.enumerated() where dtype == .q8 || !isScale[index] {
-      let isMade = isMatrix[index] && dtype == .q8 && self.dtype != .q8
+    for (index, tensor) in file.tensors.enumerated() where !isScale[index] {
+      let isMade = elements[index] == .i8 && !isKept
       let stored = file.stored(index)
       output.append(
         OutputTensor(
-          name: tensor.name, shape: tensor.shape, element: isMatrix[index] ? dtype.element : .f32,
+          name: tensor.name, shape: tensor.shape, element: elements[index],
           content: isMade ? .quantized(stored) : .stored(stored)))
       if isMade {
         output.append(

@@ -5,9 +5,14 @@ struct TensorSpec {
   /// One of the large matrices [rows, columns], which may be stored as F16 or
   /// int8; all else is F32 always.
   let isMatrix: Bool
+  /// A matrix that is multiplied in fp32 even where the others are int8: F16 as
+  /// written then, and read as whatever it is.
+  let staysFloat: Bool
   /// Whether inference reads it.  The rest may be missing, and is kept for
   /// training and conversion.
   let isRequired: Bool
+  /// Of a tensor that inference reads: its first so many rows are all it reads.
+  let rowsRead: Int
 
   /// Of the tensor with the scales of an int8 matrix of this name.
   static func scaleName(_ matrix: String) -> String { "\(matrix).scale" }
@@ -39,7 +44,8 @@ extension ModelConfig {
 
   /// - Parameters:
   ///   - mlp: width of its MLP.
-  ///   - isEncoder: its qkv have a bias.
+  ///   - isEncoder: its qkv have a bias, and may be int8; else the rows of the
+  ///     values are never read.
   ///   - whole: inference runs more of it than norm1 and qkv.
   private func block(
     _ prefix: String, mlp f: Int, isEncoder: Bool, whole: Bool
@@ -48,7 +54,9 @@ extension ModelConfig {
     return [
       TensorSpec("\(prefix).norm1.weight", [c]),
       TensorSpec("\(prefix).norm1.bias", [c]),
-      TensorSpec("\(prefix).attn.qkv.weight", [3 * c, c], matrix: true),
+      TensorSpec(
+        name: "\(prefix).attn.qkv.weight", shape: [3 * c, c], isMatrix: true,
+        staysFloat: !isEncoder, isRequired: true, rowsRead: isEncoder ? 3 * c : 2 * c),
     ] + (isEncoder ? [TensorSpec("\(prefix).attn.qkv.bias", [3 * c])] : []) + [
       TensorSpec("\(prefix).attn.proj.weight", [c, c], matrix: true, required: whole),
       TensorSpec("\(prefix).attn.proj.bias", [c], required: whole),
@@ -64,6 +72,8 @@ extension ModelConfig {
 
 extension TensorSpec {
   init(_ name: String, _ shape: [Int], matrix: Bool = false, required: Bool = true) {
-    self.init(name: name, shape: shape, isMatrix: matrix, isRequired: required)
+    self.init(
+      name: name, shape: shape, isMatrix: matrix, staysFloat: false, isRequired: required,
+      rowsRead: shape[0])
   }
 }

@@ -1,6 +1,6 @@
 /// Finds the weights that inference reads, as aligned floats: where they lie in
 /// the file if they are that, else converted into one buffer.  int8 matrices are
-/// had as they are.
+/// had as they are, but for what stays in floats.
 ///
 /// Only for files that `GGUFReader.check` has passed: asking for a tensor that
 /// is not required is a bug.
@@ -12,30 +12,31 @@ struct WeightLocator {
 
   /// - Throws: `.memory`.
   init(_ file: GGUFReader, _ specs: [TensorSpec]) throws(CoveyError) {
-    var required: [Int] = []
+    var required: [(index: Int, count: Int)] = []
     for spec in specs where spec.isRequired {
       guard let index = file.tensorIndex(spec.name) else { continue }
-      required.append(index)
-      if let scale = file.scaleIndex(ofMatrixAt: index) {
-        required.append(scale)
+      if let scale = file.scaleIndex(ofMatrixAt: index), !spec.staysFloat {
+        required.append((scale, spec.shape[0]))
+      } else {
+        let count = file.tensors[index].count
+        required.append((index, count / spec.shape[0] * spec.rowsRead))
       }
     }
-    required.removeAll { file.tensors[$0].element == .i8 }
     // No more elements than the file has bytes.
     let count = required.reduce(0) {
-      $0 + (file.tensors[$1].alignedFloats == nil ? file.tensors[$1].count : 0)
+      $0 + (file.tensors[$1.index].alignedFloats == nil ? $1.count : 0)
     }
     let converted = try Buffer<Float>(count, for: "converted weights")
     var pointers = [UnsafePointer<Float>?](repeating: nil, count: file.tensors.count)
     var next = converted.base
-    for index in required {
+    for (index, count) in required {
       let tensor = file.tensors[index]
       if let floats = tensor.alignedFloats {
         pointers[index] = floats
       } else {
-        file.stored(index).read(0, tensor.count, to: next)
+        file.stored(index).read(0, count, to: next)
         pointers[index] = UnsafePointer(next)
-        next += tensor.count
+        next += count
       }
     }
     self.file = file
@@ -80,19 +81,22 @@ struct WeightLocator {
       clsToken: pointer("encoder.cls_token"), positions: pointer("encoder.pos_embed"))
   }
 
+  func correlator(_ config: ModelConfig) -> CorrelatorWeights {
+    let matrix = pointer("correlator.attn.qkv.weight")
+    return CorrelatorWeights(
+      norm1: norm("correlator.norm1", config.correlatorEps),
+      query: matrix, key: matrix + config.embedDim * config.embedDim)
+  }
+
   /// Of a file of floats.
   func floatNetwork(_ config: ModelConfig) -> FloatNetwork {
     let c = config.embedDim
     let last = "encoder.blocks.\(config.depth - 1)"
-    let correlator = pointer("correlator.attn.qkv.weight")
     return FloatNetwork(
       blocks: (0..<config.depth - 1).map { block("encoder.blocks.\($0)", config) },
       last: LastBlockWeights(
         norm1: norm("\(last).norm1", config.layerNormEps),
-        qkv: linear("\(last).attn.qkv", 3 * c, c)),
-      correlator: CorrelatorWeights(
-        norm1: norm("correlator.norm1", config.correlatorEps),
-        query: correlator, key: correlator + c * c))
+        qkv: linear("\(last).attn.qkv", 3 * c, c)))
   }
 
   private func block(_ prefix: String, _ config: ModelConfig) -> BlockWeights {

@@ -23,7 +23,7 @@ struct WeightPacker {
   private static func byteCount(_ config: ModelConfig) -> Int {
     let (c, f) = (config.embedDim, config.mlpDim)
     let block = 4 * byteCount(c, c) + byteCount(f, c) + byteCount(c, f)
-    return (config.depth - 1) * block + 4 * byteCount(c, c)
+    return (config.depth - 1) * block + 2 * byteCount(c, c)
   }
 
   /// Of one packed matrix; a multiple of 64.
@@ -42,8 +42,7 @@ struct WeightPacker {
     let last = "encoder.blocks.\(config.depth - 1)"
     return Int8Network(
       blocks: blocks,
-      last: keys(last, config.layerNormEps, bias: locator.pointer("\(last).attn.qkv.bias")),
-      correlator: keys("correlator", config.correlatorEps, bias: nil),
+      last: keys(last),
       storage: storage)
   }
 
@@ -63,12 +62,11 @@ struct WeightPacker {
       fc2: pack("\(prefix).mlp.fc2", least: CV_GELU_LEAST))
   }
 
-  private mutating func keys(
-    _ prefix: String, _ eps: Float, bias: UnsafePointer<Float>?
-  ) -> Int8KeyWeights {
+  private mutating func keys(_ prefix: String) -> Int8KeyWeights {
     let c = config.embedDim
+    let bias = locator.pointer("\(prefix).attn.qkv.bias")
     return Int8KeyWeights(
-      norm1: locator.norm("\(prefix).norm1", eps),
+      norm1: locator.norm("\(prefix).norm1", config.layerNormEps),
       query: pack("\(prefix).attn.qkv.weight", rows: 0..<c, bias: bias),
       key: pack("\(prefix).attn.qkv.weight", rows: c..<2 * c, bias: bias))
   }

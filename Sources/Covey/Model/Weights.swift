@@ -25,6 +25,13 @@ struct EmbeddingWeights {
   let positions: UnsafePointer<Float>  // [1 + G * G, C]: CLS first
 }
 
+/// The spatio-temporal block, as far as inference runs it; fp32 always.
+struct CorrelatorWeights {
+  let norm1: LayerNormWeights
+  let query: UnsafePointer<Float>  // [C, C]; no bias
+  let key: UnsafePointer<Float>  // [C, C]; no bias
+}
+
 // ---- fp32 -------------------------------------------------------------------
 
 /// One block of the vision transformer; F is the width of its MLP.
@@ -43,18 +50,10 @@ struct LastBlockWeights {
   let qkv: LinearWeights  // [3C, C]
 }
 
-/// The spatio-temporal block, as far as inference runs it.
-struct CorrelatorWeights {
-  let norm1: LayerNormWeights
-  let query: UnsafePointer<Float>  // [C, C]; no bias
-  let key: UnsafePointer<Float>  // [C, C]; no bias
-}
-
-/// All that comes behind the embedding, of a model of floats.
+/// The blocks of a model of floats.
 struct FloatNetwork {
   let blocks: [BlockWeights]  // depth - 1
   let last: LastBlockWeights
-  let correlator: CorrelatorWeights
 }
 
 // ---- int8 -------------------------------------------------------------------
@@ -82,18 +81,17 @@ struct Int8BlockWeights {
 }
 
 /// A layer norm, and the queries and keys of what it gives: all that is run of
-/// the last block, and of the spatio-temporal one.
+/// the last block.
 struct Int8KeyWeights {
   let norm1: LayerNormWeights
   let query: cv_packed  // [C, C]
   let key: cv_packed  // [C, C]
 }
 
-/// All that comes behind the embedding, of an int8 model.
+/// The blocks of an int8 model.
 struct Int8Network {
   let blocks: [Int8BlockWeights]  // depth - 1
   let last: Int8KeyWeights
-  let correlator: Int8KeyWeights
   /// Where the matrices are.
   let storage: Buffer<UInt8>
 }

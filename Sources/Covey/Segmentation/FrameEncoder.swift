@@ -49,7 +49,7 @@ struct FrameEncoder {
     planes = try Buffer(3 * height * width, budget: budget, for: "input planes")
     transformer = try VisionTransformer(
       checkpoint, height: height, width: width, pool: pool, budget: budget)
-    correlator = try Correlator(checkpoint, threads: pool.threads, budget: budget)
+    correlator = Correlator(checkpoint)
     let count = transformer.patches * transformer.channels
     features = try Buffer(count, budget: budget, for: "features")
     fullKeys = settings.keyPool > 1 ? try Buffer(count, budget: budget, for: "keys") : nil
@@ -72,7 +72,6 @@ struct FrameEncoder {
       + 4 * (3 * height * width + (settings.keyPool > 1 ? 2 : 1) * patches * config.embedDim)
       + VisionTransformer.byteCount(
         checkpoint, height: height, width: width, threads: threads)
-      + Correlator.byteCount(checkpoint, threads: threads)
   }
 
   /// The keys of the last block, into `keys` [N, C], and on request the
