@@ -142,7 +142,9 @@ private struct Sample {
     }
     let meanColours = colours.map { means($0) }
     let meanWeight = means(weights)
-    func covariance(_ a: [Double], _ b: [Double], _ meanA: [Double], _ meanB: [Double]) -> [Double] {
+    func covariance(
+      _ a: [Double], _ b: [Double], _ meanA: [Double], _ meanB: [Double]
+    ) -> [Double] {
       let products = means(a.indices.map { a[$0] * b[$0] })
       return a.indices.map { products[$0] - meanA[$0] * meanB[$0] }
     }

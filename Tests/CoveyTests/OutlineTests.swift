@@ -140,7 +140,9 @@ private func map(_ width: Int, _ height: Int, seed: UInt64, coarse: Int) -> [UIn
   // ---- Small regions
 
   /// The rule, by flood fill.
-  private func dissolved(_ labels: [UInt16], _ width: Int, _ height: Int, _ least: Double) -> [UInt16] {
+  private func dissolved(
+    _ labels: [UInt16], _ width: Int, _ height: Int, _ least: Double
+  ) -> [UInt16] {
     var region = [Int](repeating: -1, count: labels.count)
     var pixels: [[Int]] = []
     func around(_ pixel: Int) -> [Int] {

@@ -364,6 +364,22 @@ def test_working_size(run, clip, model_path, tmp_path):
     assert "--working-size: expected multiples of the model's patch size, 8" in done.stderr
 
 
+def test_masks_and_regions(run, clip, model_path, tmp_path):
+    def found(*options):
+        run(
+            "segment", clip, "-o", "out", "--clusters", "--tau", 0.002, *options,
+            "--model", model_path,
+        )
+        return np.stack(list(masks(tmp_path / "out").values()))
+
+    plain = found()
+    np.testing.assert_array_equal(found("--mask", "refined", "--min-region", 0), plain)
+    assert (found("--mask", "nearest") != plain).any()
+    assert (found("--min-region", 0.2) != plain).any()
+    for wrong in (["--mask", "sharp"], ["--min-region", 1], ["--min-region", -0.1]):
+        run("segment", clip, "-o", "out", *wrong, "--model", model_path, status=2)
+
+
 def test_area_of_zero_leaves_none_out(run, clip, model_path, tmp_path):
     told = {}
     for area in ("0", "-1", "0.99"):
