@@ -54,7 +54,11 @@ class Mode:
     per_frame: bool = False
 
 
-MODES = (Mode("reference"),)
+#: As sessions have it: edge averages the keys over 4 x 4 patches (within its time).
+MODES = (
+    Mode("reference", {"mode": "reference"}),
+    Mode("edge", {"mode": "edge", "key_pool": 4}, per_frame=True),
+)
 
 
 @dataclass(frozen=True)
@@ -87,9 +91,9 @@ def make_scene(kind, seed, size, folder):
         kind, seed, size.frames, size.rows, size.columns, CHANNELS, HEADS
     )
     folder.mkdir(parents=True, exist_ok=True)
-    np.save(folder / "queries.npy", queries)
-    np.save(folder / "keys.npy", keys[::KEY_STRIDE].reshape(-1, CHANNELS))
-    return truth
+    for name, values in (("queries", queries), ("keys", keys[::KEY_STRIDE])):
+        np.save(folder / f"{name}.npy", values.reshape(-1, size.rows, size.columns, CHANNELS))
+    return truth.reshape(-1)
 
 
 def start(name, options, folder):
@@ -128,7 +132,7 @@ def measure(kind, seed, size, modes, rounds, peers=True):
                 "peer": name, "size": str(size), "kind": kind, "seed": seed,
                 "seconds": seconds[name], "median_s": statistics.median(seconds[name]),
                 "peak_mb": process.ask("peak"), "clusters": int(found[name].max()) + 1,
-                "ari_truth": agreement(found[name], truth),
+                "ari_truth": agreement(found[name].reshape(-1), truth),
             }
     finally:
         for process, _ in processes.values():
@@ -139,7 +143,9 @@ def measure(kind, seed, size, modes, rounds, peers=True):
         for name, row in rows.items():
             row["time_ratio"] = row["median_s"] / base["median_s"]
             row["memory_ratio"] = row["peak_mb"] / base["peak_mb"]
-            row["ari_authors"] = agreement(found[name], found[AUTHORS])
+            row["ari_authors"] = agreement(
+                found[name].reshape(-1), found[AUTHORS].reshape(-1)
+            )
     return list(rows.values())
 
 

@@ -25,7 +25,8 @@ def authors(heads, options):
 
     def run(queries, keys):
         return authors.cluster(
-            torch.from_numpy(queries), torch.from_numpy(keys), heads, **options
+            torch.from_numpy(queries.reshape(len(queries), -1, queries.shape[-1])),
+            torch.from_numpy(keys.reshape(-1, keys.shape[-1])), heads, **options
         ).numpy()
 
     return run
@@ -34,7 +35,19 @@ def authors(heads, options):
 def covey(heads, options):
     import covey
 
-    return lambda queries, keys: covey.cluster(queries, keys, heads, threads=1, **options).labels
+    size = options.pop("key_pool", 1)
+
+    def run(queries, keys):
+        return covey.cluster(queries, pooled(keys, size), heads, threads=1, **options).labels
+
+    return run
+
+
+def pooled(keys, size):
+    """[K, rows, columns, C] averaged over size x size patches, which divide them."""
+    frames, rows, columns, channels = keys.shape
+    blocks = keys.reshape(frames, rows // size, size, columns // size, size, channels)
+    return blocks.mean(axis=(2, 4))
 
 
 def memory_mb(name):
@@ -57,7 +70,7 @@ def main():
     queries = np.load(options.folder / "queries.npy")
     keys = np.load(options.folder / "keys.npy")
     # Libraries load and make what they keep.
-    run(queries[:2, :64], keys[:64])
+    run(queries[:2, :4], keys[:1, :4])
     Path("/proc/self/clear_refs").write_text("5")  # VmHWM is what VmRSS is now
     before = memory_mb("VmRSS")
     print("ready", flush=True)
