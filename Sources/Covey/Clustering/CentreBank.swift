@@ -29,7 +29,7 @@ struct CentreBank {
   private var windows = 0
 
   /// Prototypes of a cluster.
-  private static let mostPrototypes = 8
+  private static let mostPrototypes = 4
   /// What earlier prototypes of a cluster still weigh a window later: a cluster
   /// follows what slowly changes.
   private static let persistence: Float = 0.9
@@ -202,10 +202,11 @@ struct CentreBank {
       budget: budget)
   }
 
+  /// - Parameter windows: that have been before.
   static func byteCount(
-    capacity: Int, window prototypes: Int, keyCount: Int, channels: Int, threads: Int
+    capacity: Int, windows: Int, window prototypes: Int, keyCount: Int, channels: Int, threads: Int
   ) -> Int {
-    let known = capacity * mostPrototypes
+    let known = min(capacity * mostPrototypes, windows * prototypes)
     let all = known + prototypes
     return 2 * 4 * known * channels + Prototypes.byteCount(all, channels: channels)
       + MapSet.byteCount(all, keyCount: keyCount, threads: threads)

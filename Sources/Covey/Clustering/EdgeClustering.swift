@@ -65,7 +65,9 @@ struct EdgeClustering {
   ) -> Int {
     let window = min(window, frames)
     let each = Prototyping.blocks(rows: rows, columns: columns, queryPool)
-    let prototypes = min(frames * each, Prototyping.mostPrototypes + window * each)
+    let prototypes = min(
+      (frames + window - 1) / window * likelyPrototypes(window * each),
+      Prototyping.mostPrototypes + likelyPrototypes(window * each))
     let list = Prototypes.byteCount(prototypes, channels: channels)
     let centres = min(prototypes, EdgeClustering.likelyCentres)
     let level = Prototyping.byteCount(
@@ -84,7 +86,8 @@ struct EdgeClustering {
     return max(list + max(level, condensing, top), assigning)
   }
 
-  /// What the memory estimate reckons with: prototypes of a window, and centres.
-  static let likelyPrototypes = 128
+  /// What the memory estimate reckons with: prototypes of the blocks of a
+  /// window, and centres.
+  static func likelyPrototypes(_ blocks: Int) -> Int { min(blocks, blocks / 4 + 32) }
   static let likelyCentres = 64
 }

@@ -62,7 +62,7 @@ struct SoftLabels {
   ///   - tau: nats, above 0.
   init(
     _ near: UnsafePointer<NearCentre>, count: Int, labels: [UInt16], tau: Float,
-    budget: Budget?
+    monitor: Monitor = Monitor(), budget: Budget?
   ) throws(CoveyError) {
     let depth = SoftLabels.depth
     entries = try Buffer(count * depth, budget: budget, for: "soft labels")
@@ -70,18 +70,24 @@ struct SoftLabels {
     // Below, the scale would be infinite.
     let scale = 1 / max(tau * SoftLabels.temperature, 1e-6)
     let target = entries.base
-    withUnsafeTemporaryAllocation(of: Float.self, capacity: depth) { weights in
-      for patch in 0..<count {
-        let nearest = near + patch * depth
-        for place in 0..<depth {
-          // What is missing: far away, and finite for the kernel.
-          weights[place] = nearest[place].cluster < 0 ? -1e9 : -max(nearest[place].distance, 0)
+    for first in stride(from: 0, to: count, by: SoftLabels.patchesAtOnce) {
+      try monitor.check()
+      withUnsafeTemporaryAllocation(of: Float.self, capacity: depth) { weights in
+        for patch in first..<min(count, first + SoftLabels.patchesAtOnce) {
+          let nearest = near + patch * depth
+          for place in 0..<depth {
+            // What is missing: far away, and finite for the kernel.
+            weights[place] = nearest[place].cluster < 0 ? -1e9 : -max(nearest[place].distance, 0)
+          }
+          kernels.softmax(weights.baseAddress!, depth, 1, depth, scale)
+          SoftLabels.merge(nearest, weights, labels, into: target + patch * depth)
         }
-        kernels.softmax(weights.baseAddress!, depth, 1, depth, scale)
-        SoftLabels.merge(nearest, weights, labels, into: target + patch * depth)
       }
     }
   }
+
+  /// Between two looks at whether the call has been cancelled.
+  private static let patchesAtOnce = 1 << 14
 
   private static func merge(
     _ near: UnsafePointer<NearCentre>, _ weights: UnsafeMutableBufferPointer<Float>,

@@ -60,7 +60,7 @@ struct MemoryEstimate {
     if settings.isStreaming {
       // Encoding goes on after every window.
       let window = Stream.byteCount(
-        rows: rows, columns: columns, channels: config.embedDim, settings: settings,
+        frames: frames, rows: rows, columns: columns, channels: config.embedDim, settings: settings,
         threads: threads)
       workspace = encoding + max(window, drawing)
     } else {

@@ -25,7 +25,7 @@ struct Segmentation {
   ///   - ids: of each cluster; 0 for background.
   init(
     _ patches: PatchClusters, ids numbers: [UInt16], objects: [Track], totalClusters: Int,
-    rows: Int, columns: Int, tau: Float, budget: Budget
+    rows: Int, columns: Int, tau: Float, monitor: Monitor = Monitor(), budget: Budget
   ) throws(CoveyError) {
     self.rows = rows
     self.columns = columns
@@ -38,7 +38,7 @@ struct Segmentation {
     let (ids, labels) = (ids.base, patches.labels.base)
     for i in 0..<count { ids[i] = numbers[Int(labels[i])] }
     soft = try patches.near.map { near throws(CoveyError) in
-      try SoftLabels(near.base, count: count, labels: numbers, tau: tau, budget: budget)
+      try SoftLabels(near.base, count: count, labels: numbers, tau: tau, monitor: monitor, budget: budget)
     }
     withExtendedLifetime(patches) {}
   }

@@ -94,7 +94,7 @@ struct Stream {
     for i in 0..<ids.count where !isShown[i] { shown[i] = 0 }
     return try Segmentation(
       clusters, ids: shown, objects: tracks, totalClusters: totalClusters, rows: rows,
-      columns: columns, tau: settings.tau, budget: budget)
+      columns: columns, tau: settings.tau, monitor: monitor, budget: budget)
   }
 
   /// Statistics and ids keep in step with the bank.
@@ -155,17 +155,19 @@ struct Stream {
   }
 
   static func byteCount(
-    rows: Int, columns: Int, channels: Int, settings: Settings, threads: Int
+    frames: Int, rows: Int, columns: Int, channels: Int, settings: Settings, threads: Int
   ) -> Int {
-    let patches = settings.window * rows * columns
-    let keyCount = settings.keyBudget * settings.keysPerFrame(rows: rows, columns: columns)
+    let window = min(settings.window, frames)
+    let patches = window * rows * columns
+    let keyCount = settings.keyFrameCount(frames) * settings.keysPerFrame(rows: rows, columns: columns)
     let blocks =
-      settings.window * Prototyping.blocks(rows: rows, columns: columns, settings.queryPool)
+      window * Prototyping.blocks(rows: rows, columns: columns, settings.queryPool)
     let level = Prototyping.byteCount(
-      rows: rows, columns: columns, window: settings.window, queryPool: settings.queryPool,
+      rows: rows, columns: columns, window: window, queryPool: settings.queryPool,
       keyCount: keyCount, channels: channels, threads: threads)
     let matching = CentreBank.byteCount(
-      capacity: settings.bankClusters, window: min(blocks, EdgeClustering.likelyPrototypes),
+      capacity: settings.bankClusters, windows: (frames - 1) / window,
+      window: EdgeClustering.likelyPrototypes(blocks),
       keyCount: keyCount, channels: channels, threads: threads)
     let assigning = Assignment.byteCount(
       keyCount: keyCount, centres: EdgeClustering.likelyCentres, threads: threads,

@@ -62,12 +62,13 @@ struct WholeVideo {
 
     var clusters = ClusterStatistics(rows: rows, columns: columns, clusters: count)
     for (time, frame) in frames.enumerated() {
+      try monitor.check()
       clusters.add(labels + time * rows * columns, saliency: frame.saliency?.base, time: time)
     }
     let numbering = try Numbering(clusters, settings, tau: cut.tau)
     return try Segmentation(
       patches, ids: numbering.ids, objects: numbering.tracks, totalClusters: count, rows: rows,
-      columns: columns, tau: cut.tau, budget: budget)
+      columns: columns, tau: cut.tau, monitor: monitor, budget: budget)
   }
 
   private static func queries(_ frames: [EncodedFrame]) -> [UnsafePointer<Float>] {
