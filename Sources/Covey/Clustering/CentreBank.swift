@@ -189,7 +189,7 @@ struct CentreBank {
     let among = try Buffer<Float>(count * count, budget: budget, for: "distances in a cluster")
     defer { withExtendedLifetime((queries, among)) {} }
     for (place, member) in members.enumerated() {
-      (queries.base + place * width).update(
+      (queries.base + place * width).copy(
         from: all.queries.base + member * width, count: width)
       for (other, second) in members.enumerated() {
         among.base[place * count + other] = distances[member * all.count + second]

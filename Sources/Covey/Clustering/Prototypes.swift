@@ -38,10 +38,10 @@ struct Prototypes {
     let total = count + other.count
     if total * channels > queries.count {
       let larger = try Buffer<Float>(2 * total * channels, budget: budget, for: "prototypes")
-      larger.base.update(from: queries.base, count: count * channels)
+      larger.base.copy(from: queries.base, count: count * channels)
       queries = larger
     }
-    (queries.base + count * channels).update(
+    (queries.base + count * channels).copy(
       from: other.queries.base, count: other.count * channels)
     weights += other.weights
   }

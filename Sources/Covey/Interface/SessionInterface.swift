@@ -176,7 +176,7 @@ public func covey_segment(
     var objects = 0
     func drain() throws(CoveyError) {
       while case .result(let result) = try session.nextResult() {
-        (labels + result.frameIndex * pixels).update(from: result.labels.base, count: pixels)
+        (labels + result.frameIndex * pixels).copy(from: result.labels.base, count: pixels)
         objects = result.tracks.count
       }
     }

@@ -60,7 +60,7 @@ public func covey_correlate(
     let budget = Budget(limit: settings.memoryLimit)
     let copy = try Buffer<Float>(values, budget: budget, for: "copy of the features")
     defer { withExtendedLifetime(copy) {} }
-    copy.base.update(from: features, count: values)
+    copy.base.copy(from: features, count: values)
     BLAS.claim()
     defer { BLAS.release() }
     Correlator(checkpoint).project(
@@ -133,8 +133,8 @@ public func covey_cluster(
         clustering.hierarchy(), settings.cut, labels: found.base, confidence: margins.base,
         near: nil)
     }
-    labels.update(from: found.base, count: rows)
-    confidence?.update(from: margins.base, count: rows)
+    labels.copy(from: found.base, count: rows)
+    confidence?.copy(from: margins.base, count: rows)
     out.pointee = Int32(count)
     return COVEY_OK
   }

@@ -96,7 +96,7 @@ struct PointList {
   mutating func append(_ point: Outline.Point) throws(CoveyError) {
     if count == storage.count {
       let larger = try Buffer<Outline.Point>(2 * count, for: "points of an outline")
-      larger.base.update(from: storage.base, count: count)
+      larger.base.copy(from: storage.base, count: count)
       storage = larger
     }
     storage.base[count] = point

@@ -57,7 +57,7 @@ struct PatchEmbedding {
     let (weights, positions, gathered) = (weights, positions.base, gathered.base)
     let kernels = cv_rows().pointee
 
-    x.update(from: positions, count: channels)
+    x.copy(from: positions, count: channels)
     kernels.accumulate(weights.clsToken, channels, x)
     pool.run(tiles.count) { index, worker in
       if monitor.isCancelled { return }
@@ -65,7 +65,7 @@ struct PatchEmbedding {
       let patches = gathered + worker * tiles.size * inputs
       for patch in tile { gather(patch, planes, into: patches + (patch - tile.lowerBound) * inputs) }
       let first = (1 + tile.lowerBound) * channels
-      (x + first).update(from: positions + first, count: tile.count * channels)
+      (x + first).copy(from: positions + first, count: tile.count * channels)
       BLAS.multiply(
         tile.count, channels, inputs, patches, inputs, weights.patch.weight, inputs,
         transposed: true, into: x + first, channels, add: 1)

@@ -15,10 +15,10 @@ enum PositionEmbedding {
   ) {
     // Kept as it is only where nothing changes.
     if rows == grid && columns == grid {
-      out.update(from: trained, count: (1 + grid * grid) * channels)
+      out.copy(from: trained, count: (1 + grid * grid) * channels)
       return
     }
-    out.update(from: trained, count: channels)
+    out.copy(from: trained, count: channels)
     let patches = trained + channels
     for row in 0..<rows {
       let vertical = Tap(row, outputs: rows, inputs: grid)

@@ -96,8 +96,8 @@ struct WeightPacker {
     let biases = scale + padded
     cv_pack(matrix.values + rows.lowerBound * inputs, columns, inputs, values, sums)
     scale.update(repeating: 0, count: 2 * padded)
-    scale.update(from: matrix.scale + rows.lowerBound, count: columns)
-    if let bias { biases.update(from: bias + rows.lowerBound, count: columns) }
+    scale.copy(from: matrix.scale + rows.lowerBound, count: columns)
+    if let bias { biases.copy(from: bias + rows.lowerBound, count: columns) }
     if let least {
       // W (least + bytes) = W bytes + least * the sums of W's rows.
       for column in 0..<columns { biases[column] += least * scale[column] * Float(sums[column]) }

@@ -25,7 +25,7 @@ final class Centres {
     if (count + 1) * keyCount > storage.count {
       let larger = try Buffer<Float>(
         2 * (count + 1) * keyCount, budget: budget, for: "cluster centres")
-      larger.base.update(from: storage.base, count: count * keyCount)
+      larger.base.copy(from: storage.base, count: count * keyCount)
       storage = larger
     }
     count += 1

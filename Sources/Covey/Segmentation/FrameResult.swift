@@ -31,7 +31,7 @@ struct FrameResult {
     let patches = rows * columns
     let grid = segmentation.ids.base + place * patches
     confidence = try Buffer(patches, for: "confidences of a frame")
-    confidence.base.update(from: segmentation.confidence.base + place * patches, count: patches)
+    confidence.base.copy(from: segmentation.confidence.base + place * patches, count: patches)
     labels = try Buffer(width * height, for: "label map")
     tracks = segmentation.objects
     totalClusters = segmentation.totalClusters

@@ -68,7 +68,7 @@ struct LabelMap {
           repeating: labels[column], count: columnStarts[column + 1] - start)
       }
       for y in top + 1..<bottom {
-        (output + y * width).update(from: target, count: width)
+        (output + y * width).copy(from: target, count: width)
       }
     }
   }

@@ -180,7 +180,7 @@ struct NeighbourSums {
       let panel = panels + worker * panelSize
       let own = panel + count * width
       let maps = maps + index * width
-      for row in 0..<count { copy(maps + row * n, columns, to: panel + row * width) }
+      for row in 0..<count { (panel + row * width).copy(from: maps + row * n, count: columns) }
       var rows = UnsafePointer(list)
       for (number, step) in steps.enumerated() {
         if number % 256 == 0 {
@@ -191,24 +191,18 @@ struct NeighbourSums {
         // The sum of the part above, or of the row's part.
         let sum = step.row < 0 ? level : own
         if step.row >= 0 {
-          copy(level, columns, to: own)
+          own.copy(from: level, count: columns)
         } else if step.level > 0 {
-          copy(level - n, columns, to: level)
+          level.copy(from: level - n, count: columns)
         } else {
           level.update(repeating: 0, count: columns)
         }
         kernels.add_rows(panel, width, rows, Int(step.count), columns, sum)
-        if step.row >= 0 { copy(own, columns, to: sums + Int(step.row) * n + index * width) }
+        if step.row >= 0 {
+          (sums + Int(step.row) * n + index * width).copy(from: own, count: columns)
+        }
         rows += Int(step.count)
       }
     }
   }
-}
-
-/// Embedded Swift's `update(from:count:)` goes float by float.
-private func copy(
-  _ from: UnsafePointer<Float>, _ count: Int, to: UnsafeMutablePointer<Float>
-) {
-  UnsafeMutableRawPointer(to).copyMemory(
-    from: from, byteCount: count * MemoryLayout<Float>.stride)
 }

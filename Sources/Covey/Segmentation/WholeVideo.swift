@@ -120,7 +120,7 @@ func gatherKeys(
   let all = try Buffer<Float>(total, budget: budget, for: "keys of the video")
   var target = all.base
   for keys in frames {
-    target.update(from: keys.base, count: keys.count)
+    target.copy(from: keys.base, count: keys.count)
     target += keys.count
   }
   return all

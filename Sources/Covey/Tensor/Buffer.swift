@@ -54,3 +54,11 @@ final class Buffer<Element: BitwiseCopyable> {
     }
   }
 }
+
+extension UnsafeMutablePointer where Pointee: BitwiseCopyable {
+  /// As `update(from:count:)`, which Embedded Swift does element by element.
+  func copy(from source: UnsafePointer<Pointee>, count: Int) {
+    UnsafeMutableRawPointer(self).copyMemory(
+      from: source, byteCount: count * MemoryLayout<Pointee>.stride)
+  }
+}
