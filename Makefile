@@ -4,8 +4,8 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .PHONY: help setup lib demo test test-swift test-kernels test-exports test-c test-valgrind \
-  test-python bench bench-clustering bench-kernels \
-  bench-instructions clean
+  test-python bench bench-clustering bench-quality \
+  bench-kernels bench-instructions clean
 
 BUILD  := build
 LIB    := $(BUILD)/libcovey.so
@@ -101,6 +101,9 @@ bench: $(LIB) ## covey beside PyTorch, ONNX Runtime, OpenVINO; QUICK=1: headline
 
 bench-clustering: $(LIB) ## the clustering beside the paper's code in PyTorch; QUICK=1: one seed
 	@$(BENCHMARKS) clustering
+
+bench-quality: $(LIB) $(STAMPS)/python ## J and FG-ARI of the modes on labelled video, where there is some
+	$(PYTHON) Benchmarks/quality.py
 
 bench-kernels: | $(STAMPS)/debian ## the machine's peak, and what products of the network's shapes reach
 	@$(BENCHMARKS) kernels

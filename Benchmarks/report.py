@@ -1,7 +1,8 @@
-"""build/bench.json, kernels.json and clustering.json as Markdown, for docs/BENCHMARKS.md.
+"""The JSON that benchmarks leave in build/ as Markdown, for docs/BENCHMARKS.md.
 
     python Benchmarks/report.py [build/bench.json] [--kernels build/kernels.json]
                                 [--clustering build/clustering.json]
+                                [--quality build/quality.json]
                                 [--into docs/BENCHMARKS.md]
 
 --into replaces what stands between the two marks in the page.  Needs nothing but
@@ -124,7 +125,15 @@ def clustering_section(rows):
     return "\n\n".join(text)
 
 
-def render(rows, context=None, kernels=None, clustering=None):
+def quality_section(rows):
+    return table(
+        ["clips", "", "J", "FG-ARI", "clusters"],
+        [[row["clips"], row["case"], f"{row['j']:.3f}",
+          "-" if row["fg_ari"] is None else f"{row['fg_ari']:.3f}", f"{row['clusters']:.1f}"]
+         for row in rows])
+
+
+def render(rows, context=None, kernels=None, clustering=None, quality=None):
     """All of it, as one text."""
     sections = [machine_section(context)] if context else []
     groups = dict.fromkeys((row["size"], row["threads"]) for row in rows)
@@ -133,6 +142,8 @@ def render(rows, context=None, kernels=None, clustering=None):
         sections += ["### Products, one thread", kernel_section(kernels)]
     if clustering:
         sections += ["### Clustering, one thread, of the authors'", clustering_section(clustering)]
+    if quality:
+        sections += ["### Labelled video", quality_section(quality)]
     return "\n\n".join(sections) + "\n"
 
 
@@ -153,6 +164,7 @@ def main():
     parser.add_argument("bench", nargs="?", type=Path, default=ROOT / "build" / "bench.json")
     parser.add_argument("--kernels", type=Path, default=ROOT / "build" / "kernels.json")
     parser.add_argument("--clustering", type=Path, default=ROOT / "build" / "clustering.json")
+    parser.add_argument("--quality", type=Path, default=ROOT / "build" / "quality.json")
     parser.add_argument("--into", type=Path, metavar="PAGE")
     options = parser.parse_args()
 
@@ -161,7 +173,8 @@ def main():
 
     context = read(options.bench.with_name(options.bench.stem + "-context.json"))
     text = render(
-        read(options.bench) or [], context, read(options.kernels), read(options.clustering)
+        read(options.bench) or [], context, read(options.kernels), read(options.clustering),
+        read(options.quality)
     )
     if options.into:
         options.into.write_text(replaced(options.into.read_text(), text))
