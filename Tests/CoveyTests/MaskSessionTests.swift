@@ -92,13 +92,14 @@ import Testing
             ).validate(), isKey: true, monitor: Monitor()))
       }
     }
-    let segmentation = try Segmentation(
-      frames, rows: 6, columns: 8, settings: settings, config: checkpoint.config, pool: pool,
-      budget: budget, monitor: Monitor())
+    let segmentation = try WholeVideo(
+      frames, grid: (6, 8), settings: settings, channels: checkpoint.config.embedDim,
+      heads: checkpoint.config.correlatorHeads, pool: pool, budget: budget, monitor: Monitor()
+    ).segmentation(settings.cut, pool: pool, budget: budget, monitor: Monitor())
     func draw(_ isCancelled: @escaping () -> Bool) throws -> FrameResult {
       try FrameResult(
-        segmentation, frame: 1, timestamp: 0, width: 75, height: 50, guide: frames[1].guide,
-        settings: settings, pool: pool, budget: budget, isCancelled: isCancelled)
+        segmentation, place: 1, frame: 1, timestamp: 0, width: 75, height: 50,
+        guide: frames[1].guide, settings: settings, pool: pool, budget: budget, isCancelled: isCancelled)
     }
     var asked = 0
     #expect(throws: CoveyError.self) {

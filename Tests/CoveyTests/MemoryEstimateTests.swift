@@ -40,6 +40,7 @@ import Testing
               (options.threads, options.window, options.keyStride) = (threads, window, stride)
               (options.keyPool, options.keyRounding) = (pool, rounding)
               options.output = .clusters
+              options.mode = runs % 3 == 0 ? .reference : .edge
               let video = TestVideo(frames: frames, width: 41, height: 32, seed: UInt64(runs))
               let found = try measure(model, video, options)
               let text =

@@ -20,6 +20,13 @@ private func kind(_ body: () throws -> Void) -> CoveyError.Kind? {
   private var options: SessionOptions {
     var options = SessionOptions()
     (options.threads, options.output) = (2, .clusters)
+    (options.queryPool, options.tau) = (1, 0.1)
+    return options
+  }
+
+  private var reference: SessionOptions {
+    var options = SessionOptions()
+    (options.threads, options.output, options.mode) = (2, .clusters, .reference)
     return options
   }
 
@@ -82,7 +89,11 @@ private func kind(_ body: () throws -> Void) -> CoveyError.Kind? {
 
   /// The session does what the stages do, one after the other.
   @Test func labelsAreThoseOfTheStages() throws {
-    var options = options
+    for mode in [SessionOptions.Mode.reference, .edge] { try checkStages(mode) }
+  }
+
+  private func checkStages(_ mode: SessionOptions.Mode) throws {
+    var options = mode == .edge ? options : reference
     (options.keyPool, options.keyStride, options.window) = (2, 3, 2)
     options.mask = .nearest
     let found = try expected(7, options)
@@ -107,8 +118,11 @@ private func kind(_ body: () throws -> Void) -> CoveyError.Kind? {
     #expect(keys.count == 3 * 2 * 3 * 24)
     let scene = TestScene(
       frames: queries, keys: keys, patches: 24, channels: 24, heads: model.correlatorHeads)
-    let clusters = try scene.clusters(window: 2, tau: model.tau)
-    #expect(clusters.count == found.clusters)
+    let clusters =
+      mode == .edge
+      ? try scene.edgeClusters(rows: 4, columns: 6, window: 2, queryPool: 1, tau: 0.1)
+      : try scene.clusters(window: 2, tau: model.tau)
+    #expect(clusters.count == found.clusters && clusters.count > 1)
     // Ids are others' numbers, one for one, and pixels have their patch's.
     var ids: [Int32: UInt16] = [:]
     for time in 0..<7 {
@@ -125,12 +139,14 @@ private func kind(_ body: () throws -> Void) -> CoveyError.Kind? {
   }
 
   @Test func threadsDoNotMatter() throws {
-    var options = options
-    options.threads = 1
-    let one = try expected(7, options)
-    for threads in 2...4 {
-      options.threads = threads
-      #expect(try expected(7, options) == one)
+    for var options in [options, reference] {
+      options.threads = 1
+      let one = try expected(7, options)
+      #expect(one.clusters > 1)
+      for threads in 2...4 {
+        options.threads = threads
+        #expect(try expected(7, options) == one)
+      }
     }
   }
 
@@ -157,14 +173,18 @@ private func kind(_ body: () throws -> Void) -> CoveyError.Kind? {
   /// At any limit: refused with the session as before, or all is well and
   /// within the limit.
   @Test func memoryLimits() throws {
-    let free = try session()
+    for options in [options, reference] { try checkLimits(options) }
+  }
+
+  private func checkLimits(_ given: SessionOptions) throws {
+    let free = try session(given)
     try video.pushAll(to: free)
     try free.finish()
     let peak = free.budget.peak
-    let expected = try expected()
+    let expected = try expected(7, given)
     var outcomes = (creation: 0, push: 0, finish: 0, none: 0)
     for step in 1...32 {
-      var options = options
+      var options = given
       options.memoryLimit = peak * step / 32
       let session = try session(options)
       var pushed = 0
@@ -207,7 +227,8 @@ private func kind(_ body: () throws -> Void) -> CoveyError.Kind? {
       channels: 8, heads: 1, mlp: 8, correlatorHeads: 1, sharpness: 4, rows: 12, columns: 16,
       tau: 1, keyStride: 1, seed: 2)
     var options = options
-    (options.threads, options.memoryLimit) = (1, 6_000_000)
+    (options.threads, options.memoryLimit, options.mode) = (1, 6_000_000, .reference)
+    (options.queryPool, options.tau, options.mask) = (0, 0, .nearest)
     let session = try Session(model.load(), options, callback: nil)
     let video = TestVideo(frames: 6, width: 64, height: 48)
     for index in 0..<5 { try video.push(index, to: session) }
@@ -229,9 +250,13 @@ private func kind(_ body: () throws -> Void) -> CoveyError.Kind? {
   /// one (its last, as a rule); done again, the labels are as if nothing had been.
   @Test(arguments: [Stage.encode, .cluster, .merge, .assign], [1, 2])
   func cancelledInAStage(stage: Stage, report: Int) throws {
+    for options in [options, reference] { try checkCancel(options, stage, report) }
+  }
+
+  private func checkCancel(_ options: SessionOptions, _ stage: Stage, _ report: Int) throws {
     var left = 0
     var refused = 0
-    let session = try session { current, fraction in
+    let session = try session(options) { current, fraction in
       #expect(fraction >= 0 && fraction <= 1)
       if current == stage, left > 0 {
         left -= 1
@@ -263,7 +288,7 @@ private func kind(_ body: () throws -> Void) -> CoveyError.Kind? {
     }
     #expect(refused == 1)
     try session.finish()
-    #expect(try TestResults(of: session) == expected())
+    #expect(try TestResults(of: session) == expected(7, options))
   }
 
   /// A cancel while nothing is going on ends the next call, and no other.

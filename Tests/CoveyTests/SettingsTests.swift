@@ -25,13 +25,30 @@ import Testing
     let settings = try made { _ in }
     #expect(settings.tau == 0.75 && settings.window == 3)
     #expect(settings.keyStride == 10 && settings.keyPool == 2 && settings.keyRounding == .ceil)
+    #expect(settings.mode == .edge && !settings.isStreaming && settings.queryPool == 4)
+    #expect(settings.keyBudget == 8 && settings.bankClusters == 64)
+    #expect(settings.targetClusters == 0 && settings.maxClusters == 0)
     #expect(settings.maxObjects == 65_535 && settings.minArea == 0.001)
     #expect(settings.mask == .refined && settings.minRegion == 0)
     #expect(settings.threads == 0 && settings.memoryLimit == .max && settings.output == .objects)
   }
 
+  /// As the authors' code: all key frames, keys and queries as they are.
+  @Test func whatIsLeftOpenInReferenceMode() throws {
+    let settings = try made { $0.mode = .reference }
+    #expect(settings.tau == 0.75 && settings.window == 3 && settings.keyStride == 10)
+    #expect(settings.keyPool == 1 && settings.queryPool == 1 && settings.keyBudget == .max)
+    let given = try made { ($0.mode, $0.keyPool, $0.keyBudget) = (.reference, 2, 5) }
+    #expect(given.keyPool == 2 && given.keyBudget == 5)
+  }
+
   @Test func whatIsGivenHolds() throws {
     let settings = try made {
+      $0.queryPool = 64
+      $0.keyBudget = 1_000_000
+      $0.targetClusters = 1024
+      $0.maxClusters = 65_535
+      $0.bankClusters = 1024
       $0.threads = 256
       $0.window = 64
       $0.keyStride = 10_000
@@ -47,6 +64,9 @@ import Testing
       $0.workingHeight = 8192
       $0.workingWidth = 8
     }
+    #expect(settings.queryPool == 64 && settings.keyBudget == 1_000_000)
+    #expect(settings.targetClusters == 1024 && settings.maxClusters == 65_535)
+    #expect(settings.bankClusters == 1024)
     #expect(settings.threads == 256 && settings.window == 64 && settings.keyStride == 10_000)
     #expect(settings.keyPool == 64 && settings.tau == 1000 && settings.maxObjects == 65_535)
     #expect(settings.minArea == 0.999 && settings.memoryLimit == 1)
@@ -63,6 +83,34 @@ import Testing
       ("options.window: expected 0 to 64, found 65", { $0.window = 65 }),
       ("options.key_stride: expected 0 to 10000, found 10001", { $0.keyStride = 10_001 }),
       ("options.key_pool: expected 0 to 64, found -3", { $0.keyPool = -3 }),
+      ("options.query_pool: expected 0 to 64, found 65", { $0.queryPool = 65 }),
+      ("options.query_pool: expected 0 to 64, found -1", { $0.queryPool = -1 }),
+      ("options.key_budget: expected 0 to 1000000, found 1000001", { $0.keyBudget = 1_000_001 }),
+      ("options.target_clusters: expected 0 to 1024, found 1025", { $0.targetClusters = 1025 }),
+      ("options.max_clusters: expected 0 to 65535, found 65536", { $0.maxClusters = 65_536 }),
+      ("options.bank_clusters: expected 0 to 1024, found 1025", { $0.bankClusters = 1025 }),
+      ("options.bank_clusters: expected 0 to 1024, found -2", { $0.bankClusters = -2 }),
+      (
+        "options.target_clusters: expected 0 for a stream, whose clusters are found as they "
+          + "come, found 3; max_clusters limits them",
+        { ($0.isStreaming, $0.targetClusters) = (true, 3) }
+      ),
+      (
+        "options.streaming: expected 0 in reference mode, which has none of it",
+        { ($0.mode, $0.isStreaming) = (.reference, true) }
+      ),
+      (
+        "options.query_pool: expected 0 in reference mode, which has none of it",
+        { ($0.mode, $0.queryPool) = (.reference, 2) }
+      ),
+      (
+        "options.target_clusters: expected 0 in reference mode, which has none of it",
+        { ($0.mode, $0.targetClusters) = (.reference, 2) }
+      ),
+      (
+        "options.max_clusters: expected 0 in reference mode, which has none of it",
+        { ($0.mode, $0.maxClusters) = (.reference, 2) }
+      ),
       ("options.tau: expected 0 to 1000, found -0.5", { $0.tau = -0.5 }),
       ("options.tau: expected 0 to 1000, found 1000.01", { $0.tau = 1000.01 }),
       ("options.tau: expected 0 to 1000, found inf", { $0.tau = .infinity }),
@@ -92,9 +140,9 @@ import Testing
 
   @Test func keyFrames() throws {
     for stride in [1, 2, 3, 10] {
-      let up = try made { $0.keyStride = stride }
+      let up = try made { ($0.keyStride, $0.keyBudget) = (stride, 1_000_000) }
       let down = try made {
-        $0.keyStride = stride
+        ($0.keyStride, $0.mode) = (stride, .reference)
         $0.keyRounding = .floor
       }
       for frames in 1...41 {
@@ -105,6 +153,22 @@ import Testing
         let whole = starts.filter { $0 + stride <= frames }.count
         #expect(down.keyFrameCount(frames) == max(1, whole))
       }
+    }
+  }
+
+  /// Of 0, r, 2r, ... as many as the budget has, first and last among them, as
+  /// evenly as whole strides allow.
+  @Test(arguments: [1, 2, 3, 8, 50], [1, 3, 10])
+  func keyFramesOfABudget(budget: Int, stride: Int) throws {
+    let settings = try made { ($0.keyStride, $0.keyBudget) = (stride, budget) }
+    for frames in 1...130 {
+      let kept = settings.keyFrames(frames)
+      let last = (frames - 1) / stride
+      #expect(kept.count == min(budget, last + 1) && kept.count == settings.keyFrameCount(frames))
+      #expect(kept.first == 0 && (kept.count == 1 || kept.last == last * stride))
+      #expect(kept.allSatisfy { $0 % stride == 0 })
+      let gaps = zip(kept, kept.dropFirst()).map { ($1 - $0) / stride }
+      #expect((gaps.min() ?? 1) >= 1 && (gaps.max() ?? 1) - (gaps.min() ?? 1) <= 1)
     }
   }
 
@@ -168,10 +232,20 @@ import Testing
     }
     // Every frame against the keys of every tenth: the square of the length.
     var options = SessionOptions()
+    options.mode = .reference
     (options.workingHeight, options.workingWidth, options.keyStride) = (8192, 8192, 1)
     #expect(throws: CoveyError.self) {
       try MemoryEstimate(
         checkpoint, options, frameWidth: 64, frameHeight: 48, frames: 100_000_000)
     }
+    // A stream needs no more for being long.
+    options = SessionOptions()
+    (options.isStreaming, options.workingHeight, options.workingWidth) = (true, 320, 480)
+    func stream(_ frames: Int) throws -> Int {
+      let estimate = try MemoryEstimate(
+        checkpoint, options, frameWidth: 640, frameHeight: 480, frames: frames)
+      return estimate.features + estimate.workspace
+    }
+    #expect(try stream(1000) == stream(100_000_000))
   }
 }

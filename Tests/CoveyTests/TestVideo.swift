@@ -68,3 +68,10 @@ struct TestResults: Equatable {
     }
   }
 }
+
+extension TestVideo {
+  /// The same with other frames, of the same size.
+  init(_ other: TestVideo, showing frames: [[UInt8]]) {
+    (width, height, self.frames) = (other.width, other.height, frames)
+  }
+}

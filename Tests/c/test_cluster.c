@@ -180,6 +180,8 @@ static scene make_scene(int32_t frames, int32_t patches, int32_t heads, int32_t 
     made.maps.struct_size = sizeof made.maps;
     made.maps.frames = frames;
     made.maps.patches = patches;
+    made.maps.rows = 1;
+    made.maps.columns = patches;
     made.maps.channels = channels;
     made.maps.heads = heads;
     made.maps.key_count = keys;
@@ -215,6 +217,7 @@ static void test_against_plain(const subject *subject)
         float *confidence = take((rows + 1) * sizeof *confidence);
         double *margin = take(rows * sizeof *margin);
         covey_session_options options = subject->options;
+        options.mode = COVEY_MODE_REFERENCE;
         options.tau = 0;            /* 1                                      */
         options.window = cases[i].window;
         options.threads = 2;
@@ -274,7 +277,7 @@ static void test_refused(void)
     static const int32_t wrong[] = { 0, -1, INT32_MIN };
     for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
         maps = scene.maps; maps.frames = wrong[i]; check_refused(&maps, "frames");
-        maps = scene.maps; maps.patches = wrong[i]; check_refused(&maps, "patches");
+        maps = scene.maps; maps.patches = maps.columns = wrong[i]; check_refused(&maps, "patches");
         maps = scene.maps; maps.channels = wrong[i]; check_refused(&maps, "maps.");
         maps = scene.maps; maps.heads = wrong[i]; check_refused(&maps, "heads");
         maps = scene.maps; maps.key_count = wrong[i]; check_refused(&maps, "keys");
@@ -311,6 +314,100 @@ static void test_refused(void)
         scene.keys[47] = kept;
     }
     free_scene(&scene);
+}
+
+/* ---- Edge mode ------------------------------------------------------------------------ */
+
+/* Left and right half of the frame look different, and nothing else does. */
+static scene make_halves(int32_t frames, int32_t rows, int32_t columns)
+{
+    const size_t count = (size_t)(frames * rows * columns);
+    scene pair = make_scene(1, 64, 2, 8, 12, 2, 9), made = make_scene(frames, rows * columns, 2, 8,
+                                                                      12, 2, 9);
+    /* The first patch is of the one kind; the first that is far from it, of the
+     * other. */
+    const float *kinds[2] = { pair.queries, NULL };
+    for (int i = 1; i < 64 && !kinds[1]; i++) {
+        double apart = 0;
+        for (int c = 0; c < 16; c++)
+            apart += fabs((double)pair.queries[i * 16 + c] - (double)pair.queries[c]);
+        if (apart > 4) kinds[1] = pair.queries + i * 16;
+    }
+    if (!kinds[1]) check_abort("the scene has one kind");
+    for (size_t i = 0; i < count; i++)
+        memcpy(made.queries + i * 16, kinds[(int32_t)(i % (size_t)columns) >= columns / 2],
+               16 * sizeof(float));
+    made.maps.rows = rows;
+    made.maps.columns = columns;
+    free_scene(&pair);
+    return made;
+}
+
+static void test_edge(const subject *subject)
+{
+    static const int32_t sizes[][3] = { { 1, 4, 4 }, { 5, 6, 8 }, { 4, 7, 10 }, { 3, 1, 2 } };
+    for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
+        check_topic("edge, %d x %d x %d", sizes[i][0], sizes[i][1], sizes[i][2]);
+        scene scene = make_halves(sizes[i][0], sizes[i][1], sizes[i][2]);
+        const int32_t columns = sizes[i][2];
+        const size_t rows = (size_t)(sizes[i][0] * sizes[i][1] * columns);
+        int32_t *labels = take((rows + 1) * sizeof *labels), clusters = -1;
+        float *confidence = take((rows + 1) * sizeof *confidence);
+        covey_session_options options = subject->options;
+        options.tau = 0;
+        for (int32_t threads = 1; threads <= 3; threads++) {
+            options.threads = threads;
+            labels[rows] = 4711;
+            confidence[rows] = -3;
+            CHECK_OK(covey_cluster(&scene.maps, &options, labels, confidence, &clusters));
+            CHECK_INT(clusters, 2);
+            size_t wrong = 0;
+            for (size_t k = 0; k < rows; k++) {
+                wrong += labels[k] != ((int32_t)(k % (size_t)columns) >= columns / 2);
+                wrong += !(confidence[k] > 0 && confidence[k] <= 1);
+            }
+            CHECK_INT(wrong, 0);
+            CHECK(labels[rows] == 4711 && confidence[rows] == -3);
+        }
+        options.max_clusters = 1;
+        CHECK_OK(covey_cluster(&scene.maps, &options, labels, NULL, &clusters));
+        CHECK_INT(clusters, 1);
+        options.max_clusters = 0;
+        options.tau = 1000;
+        options.target_clusters = 2;
+        CHECK_OK(covey_cluster(&scene.maps, &options, labels, NULL, &clusters));
+        CHECK_INT(clusters, 2);
+
+        /* The grid is needed, and must be one of the patches. */
+        const int32_t wrong[][2] = { { 0, 0 }, { sizes[i][1], 0 }, { 0, columns },
+                                     { sizes[i][1] + 1, columns }, { -sizes[i][1], -columns },
+                                     { INT32_MAX, INT32_MAX }, { INT32_MIN, INT32_MIN } };
+        for (size_t k = 0; k < sizeof wrong / sizeof *wrong; k++) {
+            covey_maps maps = scene.maps;
+            maps.rows = wrong[k][0];
+            maps.columns = wrong[k][1];
+            clusters = -7;
+            CHECK_ERROR(covey_cluster(&maps, NULL, labels, confidence, &clusters),
+                        COVEY_ERROR_ARGUMENT, "rows");
+            CHECK_INT(clusters, -7);
+        }
+        /* A caller from before there were rows and columns. */
+        covey_maps old = scene.maps;
+        old.struct_size = 48;
+        CHECK_ERROR(covey_cluster(&old, NULL, labels, confidence, &clusters),
+                    COVEY_ERROR_ARGUMENT, "rows");
+        options = subject->options;
+        options.mode = COVEY_MODE_REFERENCE;
+        options.tau = 0;
+        CHECK_OK(covey_cluster(&old, &options, labels, confidence, &clusters));
+        CHECK_INT(clusters, 2);
+        old.struct_size = 47;
+        CHECK_ERROR(covey_cluster(&old, &options, labels, confidence, &clusters),
+                    COVEY_ERROR_ARGUMENT, "struct_size");
+        free(labels);
+        free(confidence);
+        free_scene(&scene);
+    }
 }
 
 /* Finite, but beyond what float can multiply: a status, and labels in range. */
@@ -383,6 +480,7 @@ static void test_counting_options(void)
 void test_cluster(const subject *subject)
 {
     test_against_plain(subject);
+    test_edge(subject);
     test_refused();
     test_extreme();
     test_counting_options();

@@ -9,6 +9,7 @@ SIZE_FIRST(covey_model_info);
 SIZE_FIRST(covey_tensor_info);
 SIZE_FIRST(covey_frame);
 SIZE_FIRST(covey_session_options);
+SIZE_FIRST(covey_merge);
 SIZE_FIRST(covey_memory);
 SIZE_FIRST(covey_result_info);
 SIZE_FIRST(covey_object);
@@ -23,7 +24,9 @@ ENUM_SIZE(covey_dtype);
 ENUM_SIZE(covey_pixel_format);
 ENUM_SIZE(covey_stage);
 ENUM_SIZE(covey_output);
+ENUM_SIZE(covey_mode);
 ENUM_SIZE(covey_key_rounding);
+ENUM_SIZE(covey_mask);
 
 /* The layout is part of the ABI: on 64-bit machines, to the byte. */
 #if UINTPTR_MAX > 0xFFFFFFFFu
@@ -32,12 +35,13 @@ LAYOUT(covey_model_options, 12);
 LAYOUT(covey_model_info, 88);
 LAYOUT(covey_tensor_info, 64);
 LAYOUT(covey_frame, 72);
-LAYOUT(covey_session_options, 80);
+LAYOUT(covey_session_options, 112);
+LAYOUT(covey_merge, 20);
 LAYOUT(covey_memory, 48);
-LAYOUT(covey_result_info, 48);
+LAYOUT(covey_result_info, 80);
 LAYOUT(covey_object, 56);
 LAYOUT(covey_grid, 16);
-LAYOUT(covey_maps, 48);
+LAYOUT(covey_maps, 56);
 #endif
 
 /* The example at the top of the header. */

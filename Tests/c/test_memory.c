@@ -44,6 +44,7 @@ static void test_refused(const subject *subject)
     /* The largest sessions there can be: numbers, until they cannot be said. */
     covey_session_options vast = *options;
     vast.working_width = vast.working_height = 8192 / subject->patch * subject->patch;
+    vast.mode = COVEY_MODE_REFERENCE;
     vast.window = 64;
     vast.key_stride = vast.key_pool = 1;
     bool refused = false;
@@ -205,6 +206,7 @@ static void test_every_limit(const subject *subject)
     video video = subject_video(subject, 12, 1);
     covey_session_options options = subject->options;
     covey_memory memory = empty_memory();
+    options.mode = COVEY_MODE_REFERENCE;
     options.window = 12;        /* so that finish needs more than push        */
     options.key_stride = options.key_pool = 1;
     covey_session *session = new_session(subject, &options);

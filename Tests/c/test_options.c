@@ -28,6 +28,14 @@ static const wrong_value wrong_values[] = {
     INTEGER(key_pool, -1),       INTEGER(key_pool, 65),          INTEGER(key_pool, INT32_MAX),
     INTEGER(key_rounding, 2),    INTEGER(key_rounding, 99),      INTEGER(key_rounding, -1),
     INTEGER(output, 2),          INTEGER(output, 99),            INTEGER(output, -1),
+    INTEGER(mode, 2),            INTEGER(mode, -1),              INTEGER(mode, INT32_MAX),
+    INTEGER(streaming, 2),       INTEGER(streaming, -1),         INTEGER(streaming, INT32_MIN),
+    INTEGER(query_pool, -1),     INTEGER(query_pool, 65),        INTEGER(query_pool, INT32_MAX),
+    INTEGER(key_budget, -1),     INTEGER(key_budget, 1000001),   INTEGER(key_budget, INT32_MIN),
+    INTEGER(target_clusters, -1),          INTEGER(target_clusters, 1025),
+    INTEGER(target_clusters, INT32_MAX),   INTEGER(max_clusters, -1),
+    INTEGER(max_clusters, 65536),          INTEGER(max_clusters, INT32_MIN),
+    INTEGER(bank_clusters, -1),  INTEGER(bank_clusters, 1025),   INTEGER(bank_clusters, INT32_MAX),
     INTEGER(mask, 3),            INTEGER(mask, INT32_MAX),       INTEGER(mask, -1),
     NUMBER(min_region, 1),       NUMBER(min_region, -0.001f),    NUMBER(min_region, NAN),
     NUMBER(min_region, INFINITY),
@@ -98,6 +106,24 @@ static void test_ranges(const subject *subject)
         options.working_height = subject->patch - 1;
         check_refused(subject, &options, COVEY_ERROR_ARGUMENT, "working");
     }
+    check_topic("what only the edge mode has");
+    for (int i = 0; i < 4; i++) {
+        covey_session_options options = subject->options;
+        options.mode = COVEY_MODE_REFERENCE;
+        if (i == 0) options.streaming = 1;
+        if (i == 1) options.query_pool = 4;
+        if (i == 2) options.target_clusters = 3;
+        if (i == 3) options.max_clusters = 3;
+        static const char *const fields[] = { "streaming", "query_pool", "target_clusters",
+                                              "max_clusters" };
+        check_refused(subject, &options, COVEY_ERROR_ARGUMENT, fields[i]);
+        CHECK(strstr(covey_last_error(), "reference") != NULL);
+    }
+    check_topic("a stream of so many clusters");
+    covey_session_options both = subject->options;
+    both.streaming = 1;
+    both.target_clusters = 5;
+    check_refused(subject, &both, COVEY_ERROR_ARGUMENT, "target_clusters");
     check_topic("enormous working size");
     covey_session_options options = subject->options;
     options.working_width = options.working_height = INT32_MAX / subject->patch * subject->patch;
@@ -119,10 +145,22 @@ static void test_limits_themselves(const subject *subject)
     options.max_objects = 65535;
     options.min_area = 0.999f;
     options.memory_limit = INT64_MAX;
+    options.query_pool = 64;
+    options.key_budget = 1000000;
+    options.max_clusters = 65535;
+    options.bank_clusters = 1024;
     video video = subject_video(subject, 3, 1);
     uint16_t *labels = run_video(subject, &options, &video);
     CHECK_INT(largest_label(labels, video_size(&video)), 1);
     free(labels);
+    options.streaming = 1;
+    labels = run_video(subject, &options, &video);
+    CHECK_INT(largest_label(labels, video_size(&video)), 1);
+    free(labels);
+    options.streaming = 0;
+    options.target_clusters = 1024;
+    free(run_video(subject, &options, &video));
+    options.target_clusters = 0;
     options.threads = subject->quick ? 8 : 256;
     labels = run_video(subject, &options, &video);
     CHECK_INT(largest_label(labels, video_size(&video)), 1);
@@ -154,6 +192,20 @@ static void test_struct_sizes(const subject *subject)
         check_refused(subject, &grown.options, COVEY_ERROR_VERSION, "");
         grown.beyond[i] = 0;
     }
+    /* Callers as old as can be, and those before the modes. */
+    for (uint32_t size = 72; size <= 80; size += 8) {
+        check_topic("options of %u bytes", size);
+        grown.options = subject->options;
+        memset((uint8_t *)&grown.options + size, 0xFF, sizeof grown - size);
+        grown.options.struct_size = size;
+        session = NULL;
+        CHECK_OK(covey_session_create(subject->model, &grown.options, &session));
+        covey_session_free(session);
+    }
+    grown.options = subject->options;
+    grown.options.struct_size = 71;
+    check_refused(subject, &grown.options, COVEY_ERROR_ARGUMENT, "struct_size");
+    grown.options = subject->options;
     /* What is beyond struct_size is not looked at. */
     memset(grown.beyond, 0xFF, sizeof grown.beyond);
     grown.options.struct_size = sizeof grown.options;
@@ -199,8 +251,21 @@ static void test_defaults(const subject *subject)
     named.window = subject->info.window;
     named.key_stride = subject->info.key_stride;
     named.key_pool = subject->info.key_pool;
+    zero.query_pool = 0;
+    named.query_pool = 4;
+    named.key_budget = 8;
+    named.bank_clusters = 64;
     video video = subject_video(subject, 5, 4);
     uint16_t *a = run_video(subject, &zero, &video), *b = run_video(subject, &named, &video);
+    CHECK_BYTES(a, b, video_size(&video) * sizeof *a);
+    free(a);
+    free(b);
+    check_topic("defaults of the reference mode");
+    zero.mode = named.mode = COVEY_MODE_REFERENCE;
+    named.query_pool = named.key_pool = 1;
+    named.key_budget = 1000000;
+    a = run_video(subject, &zero, &video);
+    b = run_video(subject, &named, &video);
     CHECK_BYTES(a, b, video_size(&video) * sizeof *a);
     free(a);
     free(b);
@@ -297,6 +362,20 @@ static void test_effects(const subject *subject)
     CHECK_BYTES(floor, ceiling, size * sizeof *floor);
     free(floor);
     free(ceiling);
+
+    check_topic("max_clusters and target_clusters");
+    for (int32_t n = 1; n <= 3; n++) {
+        options = subject->options;
+        options.max_clusters = n;
+        uint16_t *some = run_video(subject, &options, &video);
+        CHECK(largest_label(some, size) <= n);
+        free(some);
+        options.max_clusters = 0;
+        options.target_clusters = n;
+        some = run_video(subject, &options, &video);
+        CHECK(largest_label(some, size) <= n && largest_label(some, size) >= 1);
+        free(some);
+    }
 
     check_topic("window");
     options = subject->options;

@@ -189,6 +189,7 @@ subject open_subject(const char *path, bool quick)
     opened.options.threads = 1;
     opened.options.output = COVEY_OUTPUT_CLUSTERS;
     opened.options.min_area = -1;
+    opened.options.query_pool = 1;
     opened.options.mask = COVEY_MASK_NEAREST;    /* every cluster has its pixels */
     opened.options.tau = find_tau(&opened);
     opened.options.mask = COVEY_MASK_REFINED;

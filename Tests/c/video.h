@@ -29,7 +29,8 @@ typedef struct subject {
     const char           *path;     /* of the weight file                     */
     covey_model          *model;
     covey_model_info      info;
-    covey_session_options options;  /* 8 x 6 patches, every cluster an id     */
+    covey_session_options options;  /* 8 x 6 patches, every one for itself,
+                                     * every cluster an id                    */
     int32_t               patch;
     bool                  quick;
 } subject;
@@ -72,5 +73,7 @@ void test_memory(const subject *subject);
 void test_result(const subject *subject);
 void test_stages(const subject *subject);
 void test_cluster(const subject *subject);
+void test_tree(const subject *subject);
+void test_stream(const subject *subject);
 
 #endif

@@ -43,7 +43,9 @@ struct CentreBank {
   /// - Parameters:
   ///   - window: prototypes of the patches of one window.
   ///   - cut: nats.
-  ///   - most: clusters that there may be, in sight or remembered.
+  ///   - most: clusters that there may be, in sight or remembered.  Unlike for
+  ///     want of capacity, none is forgotten for new ones, unless nothing of the
+  ///     window belongs to one of the bank.
   mutating func take(
     _ window: Prototypes, affinity: Affinity, cut: Float, most: Int, pool: ThreadPool,
     budget: Budget, monitor: Monitor
@@ -90,7 +92,7 @@ struct CentreBank {
       }
     }
     // Room for the new ones: those seen longest ago go.
-    while updated.count - sighting.forgotten.count + born.count > capacity {
+    while updated.count - sighting.forgotten.count + born.count > min(capacity, most) {
       var oldest = -1
       for index in 0..<updated.count
       where updated[index].lastSeen != windows && !sighting.forgotten.contains(index) {

@@ -44,9 +44,14 @@ struct Hierarchy {
   func mergeCount(_ cut: Cut) -> Int {
     var count = tree.mergeCount(upTo: cut.tau * Hierarchy.reach)
     if cut.targetClusters > 0 {
-      // The fewest clusters that are no fewer than asked for.
-      count = tree.merges.count
-      while count > 0, clusters(merging: count).count < cut.targetClusters { count -= 1 }
+      // As many as asked for, or as many as there can be: undoing a merge makes
+      // one cluster more, none more, or, where the parts are too small, one less.
+      var most = 0
+      for merges in stride(from: tree.merges.count, through: 0, by: -1) {
+        let found = clusters(merging: merges).count
+        if found > most { (count, most) = (merges, found) }
+        if found >= cut.targetClusters { break }
+      }
     }
     if cut.maxClusters > 0 {
       while count < tree.merges.count, clusters(merging: count).count > cut.maxClusters {

@@ -3,6 +3,8 @@
 /// When there is one too many, the one goes that is missed least: whose
 /// neighbours in time are close together compared with how long ago it was.  So
 /// what is kept is dense for the last moments and ever sparser for the past.
+/// The first one, which has a neighbour on one side only, stays: by that rule it
+/// would be the one to go every time, and nothing old would ever be kept.
 struct KeyBank {
   let budget: Int
   private(set) var frames: [(time: Int, keys: Buffer<Float>)] = []
@@ -18,10 +20,9 @@ struct KeyBank {
       frames.removeFirst(frames.count - 1)
       return
     }
-    var (dispensable, least) = (0, Double.infinity)
-    for i in 0..<frames.count - 1 {
-      let before = i == 0 ? frames[0].time - 1 : frames[i - 1].time
-      let gap = Double(frames[i + 1].time - before)
+    var (dispensable, least) = (1, Double.infinity)
+    for i in 1..<frames.count - 1 {
+      let gap = Double(frames[i + 1].time - frames[i - 1].time)
       let age = Double(time - frames[i].time)
       if gap / age < least { (dispensable, least) = (i, gap / age) }
     }

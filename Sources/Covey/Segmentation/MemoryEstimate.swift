@@ -27,10 +27,13 @@ struct MemoryEstimate {
     let patches = rows * columns
     // A bound of all sums below, so that none of them overflows: what goes with
     // pairs of maps or centres and keys, with pairs of maps, and with features.
+    // A stream keeps the frames of a window, and a budget of key frames.
+    let held = settings.isStreaming ? min(settings.window, frames) : frames
     let maps = Double(min(settings.window, frames)) * Double(patches)
-    let allMaps = Double(frames) * Double(patches) + 64
+    let allMaps = Double(held) * Double(patches) + 64
     let keys =
-      Double(frames) * Double(settings.keysPerFrame(rows: rows, columns: columns))
+      Double(min(frames, settings.keyBudget))
+      * Double(settings.keysPerFrame(rows: rows, columns: columns))
     let bound =
       (16 * maps + 4 * allMaps + 4096 * Double(threads)) * (keys + 64)
       + maps * maps
@@ -39,10 +42,11 @@ struct MemoryEstimate {
     guard bound < 0x1p61 else {
       throw CoveyError(.memory, "\(frames) frames would need more than 2^61 bytes")
     }
-    // A stream keeps the frames of a window, and a budget of key frames.
-    let held = settings.isStreaming ? min(settings.window, frames) : frames
     let candidates = (frames + settings.keyStride - 1) / settings.keyStride
-    let keyFrames = settings.isStreaming ? min(settings.keyBudget + 1, candidates) : candidates
+    // Those of the bank, and of the window that is not in it yet.
+    let fresh = (settings.window + settings.keyStride - 1) / settings.keyStride
+    let keyFrames =
+      settings.isStreaming ? min(settings.keyBudget + fresh, candidates) : candidates
     weights = checkpoint.residentBytes
     features =
       4 * held * patches * (config.embedDim + (config.hasClsSaliency ? 1 : 0))

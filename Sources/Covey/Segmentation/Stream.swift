@@ -89,6 +89,12 @@ struct Stream {
         labels + index * patches, saliency: frame.saliency?.base, time: time + index)
     }
     time += frames.count
+    if let near = clusters.near?.base {
+      // As if clusters without a patch did not exist.
+      for i in 0..<clusters.labels.count * SoftLabels.depth where near[i].cluster >= 0 {
+        if statistics[Int(near[i].cluster)].patches == 0 { near[i].cluster = -1 }
+      }
+    }
     number()
     var shown = ids
     for i in 0..<ids.count where !isShown[i] { shown[i] = 0 }
@@ -119,7 +125,7 @@ struct Stream {
     for cluster in 0..<statistics.count {
       switch settings.output {
       case .clusters:
-        isShown[cluster] = true
+        isShown[cluster] = statistics[cluster].patches > 0
       case .objects:
         let objectness = foreground.objectness[cluster]
         isShown[cluster] =
