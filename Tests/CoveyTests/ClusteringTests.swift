@@ -207,7 +207,7 @@ import Testing
   @Test func emptyClustersVanish() {
     var labels: [Int32] = [5, 2, 2, 7, 5, 0]
     let count = labels.withUnsafeMutableBufferPointer {
-      Clustering.renumber($0.baseAddress!, count: $0.count, clusters: 9)
+      ReferenceClustering.renumber($0.baseAddress!, count: $0.count, clusters: 9)
     }
     #expect(labels == [2, 1, 1, 3, 2, 0])
     #expect(count == 4)

@@ -76,7 +76,7 @@ import Testing
       most = max(most, counts.max() ?? 0)
       let budget = Budget()
       _ = try scene.clusters(window: window, tau: tau, threads: threads, budget: budget)
-      let estimate = Clustering.byteCount(
+      let estimate = ReferenceClustering.byteCount(
         frames: frames, patches: patches, window: window, keyCount: 97, threads: threads)
       #expect(budget.peak <= estimate, "tau \(tau), centres \(counts)")
     }

@@ -110,7 +110,7 @@ final class TestScene {
     defer { BLAS.release() }
     let count = try queries.withUnsafeBufferPointer { queries in
       try keys.withUnsafeBufferPointer { keys in
-        let clustering = Clustering(
+        let clustering = ReferenceClustering(
           queries: frames.indices.map { queries.baseAddress! + $0 * patches * channels },
           patches: patches,
           affinity: Affinity(

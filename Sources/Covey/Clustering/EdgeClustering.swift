@@ -39,7 +39,7 @@ struct EdgeClustering {
     return hierarchy
   }
 
-  /// Labels, confidences and nearest centres as `Clustering.run` gives them.
+  /// Labels, confidences and nearest centres as `ReferenceClustering.run` gives them.
   func assign(
     _ hierarchy: Hierarchy, _ cut: Hierarchy.Cut, labels: UnsafeMutablePointer<Int32>,
     confidence: UnsafeMutablePointer<Float>, near: UnsafeMutablePointer<NearCentre>?
@@ -55,7 +55,7 @@ struct EdgeClustering {
         near: near.map { $0 + frame * patches * SoftLabels.depth })
     }
     try monitor.end()
-    return Clustering.renumber(
+    return ReferenceClustering.renumber(
       labels, near, count: queries.count * patches, clusters: centres.count)
   }
 

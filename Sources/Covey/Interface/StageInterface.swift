@@ -113,7 +113,7 @@ public func covey_cluster(
     let count: Int
     switch settings.mode {
     case .reference:
-      count = try Clustering(
+      count = try ReferenceClustering(
         queries: each, patches: patches, affinity: affinity, window: settings.window,
         tau: settings.tau, pool: pool, budget: budget, monitor: monitor
       ).run(labels: found.base, confidence: margins.base)

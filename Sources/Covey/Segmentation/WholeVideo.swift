@@ -53,7 +53,7 @@ struct WholeVideo {
         try WholeVideo.edge(frames, grid, affinity, settings, pool, budget, monitor).assign(
           hierarchy, cut, labels: labels, confidence: confidence, near: near)
       } else {
-        try Clustering(
+        try ReferenceClustering(
           queries: WholeVideo.queries(frames), patches: rows * columns, affinity: affinity,
           window: settings.window, tau: settings.tau, pool: pool, budget: budget,
           monitor: monitor
@@ -93,7 +93,7 @@ struct WholeVideo {
       settings.keyFrameCount(frames) * settings.keysPerFrame(rows: rows, columns: columns)
     let clustering =
       settings.mode == .reference
-      ? Clustering.byteCount(
+      ? ReferenceClustering.byteCount(
         frames: frames, patches: patches, window: settings.window, keyCount: keyCount,
         threads: threads)
       : EdgeClustering.byteCount(

@@ -2,7 +2,7 @@
 /// ("reference" in docs/ALGORITHM.md): level 1 window by window, higher levels
 /// over the centres of all windows until nothing merges, then every patch to
 /// its nearest centre.
-struct Clustering {
+struct ReferenceClustering {
   /// Of every frame [N, C].
   let queries: [UnsafePointer<Float>]
   let patches: Int  // N
@@ -25,7 +25,7 @@ struct Clustering {
   ) throws(CoveyError) -> Int {
     let centres = try mergeLevels(levelOne())
     try assign(to: centres, labels, confidence, near)
-    return Clustering.renumber(
+    return ReferenceClustering.renumber(
       labels, near, count: queries.count * patches, clusters: centres.count)
   }
 
