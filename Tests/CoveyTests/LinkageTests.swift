@@ -132,6 +132,7 @@ struct NaiveLinkage {
         #expect(partition.groups.map { Int($0) } == naive.groups(merging: count), "run \(run)")
       }
     }
+    print("linkage", strict, worst)
     #expect(worst <= bound, "\(worst)")
     #expect(strict >= 45, "\(strict)")
   }

@@ -60,6 +60,7 @@ import Testing
       }
       // Probabilities to 2e-5 of themselves (DivergenceTests): at most 1.
       #expect(worstMap <= 2e-5)
+      print("mapset", worst, worstMap)
       #expect(worst <= DivergenceTests.bound, "\(worst)")
       if keyCount > 1 { #expect(largest > 0.05) }
     }

@@ -93,7 +93,7 @@ import Testing
   /// After 65535 the numbers start again, but for those in use.
   @Test func idsStartAgain() throws {
     var random = SeededRandom(seed: 77)
-    let small = TestThings(rows: 8, columns: 8)
+    let small = TestThings(rows: 1, columns: 64)
     var stream = try small.stream {
       ($0.window, $0.queryPool, $0.keyBudget, $0.bankClusters) = (1, 1, 1, 65)
       $0.tau = 0.05
@@ -102,7 +102,7 @@ import Testing
     let steady = (0..<16).map { _ in Float(2 * random.normal()) }
     var (live, last): (UInt16?, UInt16) = (nil, 0)
     var (windows, after) = (0, 0)
-    while windows < 1500, after < 5 {
+    while windows < 1800, after < 5 {
       let values = steady + (0..<63 * 16).map { _ in Float(2 * random.normal()) }
       let found = try stream.take(
         [try small.frame(values, isKey: true)], pool: pool, budget: Budget(),
@@ -111,7 +111,7 @@ import Testing
       live = live ?? ids[0]
       try #require(ids[0] == live && !ids.contains(0))
       let new = Set(ids.dropFirst()).subtracting([ids[0]])
-      try #require(new.count >= 50 && !ids.dropFirst(8).contains(ids[0]))
+      try #require(new.count >= 40 && !ids.dropFirst(2).contains(ids[0]))
       if after > 0 || new.max()! > 65_000 && new.min()! < 500 {
         after += 1
       } else {
