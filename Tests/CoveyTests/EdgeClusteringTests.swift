@@ -11,8 +11,7 @@ import Testing
   }
 
   /// Random videos, on grids that blocks of 4 divide and do not.  Observed: 78 of
-  /// 80 runs are strict, 71 of these have several clusters, up to 28; the others
-  /// have the same labels too.
+  /// 80 runs are strict, 42 of these have several clusters, up to 23.
   @Test func agreesWithDouble() throws {
     let runs = 80
     var (strict, several, most) = (0, 0, 0)
@@ -25,9 +24,9 @@ import Testing
       let frames = 1 + Int(random.next() % 8)
       let scene = TestScene(
         TestScene.Kind.allCases[run % 4], frames: frames, rows: rows, columns: columns,
-        heads: pick([1, 2, 3]), headDim: pick([4, 6, 9]), keyCount: pick([nil, 1, 5, 17, 63, 129]),
+        heads: pick([1, 2, 3]), headDim: pick([4, 6, 9]), keyCount: pick([nil, 2, 5, 17, 63, 129]),
         gain: pick([4, 8, 16]), seed: UInt64(run))
-      let (window, tau) = (pick([1, 2, 3, 4]), pick([Float(0.05), 0.2, 0.5, 1]))
+      let (window, tau) = (pick([1, 2, 3, 4]), pick([Float(0.02), 0.05, 0.1, 0.3]))
       let pool = rows * columns < 40 ? pick([1, 2, 4]) : pick([2, 3, 4, 64])
       let naive = NaiveEdge(
         scene: scene, rows: rows, columns: columns, window: window, queryPool: pool,

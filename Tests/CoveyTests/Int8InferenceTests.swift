@@ -157,6 +157,7 @@ import Testing
             var options = SessionOptions()
             (options.threads, options.window, options.keyStride) = (threads, window, keyStride)
             (options.keyPool, options.output) = (pool, .clusters)
+            options.mode = runs % 2 == 0 ? .edge : .reference
             let video = TestVideo(frames: frames, width: 41, height: 32, seed: UInt64(runs))
             let estimate = try MemoryEstimate(
               checkpoint, options, frameWidth: 41, frameHeight: 32, frames: frames)
@@ -171,7 +172,8 @@ import Testing
             #expect(estimate.features == features, "\(text)")
             let ratio =
               Double(estimate.features + estimate.workspace) / Double(session.budget.peak)
-            #expect(ratio >= 1 && ratio <= 1.7, "\(text): \(ratio)")
+            // In edge mode there is room for 64 centres, whatever the grid.
+            #expect(ratio >= 1 && ratio <= (options.mode == .edge ? 2.5 : 1.7), "\(text): \(ratio)")
             runs += 1
           }
         }
@@ -185,7 +187,7 @@ import Testing
     let model = TestCheckpoint(sharpness: 4, tau: 0.3, keyStride: 2, seed: 41)
     let video = TestVideo(frames: 7, width: 75, height: 50)
     var options = SessionOptions()
-    (options.threads, options.output) = (2, .clusters)
+    (options.threads, options.output, options.mode) = (2, .clusters, .reference)
     let results = try [model.load(), model.loadQuantised()].map { checkpoint in
       let session = try Session(checkpoint, options, callback: nil)
       try video.pushAll(to: session)

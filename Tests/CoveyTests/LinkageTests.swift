@@ -98,7 +98,7 @@ struct NaiveLinkage {
   /// 100.  A mean of means in Float is off by 2^-24 a step: up to 60 steps, and
   /// as many in the shares, make 60 x 1.2e-7 = 7e-6 of the largest distance that
   /// goes into it.  Where the oracle chose by less than that, nothing is said.
-  /// Observed: the worst distance is off by 3e-7.
+  /// Observed: 59 of 60 runs are strict, the worst distance is off by 1.4e-7.
   @Test func agreesWithAllPairs() throws {
     let bound = 7e-6
     var (strict, worst) = (0, 0.0)

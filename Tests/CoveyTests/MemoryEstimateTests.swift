@@ -24,7 +24,8 @@ import Testing
   /// sizes; centres are few in all of these.  Observed: 1.0002 to 1.58 times the
   /// peak, half of them below 1.006.  The largest are short windows with many
   /// keys, where the room for a centre for every 16 patches, which nobody used,
-  /// is what counts.
+  /// is what counts.  In edge mode, on grids as small as these: up to 2.12, as the
+  /// estimate has room for 64 centres.
   @Test func isNeverTooLow() throws {
     var runs = 0
     for (rows, columns) in [(1, 1), (3, 5), (6, 8), (16, 12)] {
@@ -51,7 +52,11 @@ import Testing
               let total = found.estimate.features + found.estimate.workspace
               #expect(total >= found.peak, "\(text)")
               let ratio = Double(total) / Double(found.peak)
-              #expect(ratio <= (window >= 3 ? 1.3 : 1.7), "\(text): \(ratio)")
+              if options.mode == .edge {
+                #expect(ratio <= 2.3, "\(text): \(ratio)")
+              } else {
+                #expect(ratio <= (window >= 3 ? 1.3 : 1.7), "\(text): \(ratio)")
+              }
               if rounding == .ceil { #expect(found.estimate.features == found.features, "\(text)") }
               #expect(found.estimate.features >= found.features)
               runs += 1
@@ -59,6 +64,38 @@ import Testing
           }
         }
       }
+    }
+  }
+
+  /// At the size of a real working frame, a whole video and a stream.  The edge
+  /// mode reckons with a prototype for every block, of which a calm video has a
+  /// tenth; and with few channels, as here, features do not make up for it.
+  /// Observed: 1.55 to 1.67 times the peak.
+  @Test func isCloseAtRealSizes() throws {
+    let model = TestCheckpoint(
+      channels: 48, heads: 3, mlp: 96, correlatorHeads: 3, sharpness: 4, rows: 24, columns: 48,
+      tau: 0.3, keyPool: 4, seed: 3)
+    let video = TestVideo(frames: 12, width: 384, height: 192)
+    for (isStreaming, mask) in [
+      (false, SessionOptions.Mask.refined), (true, .refined), (false, .nearest), (true, .nearest),
+    ] {
+      var options = SessionOptions()
+      (options.threads, options.isStreaming, options.mask) = (2, isStreaming, mask)
+      options.keyStride = 2
+      let checkpoint = try model.load()
+      let estimate = try MemoryEstimate(
+        checkpoint, options, frameWidth: 384, frameHeight: 192, frames: 12)
+      let session = try Session(checkpoint, options, callback: nil)
+      for index in 0..<12 {
+        try video.push(index, to: session)
+        while case .result = try session.nextResult() {}
+      }
+      try session.finish()
+      while case .result = try session.nextResult() {}
+      let total = estimate.features + estimate.workspace
+      #expect(session.budget.peak <= total)
+      let ratio = Double(total) / Double(session.budget.peak)
+      #expect(ratio <= 1.75, "\(isStreaming), \(mask): \(ratio)")
     }
   }
 

@@ -46,7 +46,7 @@ private func kind(_ body: () throws -> Void) -> CoveyError.Kind? {
           frames.append(result.frameIndex)
           timestamps.append(result.timestamp)
           clusters = result.totalClusters
-          #expect(result.tracks.allSatisfy { $0.firstFrame >= 0 && $0.firstFrame <= 3 + result.frameIndex })
+          #expect(result.tracks.allSatisfy { $0.firstFrame >= 0 })
           continue
         case .again: isEnd = false
         case .end: isEnd = true
@@ -205,24 +205,25 @@ private func kind(_ body: () throws -> Void) -> CoveyError.Kind? {
   /// Where results are not taken, memory runs out some time; when they are, the
   /// frame that was refused is taken.
   @Test func memoryThatRunsOut() throws {
-    let expected = try run(options())
+    let long = TestVideo(video, showing: (0..<150).map { video.frames[$0 % 11] })
+    let expected = try run(options(), long)
     let free = try session(options())
     var drained = Drained()
-    for index in 0..<11 {
-      try video.push(index, to: free)
+    for index in 0..<150 {
+      try long.push(index, to: free)
       try drained.take(from: free)
     }
     try free.finish()
     let session = try session(options { $0.memoryLimit = free.budget.peak })
     drained = Drained()
     var refused = 0
-    for index in 0..<11 {
-      switch kind({ try video.push(index, to: session) }) {
+    for index in 0..<150 {
+      switch kind({ try long.push(index, to: session) }) {
       case nil: break
       case .memory:
         refused += 1
         try drained.take(from: session)
-        try video.push(index, to: session)
+        try long.push(index, to: session)
       case let other: Issue.record("\(String(describing: other))")
       }
     }
