@@ -369,6 +369,7 @@ def test_area_of_zero_leaves_none_out(run, clip, model_path, tmp_path):
     for area in ("0", "-1", "0.99"):
         done = run(
             "segment", clip, "-o", "out", "--json", "--tau", 0.05, "--min-area", area,
+            "--query-pool", 1,
             "--model", model_path,
         )  # fmt: skip
         told[area] = json.loads(done.stdout)["objects"]
