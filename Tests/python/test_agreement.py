@@ -16,6 +16,8 @@ import reference
 from figures import record  # noqa: F401
 
 FRAMES = 20
+#: The reference algorithm, every pixel as its patch.
+AS_PATCHES = {"output": "clusters", "mode": "reference", "mask": "nearest"}
 
 #: (folder below the data folder, key_pool, tau): an animal and a dancer with
 #: pooled keys, a street with many clusters; then keys of all patches.
@@ -80,7 +82,7 @@ def test_clusters_given_queries_and_keys(clip, pool, tau, model, stages, record)
     _, _, queries, keys = stages(clip)
     keys = pooled(model, keys, pool)
     heads = model.info.correlator_heads
-    found = covey.cluster(queries, keys, heads, tau=tau)
+    found = covey.cluster(queries, keys, heads, tau=tau, mode="reference")
     expected = reference.cluster(queries.reshape(FRAMES, -1, queries.shape[-1]), keys, heads, tau)
     index = reference.adjusted_rand_index(found.labels, expected.labels)
     same = found.labels.reshape(expected.labels.shape) == expected.labels
@@ -124,7 +126,7 @@ def test_the_comparison_notices(name, fault, model, stages, monkeypatch, record)
     _, _, queries, keys = stages("davis16_train/stroller")
     keys = pooled(model, keys, 4)
     heads = model.info.correlator_heads
-    found = covey.cluster(queries, keys, heads)
+    found = covey.cluster(queries, keys, heads, mode="reference")
     monkeypatch.setattr(reference, name, fault)
     wrong = reference.cluster(queries.reshape(FRAMES, -1, queries.shape[-1]), keys, heads)
     index = reference.adjusted_rand_index(found.labels, wrong.labels)
@@ -138,11 +140,12 @@ def test_session_is_its_stages(clip, pool, tau, model, stages, record):
     labels that the session gives."""
     frames, _, queries, keys = stages(clip)
     keys = pooled(model, keys, pool)
-    staged = covey.cluster(queries, keys, model.info.correlator_heads, tau=tau)
+    heads = model.info.correlator_heads
+    staged = covey.cluster(queries, keys, heads, tau=tau, mode="reference")
     grids = reference.cluster_ids(staged.labels.reshape(FRAMES, -1))
     expected = reference.nearest(grids.reshape(staged.labels.shape), *frames.shape[1:3])
 
-    labels = model.segment(frames, output="clusters", key_pool=pool, tau=tau)
+    labels = model.segment(frames, **AS_PATCHES, key_pool=pool, tau=tau)
     record(different=f"{np.mean(labels != expected):.2e}", clusters=staged.count)
     # Pooling in NumPy may differ from the library's in the last bit of fp32.
     assert np.mean(labels != expected) < 1e-3
@@ -178,7 +181,7 @@ def test_session_from_pixels(clip, pool, tau, model, weights, record):
     expected = reference.nearest(
         reference.cluster_ids(labels).reshape(features.shape[:3]), *frames.shape[1:3]
     )
-    found = model.segment(frames, output="clusters", key_pool=pool, tau=tau)
+    found = model.segment(frames, **AS_PATCHES, key_pool=pool, tau=tau)
     index = reference.adjusted_rand_index(found, expected)
     figures = {"ari": index, "clusters": int(found.max()), "expected_clusters": int(expected.max())}
     if clip.startswith("davis16_train"):
@@ -192,8 +195,9 @@ def test_session_from_pixels(clip, pool, tau, model, weights, record):
         assert figures["j"] == pytest.approx(figures["expected_j"], abs=0.02)
 
 
+@pytest.mark.parametrize("mode", ["edge", "reference"])
 @pytest.mark.parametrize("clip", ["davis16_train/mallard-water", "xiph_chen_ice"])
-def test_half_precision_weights(clip, model, tmp_path, record):
+def test_half_precision_weights(clip, mode, model, tmp_path, record):
     """Matrices in half precision: features differ in the fourth digit, and labels
     hardly on clips where little lies near tau."""
     frames = frames_of(clip)
@@ -201,8 +205,8 @@ def test_half_precision_weights(clip, model, tmp_path, record):
     model.save(path, "f16")
     with covey.Model(path) as half:
         keys, expected = half.encode(frames[0]), model.encode(frames[0])
-        found = half.segment(frames, output="clusters")
-    labels = model.segment(frames, output="clusters")
+        found = half.segment(frames, output="clusters", mode=mode, key_pool=4)
+    labels = model.segment(frames, output="clusters", mode=mode, key_pool=4)
     spread = expected - expected.mean(axis=(0, 1))
     figures = {
         "keys": float(np.linalg.norm(keys - expected) / np.linalg.norm(spread)),

@@ -157,6 +157,116 @@ def test_limits(run, clip, model_path, tmp_path):
         np.testing.assert_array_equal(mask, np.kron(mask[::20, ::20], np.ones((20, 20))))
 
 
+@pytest.mark.parametrize("what", ["film", "pictures"])
+def test_stream(what, run, clip, pictures, model_path, tmp_path):
+    """The same masks as a session that streams; overlay and sheet beside them."""
+    source = clip if what == "film" else pictures
+    done = run(
+        "segment", source, "-o", "out", "--model", model_path, "--stream", "--clusters",
+        "--overlay", "--sheet", "--json", "--tau", 0.05, "--query-pool", 1, "--window", 2,
+        "--key-budget", 3, "--bank-clusters", 9, "--max-clusters", 50,
+    )  # fmt: skip
+    told = json.loads(done.stdout)
+    found = masks(tmp_path / "out")
+    frames = list(covey.Video(source))
+    with covey.Model(model_path) as model, model.session(
+        streaming=True, output="clusters", tau=0.05, query_pool=1, window=2, key_budget=3,
+        bank_clusters=9, max_clusters=50,
+    ) as session:
+        expected = [each.labels for each in session.segment(frames)]
+    np.testing.assert_array_equal(list(found.values()), expected)
+    assert told["frames"] == len(frames)
+    assert (told["mode"], told["streaming"]) == ("edge", True)
+    assert told["clustering"] == {
+        "tau": pytest.approx(0.05), "window": 2, "key_stride": 2, "key_pool": 1, "query_pool": 1,
+        "key_budget": 3, "target_clusters": None, "max_clusters": 50, "bank_clusters": 9,
+    }
+    assert told["seconds_per_frame"] > 0
+    # What the two do by turns is not told apart.
+    assert told["seconds_encode"] is told["seconds_cluster"] is None
+    with av.open(str(tmp_path / "out" / "overlay.mp4")) as container:
+        assert container.streams.video[0].frames == len(frames)
+    with Image.open(tmp_path / "out" / "sheet.png") as picture:
+        assert picture.size[0] > 640
+
+
+def test_stream_of_pictures_of_one_name(run, small, model_path, tmp_path):
+    """a.png and a.bmp: their masks are numbered, in a stream as elsewhere."""
+    with Image.open(next(each for each in sorted(small.iterdir()))) as picture:
+        picture.save(small / "same.png")
+        picture.save(small / "same.bmp")
+    for option in ((), ("--stream",)):
+        run("segment", small, "-o", "out", "--model", model_path, *option)
+        count = len(list(covey.Video(small)))
+        assert list(masks(tmp_path / "out")) == [f"{index:05d}" for index in range(count)]
+
+
+def test_masks_of_a_longer_stream_are_removed(run, clip, model_path, tmp_path):
+    arguments = ("segment", clip, "-o", "out", "--model", model_path, "--stream")
+    run(*arguments)
+    done = run(*arguments, "--max-frames", 2)
+    assert list(masks(tmp_path / "out")) == ["00000", "00001"]
+    assert "removed 4 masks" in done.stdout
+    assert "edge mode, streaming: tau" in done.stdout
+
+
+def test_reference_mode(run, clip, model_path, tmp_path):
+    done = run(
+        "segment", clip, "-o", "out", "--model", model_path, "--mode", "reference", "--tau", 0.05,
+        "--clusters", "--mask", "nearest",
+    )  # fmt: skip
+    assert "reference mode: tau 0.05, window 3, key_stride 2, key_pool 1" in done.stdout
+    assert "key_budget all" in done.stdout
+    with covey.Model(model_path) as model:
+        expected = model.segment(
+            list(covey.Video(clip)), mode="reference", tau=0.05, output="clusters", mask="nearest"
+        )
+    np.testing.assert_array_equal(list(masks(tmp_path / "out").values()), expected)
+
+
+def test_target_clusters(run, clip, model_path, tmp_path):
+    done = run(
+        "segment", clip, "-o", "out", "--json", "--clusters", "--target-clusters", 2,
+        "--query-pool", 1, "--model", model_path,
+    )  # fmt: skip
+    told = json.loads(done.stdout)
+    assert told["clusters"] == 2 and told["clustering"]["target_clusters"] == 2
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ("--mode", "reference", "--stream"),
+        ("--mode", "reference", "--target-clusters", 3),
+        ("--mode", "reference", "--max-clusters", 3),
+        ("--mode", "reference", "--query-pool", 2),
+        ("--stream", "--target-clusters", 3),
+    ],
+)
+def test_what_does_not_go_together(options, run, clip, model_path, tmp_path):
+    done = run(
+        "segment", clip, "-o", "out", "--model", model_path, *options, status=2
+    )
+    assert "covey segment: error: argument --" in done.stderr
+    assert not (tmp_path / "out").exists()
+
+
+def test_defaults_of_the_modes(run, model_path, video):
+    """What covey info shows is what sessions use."""
+    told = json.loads(run("info", model_path, "--json").stdout)["clustering"]
+    shown = run("info", model_path).stdout
+    with covey.Model(model_path) as model:
+        for mode in ("edge", "reference"):
+            with model.session(mode=mode) as session:
+                result = next(session.segment(video[:1]))
+            assert told[mode] == {name: getattr(result, name) for name in told[mode]}
+            assert set(told[mode]) == {
+                "tau", "window", "key_stride", "key_pool", "query_pool", "key_budget"
+            }
+    assert "edge       tau 1, window 3, key_stride 2, key_pool 1, query_pool 4" in shown
+    assert "reference  tau 1, window 3, key_stride 2, key_pool 1, query_pool 1" in shown
+
+
 def names(folder):
     return sorted(each.name for each in folder.iterdir())
 
@@ -385,6 +495,7 @@ def test_area_of_zero_leaves_none_out(run, clip, model_path, tmp_path):
     for area in ("0", "-1", "0.99"):
         done = run(
             "segment", clip, "-o", "out", "--json", "--tau", 0.05, "--min-area", area,
+            "--query-pool", 1,
             "--model", model_path,
         )  # fmt: skip
         told[area] = json.loads(done.stdout)["objects"]

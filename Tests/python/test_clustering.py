@@ -1,4 +1,4 @@
-"""Properties of the clustering, on made-up scenes (scenes.py) and their truth.
+"""Properties of the reference clustering, on made-up scenes (scenes.py) and their truth.
 
 Large enough that sketches decide pairs (maps and keys of 256 and more); the oracle is
 reference.py, in float64.
@@ -23,6 +23,10 @@ def scene(kind, seed, frames=FRAMES, rows=ROWS, columns=COLUMNS, stride=3):
     return queries, keys[::stride].reshape(-1, CHANNELS), truth
 
 
+def segments(queries, keys, **options):
+    return covey.cluster(queries, keys, HEADS, mode="reference", **options)
+
+
 def agreement(a, b):
     return reference.adjusted_rand_index(a, b)
 
@@ -31,7 +35,7 @@ def agreement(a, b):
 @pytest.mark.parametrize("kind", scenes.KINDS)
 def test_labels_are_the_oracles(kind, seed, record):
     queries, keys, truth = scene(kind, seed)
-    found = covey.cluster(queries, keys, HEADS)
+    found = segments(queries, keys)
     expected = reference.cluster(queries, keys, HEADS)
     index = agreement(found.labels, expected.labels)
     record(ari=index, clusters=found.count, ari_truth=agreement(found.labels, truth))
@@ -42,9 +46,9 @@ def test_labels_are_the_oracles(kind, seed, record):
 @pytest.mark.parametrize("kind", ["medium", "cluttered"])
 def test_threads_change_nothing(kind):
     queries, keys, _ = scene(kind, 6)
-    one = covey.cluster(queries, keys, HEADS, threads=1)
+    one = segments(queries, keys, threads=1)
     for threads in (2, 3, 5):
-        more = covey.cluster(queries, keys, HEADS, threads=threads)
+        more = segments(queries, keys, threads=threads)
         np.testing.assert_array_equal(more.labels, one.labels)
         np.testing.assert_array_equal(more.confidence, one.confidence)
 
@@ -53,9 +57,9 @@ def test_keys_in_another_order():
     """The order of the keys means nothing: it moves what tiles and panels hold, and
     where rounding falls."""
     queries, keys, _ = scene("medium", 2)
-    found = covey.cluster(queries, keys, HEADS).labels
+    found = segments(queries, keys).labels
     shuffled = np.random.default_rng(0).permutation(keys)
-    assert agreement(covey.cluster(queries, shuffled, HEADS).labels, found) >= 0.999
+    assert agreement(segments(queries, shuffled).labels, found) >= 0.999
 
 
 @pytest.mark.parametrize("kind", ["easy", "return"])
@@ -63,17 +67,17 @@ def test_frames_of_a_window_in_another_order(kind):
     """Leaders change with the order, and a few patches at borders with them; what the
     segments are does not.  Observed: .97 and more."""
     queries, keys, truth = scene(kind, 1, frames=6)
-    found = covey.cluster(queries, keys, HEADS).labels
+    found = segments(queries, keys).labels
     order = [2, 0, 1, 4, 5, 3]
-    permuted = covey.cluster(queries[order], keys, HEADS).labels
+    permuted = segments(queries[order], keys).labels
     assert agreement(permuted, found[order]) > 0.95
     assert agreement(permuted, truth[order]) > 0.9
 
 
 def test_frames_that_are_there_twice():
     queries, keys, _ = scene("medium", 3, frames=3)
-    once = covey.cluster(queries, keys, HEADS)
-    twice = covey.cluster(np.concatenate([queries, queries]), keys, HEADS)
+    once = segments(queries, keys)
+    twice = segments(np.concatenate([queries, queries]), keys)
     np.testing.assert_array_equal(twice.labels[:3], twice.labels[3:])
     np.testing.assert_array_equal(twice.labels[:3], once.labels)
 
@@ -82,14 +86,14 @@ def test_frames_of_one_colour():
     """Every distance is 0 but for rounding: one cluster."""
     patch = np.random.default_rng(1).standard_normal(CHANNELS).astype(np.float32)
     queries = np.tile(patch, (4, 300, 1))
-    found = covey.cluster(queries, queries[0], HEADS, tau=1e-4)
+    found = segments(queries, queries[0], tau=1e-4)
     assert found.count == 1 and not found.labels.any() and (found.confidence == 1).all()
 
 
 @pytest.mark.parametrize("patches", [1, 2])
 def test_frames_of_so_few_patches(patches):
     queries, keys, _ = scene("easy", 1, frames=9, rows=1, columns=patches)
-    found = covey.cluster(queries, keys, HEADS)
+    found = segments(queries, keys)
     expected = reference.cluster(queries, keys, HEADS)
     np.testing.assert_array_equal(found.labels, expected.labels)
 
@@ -97,7 +101,7 @@ def test_frames_of_so_few_patches(patches):
 @pytest.mark.parametrize("window", [1, 3, 64])
 def test_one_frame(window):
     queries, keys, truth = scene("easy", 4, frames=1)
-    found = covey.cluster(queries, keys, HEADS, window=window)
+    found = segments(queries, keys, window=window)
     expected = reference.cluster(queries, keys, HEADS, window=window)
     assert agreement(found.labels, expected.labels) >= 0.999
     assert agreement(found.labels, truth) > 0.9
@@ -106,15 +110,16 @@ def test_one_frame(window):
 @pytest.mark.parametrize("window", [1, 2, 5, 20])
 def test_windows_of_any_length(window):
     queries, keys, _ = scene("medium", 5)
-    found = covey.cluster(queries, keys, HEADS, window=window)
+    found = segments(queries, keys, window=window)
     expected = reference.cluster(queries, keys, HEADS, window=window)
     assert agreement(found.labels, expected.labels) >= 0.999
 
 
+@pytest.mark.parametrize("mode", ["edge", "reference"])
 @pytest.mark.parametrize("rounding", ["ceil", "floor"])
-def test_fewer_frames_than_the_key_stride(rounding, model, video):
+def test_fewer_frames_than_the_key_stride(rounding, mode, model, video):
     """The first frame is a key frame all the same, and the only one."""
-    output = {"output": "clusters", "key_rounding": rounding}
+    output = {"output": "clusters", "key_rounding": rounding, "mode": mode}
     expected = model.segment(video[:3], key_stride=3, **output)
     for stride in (4, 1000):
         found = model.segment(video[:3], key_stride=stride, **output)

@@ -337,8 +337,9 @@ def logit_spread(state, x, name, heads):
 
 
 def test_davis16_train_in_int8(pair, capsys):
-    """J of int8 is not .01 below fp32's.  How far the label maps agree is shown and
-    not judged: what rounding does near tau, the clustering passes on, to either side.
+    """J of int8, of the reference algorithm, is not .01 below fp32's.  How far the label maps agree is shown and
+    not judged: what rounding does near tau, this clustering passes on, to either side
+    (test_stability.py has the edge mode's, which does not).
     Observed: .4323, fp32 .4203; single clips move by up to .3.
     """
     if len(davis.sequences()) != 27:
@@ -351,7 +352,7 @@ def test_davis16_train_in_int8(pair, capsys):
             kept = []
 
             def segment(images, model=model, kept=kept):
-                kept.append(model.segment(images, output="clusters"))
+                kept.append(model.segment(images, **davis.REFERENCE))
                 return kept[-1]
 
             print(f"\n{model.info.dtype.name}")

@@ -17,7 +17,7 @@ from covey.errors import check
 @pytest.fixture
 def finished(model, video):
     """Results of a video with several objects in every frame."""
-    with model.session(tau=0.05, min_area=-1) as session:
+    with model.session(tau=0.05, min_area=-1, mode="reference") as session:
         for index, frame in enumerate(video):
             session.push(frame, 1000 + index)
         session.finish()
@@ -225,7 +225,7 @@ def test_exceptions_of_progress_come_out(model, video):
     with pytest.raises(Odd):
         model.segment(video, progress=progress)
     with pytest.raises(Odd):
-        covey.cluster(np.zeros((1, 4, 4)), np.zeros((2, 4)), heads=1, progress=progress)
+        covey.cluster(np.zeros((1, 2, 2, 4)), np.zeros((2, 4)), heads=1, progress=progress)
 
 
 def test_progress_may_use_the_library(model, video):
@@ -372,7 +372,7 @@ try:
     if sys.argv[2] == "cluster":
         random = np.random.default_rng(0)
         queries = random.standard_normal((9, 8192, 64), np.float32)
-        covey.cluster(queries, queries[0], heads=4, progress=progress)
+        covey.cluster(queries, queries[0], heads=4, mode="reference", progress=progress)
     else:
         if not options:
             print("started", flush=True)

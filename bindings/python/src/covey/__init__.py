@@ -21,7 +21,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
-from ._abi import Dtype, KeyRounding, LogLevel, Mask, Output, PixelFormat, Stage, Status
+from ._abi import Dtype, KeyRounding, LogLevel, Mask, Mode, Output, PixelFormat, Stage, Status
 from ._library import default_model_path, lib, split_version
 from .clustering import Clusters, cluster
 from .errors import (
@@ -41,7 +41,7 @@ from .log import set_log
 from .model import Model, ModelInfo, TensorInfo
 from .palette import davis_palette
 from .result import Object, Result
-from .session import Memory, Session
+from .session import Memory, Merge, Session
 from .video import Video
 
 if TYPE_CHECKING:
@@ -64,6 +64,8 @@ __all__ = [
     "LogLevel",
     "Mask",
     "Memory",
+    "Merge",
+    "Mode",
     "Model",
     "ModelInfo",
     "Object",
@@ -108,7 +110,8 @@ def results(
 ) -> Iterator[Result]:
     """The results of one video, frame by frame; without ``model``, of the
     default one.  Frames are read one at a time and not kept.  Options as those
-    of Model.session."""
+    of Model.session; with streaming=True results come while frames are read, and
+    the video may be without end."""
     used = Model() if model is None else model
     try:
         with used.session(**options) as session:

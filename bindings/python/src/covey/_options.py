@@ -77,6 +77,13 @@ class Options(TypedDict, total=False):
     progress: ProgressFunction | None
 
 
+#: What the library takes where the options of a mode are left out and the model
+#: does not say (None: no bound).
+MODE_DEFAULTS: dict[str, dict[str, int | None]] = {
+    "edge": {"query_pool": 4, "key_budget": 8},
+    "reference": {"key_pool": 1, "query_pool": 1, "key_budget": None},
+}
+
 _INTEGERS = {
     "threads": 32,
     "working_height": 32,

@@ -74,7 +74,19 @@ def _add_segment(commands: Any) -> None:
     reading.add_argument(
         "--every", type=positive, default=1, metavar="N", help="take each N-th frame only"
     )
-    method = command.add_argument_group("method; left out: the model's")
+    reading.add_argument(
+        "--stream",
+        action="store_true",
+        help="write masks while frames are read, at most a window late: memory does not grow with "
+        "the video; edge mode only",
+    )
+    method = command.add_argument_group("method; left out: the model's, as covey info shows")
+    method.add_argument(
+        "--mode",
+        choices=("edge", "reference"),
+        help="how maps are clustered: at a fraction of the cost, and steadily, or as the authors' "
+        "code does; left out: edge",
+    )
     method.add_argument(
         "--working-size",
         type=height_by_width,
@@ -93,6 +105,34 @@ def _add_segment(commands: Any) -> None:
     )
     method.add_argument(
         "--key-pool", type=whole(64), metavar="N", help="keys are averaged over N x N patches"
+    )
+    method.add_argument(
+        "--key-budget", type=whole(1000000), metavar="N", help="at most N key frames are used"
+    )
+    method.add_argument(
+        "--query-pool",
+        type=whole(64),
+        metavar="N",
+        help="prototypes are of queries averaged over N x N patches; edge mode only",
+    )
+    method.add_argument(
+        "--target-clusters",
+        type=whole(1024),
+        metavar="N",
+        help="N clusters, background included, as nearly as the tree allows, whatever tau; edge "
+        "mode only, not with --stream",
+    )
+    method.add_argument(
+        "--max-clusters",
+        type=whole(65535),
+        metavar="N",
+        help="no more than N clusters, whatever tau; edge mode only",
+    )
+    method.add_argument(
+        "--bank-clusters",
+        type=whole(1024),
+        metavar="N",
+        help="clusters that a stream remembers, in sight or not; left out: 64",
     )
     method.add_argument("--key-rounding", choices=("ceil", "floor"))
     method.add_argument("--max-objects", type=whole(65535), metavar="N", help="keep the best N")
@@ -210,7 +250,9 @@ def _add_convert(commands: Any) -> None:
 def _info(arguments: argparse.Namespace) -> int:
     import dataclasses
 
+    from ._options import MODE_DEFAULTS
     from .model import Model
+    from .output import knobs_as_text
     from .quantizing import as_text, described, print_tensors, summarize
 
     with Model(arguments.model) as model:
@@ -219,8 +261,13 @@ def _info(arguments: argparse.Namespace) -> int:
         metadata = model.metadata
         tensors = model.tensors
     summary = summarize(tensors)
+    knobs = ("tau", "window", "key_stride", "key_pool")
+    clustering = {
+        mode: {**{name: info[name] for name in knobs}, **fixed}
+        for mode, fixed in MODE_DEFAULTS.items()
+    }
     if arguments.json:
-        told = {**info, "int8": summary, "metadata": metadata}
+        told = {**info, "clustering": clustering, "int8": summary, "metadata": metadata}
         if arguments.tensors:
             told["tensors"] = described(tensors)
         print(json.dumps(told, ensure_ascii=False))
@@ -231,6 +278,9 @@ def _info(arguments: argparse.Namespace) -> int:
     )
     if summary is not None:
         print(as_text(summary))
+    print("clustering where nothing else is asked for (edge is the default mode):")
+    for mode, knobs_of_mode in clustering.items():
+        print(f"  {mode:10} {knobs_as_text(knobs_of_mode)}")
     if arguments.tensors:
         print_tensors(tensors)
     width = max((len(key) for key in metadata), default=0)

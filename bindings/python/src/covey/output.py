@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import re
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from . import images
 from .video import Video
@@ -21,6 +22,15 @@ def unique_names(names: Sequence[str]) -> list[str]:
     if len(set(names)) == len(names):
         return list(names)
     return [f"{index:05d}" for index in range(len(names))]
+
+
+def knobs_as_text(knobs: Mapping[str, Any]) -> str:
+    """ "tau 1, window 3, key_stride 10, ..."; None: no bound."""
+    parts = []
+    for name, value in knobs.items():
+        shown = f"{value:.4g}" if isinstance(value, float) else "all" if value is None else value
+        parts.append(f"{name} {shown}")
+    return ", ".join(parts)
 
 
 class Output:

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import _abi
+from ._abi import Mode
 from ._handle import Handle
 from ._library import lib
 from ._options import integer
@@ -24,6 +25,10 @@ if TYPE_CHECKING:
 
         size: list[int]
         counts: list[int]
+
+
+#: What the library reports as key_budget where every key frame is used.
+_NO_BOUND = 2**31 - 1
 
 
 @dataclass(frozen=True)
@@ -74,7 +79,10 @@ class Result:
 
     index counts from 0; timestamp is the one pushed; total_objects is the
     number of ids of the video (1 to this), total_clusters that of objects and
-    background together.  Depends on neither session nor model.
+    background together; of a stream both are of what came so far.  mode,
+    streaming and the six after them are what was used, defaults filled in: the
+    session options of the same names.  key_budget is None where there is no
+    bound; tau is that of the last cut, also where a number of clusters decided.  Depends on neither session nor model.
     """
 
     index: int
@@ -84,6 +92,14 @@ class Result:
     object_count: int
     total_objects: int
     total_clusters: int
+    mode: Mode
+    streaming: bool
+    window: int
+    key_stride: int
+    key_pool: int
+    query_pool: int
+    key_budget: int | None
+    tau: float
 
     def __init__(self, address: int) -> None:
         self._handle = Handle(address, lib().covey_result_free, "result")
@@ -96,6 +112,14 @@ class Result:
         self.object_count = info.object_count
         self.total_objects = info.total_objects
         self.total_clusters = info.total_clusters
+        self.mode = Mode(info.mode)
+        self.streaming = bool(info.streaming)
+        self.window = info.window
+        self.key_stride = info.key_stride
+        self.key_pool = info.key_pool
+        self.query_pool = info.query_pool
+        self.key_budget = None if info.key_budget == _NO_BOUND else info.key_budget
+        self.tau = info.tau
 
     @cached_property
     def labels(self) -> NDArray[np.uint16]:

@@ -8,21 +8,29 @@ import json
 import resource
 import sys
 import time
+from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from . import images
 from ._abi import Stage
 from ._options import Options
 from .model import Model
-from .output import Output, unique_names
+from .output import Output, knobs_as_text, unique_names
 from .result import Result
 from .session import Session
 from .video import SourceFrame, Video
 
 #: Pairs of frame and overlay on a sheet.
 _SHEET_PAIRS = 8
+#: Of the clustering, as results tell them.
+_KNOBS = ("tau", "window", "key_stride", "key_pool", "query_pool", "key_budget")
+#: What the memory of a stream is estimated for where its length is not known.
+_LONG = 1_000_000
 
 
 class UsageError(ValueError):
@@ -47,12 +55,16 @@ class _Summary:
     total_objects: int = 0
     total_clusters: int = 0
     wide: bool = False
+    #: The knobs of the clustering that were used, defaults filled in.
+    knobs: dict[str, Any] = field(default_factory=dict)
     #: Masks of an earlier run that were in the way.
     removed: int = 0
 
     def add(self, result: Result) -> None:
         self.total_objects = result.total_objects
         self.total_clusters = result.total_clusters
+        if not self.knobs:
+            self.knobs = {name: getattr(result, name) for name in _KNOBS}
         for found in result.objects:
             track = self.tracks.setdefault(found.id, _Track(found.id, found.first_frame))
             track.frames += 1
@@ -175,10 +187,16 @@ def _options(arguments: argparse.Namespace) -> Options:
     if arguments.working_size:
         options["working_height"], options["working_width"] = arguments.working_size
     for name in (
+        "mode",
         "tau",
         "window",
         "key_stride",
         "key_pool",
+        "query_pool",
+        "key_budget",
+        "target_clusters",
+        "max_clusters",
+        "bank_clusters",
         "key_rounding",
         "max_objects",
         "min_area",
@@ -190,7 +208,22 @@ def _options(arguments: argparse.Namespace) -> Options:
         value = getattr(arguments, name)
         if value is not None:
             options[name] = value
+    if arguments.stream:
+        options["streaming"] = True
     return options
+
+
+def _check_mode(arguments: argparse.Namespace) -> None:
+    """What does not go together, in the command's words."""
+    refused = {"--stream": arguments.stream, "--target-clusters": arguments.target_clusters}
+    if arguments.mode == "reference":
+        refused["--max-clusters"] = arguments.max_clusters
+        refused["--query-pool"] = arguments.query_pool
+        for name, value in refused.items():
+            if value:
+                raise UsageError(f"argument {name}: not with --mode reference")
+    elif all(refused.values()):
+        raise UsageError("argument --target-clusters: not with --stream; --max-clusters limits")
 
 
 class _Forecast:
@@ -202,14 +235,15 @@ class _Forecast:
         self.warning: str | None = None
         self._model, self._options, self._display = model, options, display
 
-    def make(self, frame: SourceFrame, count: int) -> None:
-        """For ``count`` frames like this one; warns, once."""
+    def make(self, frame: SourceFrame, count: int, endless: bool = False) -> None:
+        """For ``count`` frames like this one, or a stream of them; warns, once."""
         height, width = frame.image.shape[:2]
         self.bytes = self._model.estimate_memory(width, height, count, **self._options).peak
         if self.limit is None or self.bytes <= self.limit or self.warning is not None:
             return
         self.warning = (
-            f"{count} frames of {width}x{height} may need up to {mebibytes(self.bytes)}, more "
+            f"{'a stream' if endless else count} {'' if endless else 'frames '}"
+            f"of {width}x{height} may need up to {mebibytes(self.bytes)}, more "
             f"than --memory-limit allows, {mebibytes(self.limit)}"
         )
         self._display.warn(self.warning)
@@ -219,79 +253,167 @@ def _source_of(frame: SourceFrame, video: Video) -> str:
     return f"{video.path}: frame {frame.index}" if frame.path is None else str(frame.path)
 
 
-def _push_all(session: Session, video: Video, display: _Display, forecast: _Forecast) -> list[str]:
-    """The names of the frames, in order."""
-    expected = video.frame_count
-    names: list[str] = []
-    first: SourceFrame | None = None
-    for frame in video.frames():
-        if first is None:
-            # One frame is kept for its size, and for its name.
-            first = frame
-            if expected is not None:
-                forecast.make(frame, expected)
-            display.update("encode", 0, expected)
-        (height, width), (rows, columns) = first.image.shape[:2], frame.image.shape[:2]
-        if (rows, columns) != (height, width):
-            raise ValueError(
-                f"{_source_of(frame, video)}: expected {width}x{height} like "
-                f"{_source_of(first, video)}, found {columns}x{rows}"
+class _Reader:
+    """The frames of a source, each checked against the first one; counts them on
+    the display and forecasts the memory they need."""
+
+    def __init__(self, video: Video, display: _Display, forecast: _Forecast, endless: bool) -> None:
+        self.names: list[str] = []
+        self._video, self._display, self._forecast = video, display, forecast
+        self._stage = "segment" if endless else "encode"
+        self._endless = endless
+
+    def __iter__(self) -> Iterator[SourceFrame]:
+        expected = self._video.frame_count
+        first: SourceFrame | None = None
+        for frame in self._video.frames():
+            if first is None:
+                # One frame is kept for its size, and for its name.
+                first = frame
+                if self._endless:
+                    self._forecast.make(first, expected or _LONG, endless=True)
+                elif expected is not None:
+                    self._forecast.make(first, expected)
+                self._display.update(self._stage, 0, expected)
+            (height, width), (rows, columns) = first.image.shape[:2], frame.image.shape[:2]
+            if (rows, columns) != (height, width):
+                raise ValueError(
+                    f"{_source_of(frame, self._video)}: expected {width}x{height} like "
+                    f"{_source_of(first, self._video)}, found {columns}x{rows}"
+                )
+            yield frame
+            self.names.append(frame.name)
+            # Containers misjudge how many frames they hold.
+            count = len(self.names)
+            self._display.update(
+                self._stage, count, None if expected is None else max(expected, count)
             )
+        count = len(self.names)
+        self._display.update(self._stage, count, count)
+        if first is not None and not self._endless and (expected is None or count > expected):
+            self._forecast.make(first, count)
+
+
+class _Sheet:
+    """Pairs of frame and overlay, evenly spread over a video whose length need
+    not be known: where there are too many, every other one goes."""
+
+    def __init__(self) -> None:
+        self._kept: list[tuple[NDArray[np.uint8], NDArray[np.uint8]]] = []
+        self._step = 1
+
+    def offer(self, index: int, image: NDArray[np.uint8], blended: NDArray[np.uint8]) -> None:
+        if index % self._step:
+            return
+        self._kept.append((image, blended))
+        if len(self._kept) == 2 * _SHEET_PAIRS:
+            self._kept = self._kept[::2]
+            self._step *= 2
+
+    def pairs(self) -> list[tuple[NDArray[np.uint8], NDArray[np.uint8]]]:
+        last = len(self._kept) - 1
+        chosen = {round(place * last / (_SHEET_PAIRS - 1)) for place in range(_SHEET_PAIRS)}
+        return [self._kept[place] for place in sorted(chosen)] if self._kept else []
+
+
+class _Writer:
+    """Results to files, as they come."""
+
+    def __init__(self, output: Output, stack: contextlib.ExitStack, rate: float) -> None:
+        self.summary = _Summary()
+        self.written = {"masks": str(output.masks)}
+        #: Whether the frames' pixels are needed beside their results.
+        self.wants_pixels = output.overlay is not None or output.sheet is not None
+        self._output = output
+        self._sheet = None if output.sheet is None else _Sheet()
+        self._film: images.VideoWriter | None = None
+        self._stack, self._rate = stack, rate
+
+    def write(self, result: Result, name: str, frame: SourceFrame | None) -> None:
+        bits = images.write_labels(self._output.mask(name), result.labels)
+        self.summary.wide |= bits == 16
+        self.summary.add(result)
+        if frame is None:
+            return
+        blended = images.overlay(frame.image, result.labels)
+        if self._output.overlay is not None:
+            if self._film is None:
+                # Not before: a run that fails leaves the film of an earlier one.
+                self.written["overlay"] = str(self._output.overlay)
+                writer = images.VideoWriter(self._output.overlay, self._rate)
+                self._film = self._stack.enter_context(writer)
+            self._film.write(blended)
+        if self._sheet is not None:
+            self._sheet.offer(result.index, frame.image, blended)
+
+    def remove_others(self, names: list[str]) -> int:
+        return self._output.remove_others(names)
+
+    def close(self) -> None:
+        """Writes the sheet."""
+        if self._sheet is not None and self._output.sheet is not None:
+            self.written["sheet"] = str(self._output.sheet)
+            images.write_image(self._output.sheet, images.contact_sheet(self._sheet.pairs()))
+
+
+@dataclass
+class _Times:
+    """Seconds; encode and cluster are None for a stream, which does both by turns."""
+
+    computing: float = 0.0
+    encode: float | None = None
+    cluster: float | None = None
+
+
+def _segment_whole(
+    session: Session, reader: _Reader, video: Video, writer: _Writer, display: _Display
+) -> _Times:
+    """Everything is pushed, then everything is written."""
+    start = time.perf_counter()
+    for frame in reader:
         session.push(frame.image, frame.index)
-        names.append(frame.name)
-        # Containers misjudge how many frames they hold.
-        display.update(
-            "encode", len(names), None if expected is None else max(expected, len(names))
-        )
-    display.update("encode", len(names), len(names))
-    if first is not None and (expected is None or len(names) > expected):
-        forecast.make(first, len(names))
-    return unique_names(names)
-
-
-def _paired(
-    session: Session, video: Video, pixels: bool
-) -> Iterator[tuple[Result, SourceFrame | None]]:
-    """Results beside their frames, which are read a second time: keeping them
-    would take more memory than everything else."""
-    if not pixels:
-        for result in session.results():
-            yield result, None
-        return
+    encoded = time.perf_counter()
+    session.finish()
+    finished = time.perf_counter()
+    names = unique_names(reader.names)
+    writer.summary.removed = writer.remove_others(names)
     with contextlib.closing(video.frames()) as frames:
-        for result, frame in zip(session.results(), frames, strict=True):
-            yield result, frame
+        for result in session.results():
+            # Read a second time: keeping frames would take more memory than
+            # everything else.
+            frame = next(frames, None) if writer.wants_pixels else None
+            if writer.wants_pixels and frame is None:
+                raise ValueError(f"{video.path}: fewer frames than when it was read first")
+            writer.write(result, names[result.index], frame)
+            display.update("write", result.index + 1, len(names))
+    return _Times(finished - start, encoded - start, finished - encoded)
 
 
-def _write(
-    output: Output, session: Session, video: Video, names: list[str], display: _Display
-) -> tuple[_Summary, dict[str, str]]:
-    written = {"masks": str(output.masks)}
-    summary = _Summary(removed=output.remove_others(names))
-    count = len(names)
-    shown = {round(index * (count - 1) / max(1, _SHEET_PAIRS - 1)) for index in range(_SHEET_PAIRS)}
-    pairs = []
-    with contextlib.ExitStack() as stack:
-        film = None
-        if output.overlay is not None:
-            written["overlay"] = str(output.overlay)
-            film = stack.enter_context(images.VideoWriter(output.overlay, video.fps or 25.0))
-        wanted = output.overlay is not None or output.sheet is not None
-        for result, frame in _paired(session, video, wanted):
-            bits = images.write_labels(output.mask(names[result.index]), result.labels)
-            summary.wide |= bits == 16
-            summary.add(result)
-            if frame is not None:
-                blended = images.overlay(frame.image, result.labels)
-                if film is not None:
-                    film.write(blended)
-                if output.sheet is not None and result.index in shown:
-                    pairs.append((frame.image, blended))
-            display.update("write", result.index + 1, count)
-    if output.sheet is not None and pairs:
-        written["sheet"] = str(output.sheet)
-        images.write_image(output.sheet, images.contact_sheet(pairs))
-    return summary, written
+def _segment_stream(session: Session, reader: _Reader, video: Video, writer: _Writer) -> _Times:
+    """Results are written as they come; frames are kept until theirs has."""
+    numbered = not video.has_unique_names
+    waiting: deque[tuple[str, SourceFrame | None]] = deque()
+    times = _Times()
+
+    def write() -> None:
+        for result in session.results():
+            name, frame = waiting.popleft()
+            begun = time.perf_counter()
+            writer.write(result, name, frame)
+            times.computing -= time.perf_counter() - begun
+
+    start = time.perf_counter()
+    for count, frame in enumerate(reader):
+        session.push(frame.image, frame.index)
+        name = f"{count:05d}" if numbered else frame.name
+        waiting.append((name, frame if writer.wants_pixels else None))
+        write()
+    session.finish()
+    write()
+    times.computing += time.perf_counter() - start
+    names = unique_names(reader.names) if numbered else reader.names
+    writer.summary.removed = writer.remove_others(names)
+    return times
 
 
 def _check_size(arguments: argparse.Namespace, model: Model) -> None:
@@ -310,34 +432,51 @@ def segment(arguments: argparse.Namespace) -> int:
     output = Output(arguments.output, arguments.overlay, arguments.sheet)
     video = Video(arguments.source, arguments.max_frames, arguments.every)
     output.check(video)
+    _check_mode(arguments)
     with Model(arguments.model) as model, _Display(arguments.json) as display:
         options = _options(arguments)
         _check_size(arguments, model)
         forecast = _Forecast(model, options, display)
-        with model.session(**{**options, "progress": display.stage}) as session:
+        # The fractions of a stream are of one push: frames tell more.
+        progress = None if arguments.stream else display.stage
+        with (
+            model.session(**{**options, "progress": progress}) as session,
+            contextlib.ExitStack() as stack,
+        ):
             # Before the work: what cannot be written need not be computed.
             output.create()
-            names = _push_all(session, video, display, forecast)
-            encoded = time.perf_counter()
-            session.finish()
-            finished = time.perf_counter()
-            summary, written = _write(output, session, video, names, display)
+            reader = _Reader(video, display, forecast, arguments.stream)
+            writer = _Writer(output, stack, video.fps or 25.0)
+            if arguments.stream:
+                times = _segment_stream(session, reader, video, writer)
+            else:
+                times = _segment_whole(session, reader, video, writer, display)
+            writer.close()
             memory = session.memory
         name = model.info.name
+    summary = writer.summary
     _report(
         arguments,
         summary,
-        written,
+        writer.written,
         {
             "source": str(video.path),
             "model": name,
-            "frames": len(names),
+            "frames": len(reader.names),
             "objects": summary.total_objects,
             "clusters": summary.total_clusters,
+            "mode": arguments.mode or "edge",
+            "streaming": arguments.stream,
+            "clustering": {
+                **summary.knobs,
+                "target_clusters": arguments.target_clusters,
+                "max_clusters": arguments.max_clusters,
+                "bank_clusters": arguments.bank_clusters,
+            },
             "seconds": time.perf_counter() - start,
-            "seconds_encode": encoded - start,
-            "seconds_cluster": finished - encoded,
-            "seconds_per_frame": (finished - start) / len(names),
+            "seconds_encode": times.encode,
+            "seconds_cluster": times.cluster,
+            "seconds_per_frame": times.computing / len(reader.names),
             "estimated_peak_bytes": forecast.bytes,
             "memory_limit_bytes": forecast.limit,
             "session_peak_bytes": memory.peak,
@@ -370,6 +509,9 @@ def _report(
         f"{figures['frames']} frames, {figures[kind]} {kind}, "
         f"{figures['seconds_per_frame']:.3f} s a frame, {figures['seconds']:.1f} s in all"
     )
+    kind = f"{figures['mode']} mode{', streaming' if figures['streaming'] else ''}"
+    asked = {name: value for name, value in figures["clustering"].items() if value is not None}
+    print(f"{kind}: {knobs_as_text({**summary.knobs, **asked})}")
     print(
         f"peak memory: session {mebibytes(figures['session_peak_bytes'])}, "
         f"process {mebibytes(figures['process_peak_bytes'])}"

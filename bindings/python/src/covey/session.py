@@ -25,9 +25,10 @@ if TYPE_CHECKING:
 class Memory:
     """All in bytes.
 
-    weights: of the model.  features: queries and keys kept of the frames,
-    until finish() has clustered them.  workspace: of encoding and clustering,
-    at its largest.  current, peak: of the session, now and at its largest so
+    weights: of the model.  features: queries and keys kept of the frames, until
+    reset() or close(), as another cut of the tree needs them (of a stream, those
+    of the window that is not full yet); with refined masks also the frames at the
+    working size.  workspace: of encoding, clustering and drawing, at its largest.  current, peak: of the session, now and at its largest so
     far, without the weights.
     """
 
@@ -64,6 +65,7 @@ class Session(HandleOwner):
 
     def __init__(self, model: Model, **options: Unpack[Options]) -> None:
         struct, self._progress = _options.make(options)
+        self._streaming = bool(struct.streaming)
         out = ctypes.c_void_p()
         with model._handle.using() as address:
             keeps = (model._handle.keeps, self._progress)
@@ -90,7 +92,7 @@ class Session(HandleOwner):
             check(self._progress.run(lib().covey_session_push, address, reference(described)))
 
     def finish(self) -> None:
-        """No more frames: clusters the whole video.
+        """No more frames: clusters the whole video, of a stream what is left.
 
         Raises StateError where no frame was pushed.  After an error the
         session is as it was before the call.
@@ -102,7 +104,8 @@ class Session(HandleOwner):
         """The results that are there, in frame order, each handed out once.
 
         Ends where more frames or finish() are needed first, and when all have
-        been handed out.
+        been handed out.  Of a stream they come window by window, while frames are
+        pushed, and are kept until they are handed out.
         """
         while True:
             out = ctypes.c_void_p()
@@ -117,13 +120,16 @@ class Session(HandleOwner):
 
     def segment(self, frames: Iterable[FrameLike], format: FormatLike = None) -> Iterator[Result]:
         """Forgets what was before, pushes all ``frames`` with timestamps 0, 1,
-        ..., finishes, and yields the results.  Nothing happens before the
-        first result is asked for.  ValueError for an array [H, W, 3] or
+        ..., finishes, and yields the results; with streaming=True as they come,
+        at most ``window`` frames late.  Nothing happens before the first result
+        is asked for.  ValueError for an array [H, W, 3] or
         [H, W, 4], which is one frame, without format="gray"."""
         frames = video_frames(frames, format)
         self.reset()
         for index, frame in enumerate(frames):
             self.push(frame, index, format)
+            if self._streaming:
+                yield from self.results()
         self.finish()
         yield from self.results()
 
@@ -159,8 +165,8 @@ class Session(HandleOwner):
             check(lib().covey_session_reset(address))
 
     def cancel(self) -> None:
-        """From any thread: the push or finish in progress, or else the next
-        one, raises CancelledError."""
+        """From any thread: the push, finish, recut or result in progress, or else
+        the next push, finish or recut, raises CancelledError."""
         with self._handle.using() as address:
             lib().covey_session_cancel(address)
 

@@ -88,6 +88,12 @@ class Video:
         return [self.path] if self._images is None else list(self._images)
 
     @property
+    def has_unique_names(self) -> bool:
+        """Whether no two of the frames that iterating gives have one name."""
+        names = [each.stem for each in (self._images or [])[:: self.every][: self.max_frames]]
+        return len(set(names)) == len(names)
+
+    @property
     def fps(self) -> float | None:
         """Frames per second as iterated (``every`` counted in); None for pictures."""
         rate = self._probe()[0]
