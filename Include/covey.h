@@ -283,6 +283,20 @@ typedef enum covey_key_rounding {
     COVEY_KEYS_FLOOR = 1        /* floor, at least 1: as the authors' code   */
 } covey_key_rounding;
 
+/* Whose queries and keys are compared in the attention maps.  The distances
+ * that tau bounds differ between them: each needs a tau of its own
+ * (docs/ALGORITHM.md has measured ones).  ATTENTION wants a backbone whose last
+ * block was trained whole: of covey-nano's only the keys were. */
+typedef enum covey_affinity {
+    COVEY_AFFINITY_CORRELATOR = 0,  /* the trained spatio-temporal block's   */
+    COVEY_AFFINITY_FEATURES   = 1,  /* the features themselves: the block's  */
+                                    /* layer norm without gain and bias, its */
+                                    /* heads and scale, no matrices          */
+    COVEY_AFFINITY_ATTENTION  = 2   /* the backbone's own: queries and keys  */
+                                    /* of its last block, its heads; patches */
+                                    /* only                                  */
+} covey_affinity;
+
 typedef struct covey_session_options {
     uint32_t struct_size;
     int32_t  threads;           /* at most 256; 0: one per core that the
@@ -313,6 +327,8 @@ typedef struct covey_session_options {
                                  * model and results handed out; 0: none     */
     covey_progress_fn progress; /* may be NULL                               */
     void    *user_data;
+    covey_affinity affinity;    /* what is compared; 0: the queries and keys
+                                 * of the spatio-temporal block              */
 } covey_session_options;
 
 /* Zeroes the struct and sets struct_size, so that everything is at its

@@ -78,11 +78,20 @@ private func kind(_ body: () throws -> Void) -> CoveyError.Kind? {
     #expect(try TestResults(of: session).labels.map(\.count) == [1830, 1830])
   }
 
-  /// The session does what the stages do, one after the other.
-  @Test func labelsAreThoseOfTheStages() throws {
+  /// The session does what the stages do, one after the other; whatever is
+  /// compared, with its heads.
+  @Test(arguments: [SessionOptions.Affinity.correlator, .features, .attention])
+  func labelsAreThoseOfTheStages(affinity: SessionOptions.Affinity) throws {
     var options = options
+    options.affinity = affinity
     (options.keyPool, options.keyStride, options.window) = (2, 3, 2)
-    let found = try expected(7, options)
+    // Some tau that tells parts apart: distances differ between affinities.
+    options.tau = model.tau
+    var found = try expected(7, options)
+    for tau: Float in [0.1, 0.03, 0.01, 0.003] where found.clusters < 2 {
+      options.tau = tau
+      found = try expected(7, options)
+    }
     let checkpoint = try model.load()
     let settings = try Settings(options, checkpoint.config.defaults)
     let pool = try ThreadPool(threads: 1)
@@ -103,9 +112,10 @@ private func kind(_ body: () throws -> Void) -> CoveyError.Kind? {
     }
     #expect(keys.count == 3 * 2 * 3 * 24)
     let scene = TestScene(
-      frames: queries, keys: keys, patches: 24, channels: 24, heads: model.correlatorHeads)
-    let clusters = try scene.clusters(window: 2, tau: model.tau)
-    #expect(clusters.count == found.clusters)
+      frames: queries, keys: keys, patches: 24, channels: 24,
+      heads: affinity == .attention ? model.heads : model.correlatorHeads)
+    let clusters = try scene.clusters(window: 2, tau: options.tau)
+    #expect(clusters.count == found.clusters && clusters.count > 1)
     // Ids are others' numbers, one for one, and pixels have their patch's.
     var ids: [Int32: UInt16] = [:]
     for time in 0..<7 {

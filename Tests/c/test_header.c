@@ -24,6 +24,7 @@ ENUM_SIZE(covey_pixel_format);
 ENUM_SIZE(covey_stage);
 ENUM_SIZE(covey_output);
 ENUM_SIZE(covey_key_rounding);
+ENUM_SIZE(covey_affinity);
 
 /* The layout is part of the ABI: on 64-bit machines, to the byte. */
 #if UINTPTR_MAX > 0xFFFFFFFFu
@@ -32,7 +33,7 @@ LAYOUT(covey_model_options, 12);
 LAYOUT(covey_model_info, 88);
 LAYOUT(covey_tensor_info, 64);
 LAYOUT(covey_frame, 72);
-LAYOUT(covey_session_options, 72);
+LAYOUT(covey_session_options, 80);
 LAYOUT(covey_memory, 48);
 LAYOUT(covey_result_info, 48);
 LAYOUT(covey_object, 56);

@@ -28,6 +28,7 @@ static const wrong_value wrong_values[] = {
     INTEGER(key_pool, -1),       INTEGER(key_pool, 65),          INTEGER(key_pool, INT32_MAX),
     INTEGER(key_rounding, 2),    INTEGER(key_rounding, 99),      INTEGER(key_rounding, -1),
     INTEGER(output, 2),          INTEGER(output, 99),            INTEGER(output, -1),
+    INTEGER(affinity, 3),        INTEGER(affinity, 99),          INTEGER(affinity, -1),
     INTEGER(max_objects, -1),    INTEGER(max_objects, 65536),    INTEGER(max_objects, INT32_MIN),
     INTEGER(memory_limit, -1),   INTEGER(memory_limit, INT64_MIN),
     NUMBER(tau, -1e-6f),         NUMBER(tau, 1000.001f),         NUMBER(tau, NAN),
@@ -293,6 +294,26 @@ static void test_effects(const subject *subject)
     CHECK_BYTES(floor, ceiling, size * sizeof *floor);
     free(floor);
     free(ceiling);
+
+    check_topic("affinity");
+    options = subject->options;
+    options.affinity = COVEY_AFFINITY_CORRELATOR;
+    uint16_t *again = run_video(subject, &options, &video);
+    CHECK_BYTES(again, labels, size * sizeof *again);
+    free(again);
+    for (int32_t other = COVEY_AFFINITY_FEATURES; other <= COVEY_AFFINITY_ATTENTION; other++) {
+        options.affinity = (covey_affinity)other;
+        again = run_video(subject, &options, &video);
+        CHECK(largest_label(again, size) >= 1);
+        free(again);
+    }
+    /* A caller of version 0.1 has no such field: what lies there is his. */
+    options = subject->options;
+    options.struct_size = offsetof(covey_session_options, affinity);
+    memset(&options.affinity, 0x5A, sizeof options.affinity);
+    again = run_video(subject, &options, &video);
+    CHECK_BYTES(again, labels, size * sizeof *again);
+    free(again);
 
     check_topic("window");
     options = subject->options;

@@ -37,7 +37,7 @@ struct Segmentation {
       queries: frames.map { UnsafePointer($0.queries.base) }, patches: patches,
       affinity: Affinity(
         keys: keys.base, keyCount: keys.count / config.embedDim,
-        channels: config.embedDim, heads: config.correlatorHeads),
+        channels: config.embedDim, heads: settings.affinityHeads(config)),
       window: settings.window, tau: settings.tau, pool: pool, budget: budget, monitor: monitor)
     totalClusters = try clustering.run(labels: labels.base, confidence: confidence.base)
 

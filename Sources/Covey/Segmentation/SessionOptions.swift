@@ -13,6 +13,16 @@ struct SessionOptions {
     case floor = 1
   }
 
+  /// Whose queries and keys are compared in the maps.
+  enum Affinity: Int32 {
+    /// The spatio-temporal block's.
+    case correlator = 0
+    /// The features themselves, normalised.
+    case features = 1
+    /// The backbone's, of its last block.
+    case attention = 2
+  }
+
   var threads = 0
   var workingHeight = 0
   var workingWidth = 0
@@ -25,6 +35,7 @@ struct SessionOptions {
   var maxObjects = 0
   var minArea: Float = 0
   var memoryLimit = 0
+  var affinity = Affinity.correlator
 
   static let maximumWorkingSize = 8192
 }
@@ -42,6 +53,7 @@ struct Settings {
   let maxObjects: Int
   let minArea: Float
   let memoryLimit: Int
+  let affinity: SessionOptions.Affinity
   private let workingHeight: Int
   private let workingWidth: Int
 
@@ -86,6 +98,7 @@ struct Settings {
         .argument, "options.memory_limit: expected 0 or more, found \(options.memoryLimit)")
     }
     memoryLimit = options.memoryLimit == 0 ? .max : options.memoryLimit
+    affinity = options.affinity
 
     let size = SessionOptions.maximumWorkingSize
     workingHeight = try check("working_height", options.workingHeight, size, else: 0)
@@ -127,6 +140,11 @@ struct Settings {
     case (let height, let width):
       return (height, width)
     }
+  }
+
+  /// Heads of the queries and keys that are compared.
+  func affinityHeads(_ config: ModelConfig) -> Int {
+    affinity == .attention ? config.heads : config.correlatorHeads
   }
 
   /// How many of `frames` frames serve as keys: frames 0, r, 2r, ...

@@ -106,6 +106,15 @@ class KeyRounding(IntEnum):
     FLOOR = 1
 
 
+# typedef enum covey_affinity { ... } covey_affinity;
+class Affinity(IntEnum):
+    """Whose queries and keys are compared in the attention maps."""
+
+    CORRELATOR = 0
+    FEATURES = 1
+    ATTENTION = 2
+
+
 #: The C name of each enum, and its prefix of the enumerators.
 ENUMS: dict[str, tuple[type[IntEnum], str]] = {
     "covey_status": (Status, "COVEY_"),
@@ -115,6 +124,7 @@ ENUMS: dict[str, tuple[type[IntEnum], str]] = {
     "covey_stage": (Stage, "COVEY_STAGE_"),
     "covey_output": (Output, "COVEY_OUTPUT_"),
     "covey_key_rounding": (KeyRounding, "COVEY_KEYS_"),
+    "covey_affinity": (Affinity, "COVEY_AFFINITY_"),
 }
 
 # typedef void (*covey_log_fn)(void *user_data, covey_log_level level, const char *message);
@@ -201,6 +211,7 @@ class covey_session_options(Structure):
         ("memory_limit", c_int64),
         ("progress", covey_progress_fn),
         ("user_data", c_void_p),
+        ("affinity", c_int),
     ]
 
 

@@ -8,7 +8,7 @@ from enum import IntEnum
 from typing import TYPE_CHECKING, Any, Literal, TypedDict, TypeVar
 
 from . import _abi
-from ._abi import KeyRounding, Output
+from ._abi import Affinity, KeyRounding, Output
 from ._calls import Progress, ProgressFunction
 
 if TYPE_CHECKING:
@@ -33,6 +33,10 @@ class Options(TypedDict, total=False):
     min_area: objects that never cover more than this fraction of a frame are
         background; default 0.001, negative: none.
     memory_limit: bytes, for all of the session but the model; default none.
+    affinity: whose queries and keys are compared: "correlator" (default), the
+        trained spatio-temporal block's; "features", the features themselves;
+        "attention", the backbone's own, of its last block.  Each needs a tau of
+        its own.
     progress: ``progress(stage, fraction)``, called every 10 ms or so on the
         thread of the call; returning False cancels, raising cancels and comes
         out of the call.
@@ -50,6 +54,7 @@ class Options(TypedDict, total=False):
     max_objects: int | None
     min_area: float | None
     memory_limit: int | None
+    affinity: Literal["correlator", "features", "attention"] | Affinity | None
     progress: ProgressFunction | None
 
 
@@ -64,7 +69,11 @@ _INTEGERS = {
     "memory_limit": 64,
 }
 _FLOATS = ("tau", "min_area")
-_ENUMS: dict[str, type[IntEnum]] = {"key_rounding": KeyRounding, "output": Output}
+_ENUMS: dict[str, type[IntEnum]] = {
+    "key_rounding": KeyRounding,
+    "output": Output,
+    "affinity": Affinity,
+}
 
 _Enum = TypeVar("_Enum", bound=IntEnum)
 

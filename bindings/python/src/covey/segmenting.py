@@ -180,6 +180,7 @@ def _options(arguments: argparse.Namespace) -> Options:
         "key_stride",
         "key_pool",
         "key_rounding",
+        "affinity",
         "max_objects",
         "min_area",
         "threads",
