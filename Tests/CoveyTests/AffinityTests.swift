@@ -78,7 +78,7 @@ import Testing
     return (lost / exact.reduce(0) { $0 + $1 * $1 }).squareRoot()
   }
 
-  /// Observed: 2e-7 and, in int8, .004 to .008.
+  /// Observed: 4.2e-7 and, in int8, .013 to .016.
   @Test(
     arguments: [SessionOptions.Affinity.correlator, .features, .attention], [false, true])
   func agreesWithDouble(affinity: SessionOptions.Affinity, quantised: Bool) throws {
@@ -86,7 +86,7 @@ import Testing
     let checkpoint = try quantised ? model.loadQuantised() : model.load()
     let (pixels, planes) = frame()
     let exact = expected(affinity, planes, quantised: quantised)
-    let tolerance = quantised ? 0.03 : 1e-6
+    let tolerance = quantised ? 0.03 : 2e-6
     for pool in [1, 2, 3] {
       for threads in [1, 3] {
         var options = SessionOptions()
