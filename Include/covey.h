@@ -301,6 +301,20 @@ typedef enum covey_mask {
     COVEY_MASK_NEAREST  = 2     /* every pixel as its patch                  */
 } covey_mask;
 
+/* Whose queries and keys are compared in the attention maps.  The distances
+ * that tau bounds differ between them: each needs a tau of its own
+ * (docs/ALGORITHM.md has measured ones).  ATTENTION wants a backbone whose last
+ * block was trained whole: of covey-nano's only the keys were. */
+typedef enum covey_affinity {
+    COVEY_AFFINITY_CORRELATOR = 0,  /* the trained spatio-temporal block's   */
+    COVEY_AFFINITY_FEATURES   = 1,  /* the features themselves: the block's  */
+                                    /* layer norm without gain and bias, its */
+                                    /* heads and scale, no matrices          */
+    COVEY_AFFINITY_ATTENTION  = 2   /* the backbone's own: queries and keys  */
+                                    /* of its last block, its heads; patches */
+                                    /* only                                  */
+} covey_affinity;
+
 typedef struct covey_session_options {
     uint32_t struct_size;
     int32_t  threads;           /* at most 256; 0: one per core that the
@@ -340,8 +354,10 @@ typedef struct covey_session_options {
     covey_mode mode;
     int32_t  streaming;         /* 1: results come while frames are pushed, at
                                  * most `window` frames late, with a memory
-                                 * that does not grow; edge mode only; 0: they
-                                 * come after finish                         */
+                                 * that does not grow; ids go up to 65535,
+                                 * then those of forgotten clusters serve
+                                 * again; edge mode only; 0: they come after
+                                 * finish                                    */
     int32_t  query_pool;        /* prototypes are made of queries averaged over
                                  * blocks of n x n patches, at most 64; 0: 4;
                                  * of edge mode only                         */
@@ -357,6 +373,8 @@ typedef struct covey_session_options {
     int32_t  bank_clusters;     /* clusters that a stream remembers, in sight
                                  * or not: one that comes back gets its old id;
                                  * at most 1024; 0: 64                       */
+    covey_affinity affinity;    /* what is compared; 0: the queries and keys
+                                 * of the spatio-temporal block              */
 } covey_session_options;
 
 /* Zeroes the struct and sets struct_size, so that everything is at its
@@ -387,8 +405,8 @@ COVEY_API covey_status covey_session_next(covey_session *session, covey_result *
 /* Back to the state after create: all frames and results are forgotten, the
  * next video may have another size, object ids start again at 1. */
 COVEY_API covey_status covey_session_reset(covey_session *session);
-/* From any thread: the push, finish or next in progress, or else the next push
- * or finish, ends with ERROR_CANCELLED, within 50 ms as a rule.  It ends one
+/* From any thread: the push, finish, recut or next in progress, or else the next
+ * push, finish or recut, ends with ERROR_CANCELLED, within 50 ms as a rule.  It ends one
  * call; two cancels before that are as one. */
 COVEY_API void covey_session_cancel(covey_session *session);
 
@@ -414,8 +432,9 @@ COVEY_API covey_status covey_session_get_merge(
  * of the session), or, unless target_clusters is 0, at that number of clusters.
  * covey_session_next then hands out all frames anew, with new ids.  Of clusters
  * smaller than 1/200 of all patches the patches go to the others.  A tau below
- * about 0.4 of the session's finds no clusters finer than its prototypes.  After
- * an error (cancelling included) the session is as it was. */
+ * about 0.4 of the session's finds no clusters finer than its prototypes; the
+ * session's max_clusters still holds.  After an error (cancelling included) the
+ * session is as it was. */
 COVEY_API COVEY_CHECK covey_status covey_session_recut(
     covey_session *session, float tau, int32_t target_clusters);
 
@@ -437,9 +456,10 @@ typedef struct covey_memory {
     uint32_t struct_size;
     int64_t  weights;       /* of the model: in the file or converted        */
     int64_t  features;      /* queries and keys kept of the frames, until    */
-                            /* finish has succeeded; with refined masks also */
-                            /* the frames at the working size, 3 bytes a     */
-                            /* pixel, until their results are handed out     */
+                            /* reset (so that the tree can be cut again; of  */
+                            /* a stream those of the window); with refined   */
+                            /* masks also the frames at the working size, 3  */
+                            /* bytes a pixel                                 */
     int64_t  workspace;     /* of encoding, clustering and drawing, at its   */
                             /* largest                                       */
     int64_t  current;       /* of the session, now: without the weights      */
@@ -448,9 +468,11 @@ typedef struct covey_memory {
 
 /* What a session would need at most for `frame_count` frames of this size,
  * before any is allocated: `peak` is the sum of features and workspace;
- * `current` is 0.  The number of centres depends on the video; the estimate
- * holds while no window has more than one centre, and no frame more than one
- * object, for every 16 patches. */
+ * `current` is 0.  How many clusters there are depends on the video; the estimate
+ * holds while no window has, in edge mode, more prototypes than one for every 4
+ * blocks of query_pool and 32 besides, in reference mode more than one centre for
+ * every 16 patches; no frame more than one object for every 16 patches; and
+ * without recut, which holds the labels before and after at once. */
 COVEY_API covey_status covey_estimate_memory(
     const covey_model *model, const covey_session_options *options,
     int32_t width, int32_t height, int64_t frame_count, covey_memory *memory);
@@ -463,7 +485,8 @@ typedef struct covey_result_info {
     int64_t  frame_index, timestamp;        /* index counts from 0           */
     int32_t  width, height;
     int32_t  object_count;                  /* in this frame                 */
-    int32_t  total_objects;                 /* ids of the video: 1 to this   */
+    int32_t  total_objects;                 /* ids of the video: 1 to this;
+                                             * of a stream, so far           */
     int32_t  total_clusters;                /* objects and background; of a
                                              * stream, so far                */
     covey_mode mode;                        /* what was used: see            */

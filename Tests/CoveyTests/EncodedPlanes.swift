@@ -2,12 +2,12 @@ import Testing
 
 @testable import Covey
 
-/// The keys and the saliency that the vision transformer gives for one frame; on
-/// the way, that it takes the memory it says.
+/// The keys, queries and saliency that the vision transformer gives for one frame;
+/// on the way, that it takes the memory it says.
 func encode(
   _ checkpoint: Checkpoint, _ planes: [Float], rows: Int, columns: Int, threads: Int = 2,
-  saliency wanted: Bool = true
-) throws -> (keys: [Float], saliency: [Float]) {
+  all wanted: Bool = true
+) throws -> (keys: [Float], queries: [Float], saliency: [Float]) {
   let patch = checkpoint.config.patchSize
   let pool = try ThreadPool(threads: threads)
   let budget = Budget()
@@ -20,20 +20,23 @@ func encode(
         threads: threads))
   // A value that is never right, to see what is left unwritten.
   var keys = [Float](repeating: .nan, count: rows * columns * checkpoint.config.embedDim)
+  var queries = keys
   var saliency = [Float](repeating: .nan, count: rows * columns)
   BLAS.claim()
   defer { BLAS.release() }
   // Twice: what the first frame leaves behind does not count.
   for frame in [planes.reversed(), planes] {
     try keys.withUnsafeMutableBufferPointer { keys in
-      try saliency.withUnsafeMutableBufferPointer { saliency in
-        try transformer.encode(
-          frame, keys: keys.baseAddress!, saliency: wanted ? saliency.baseAddress : nil,
-          monitor: Monitor())
+      try queries.withUnsafeMutableBufferPointer { queries in
+        try saliency.withUnsafeMutableBufferPointer { saliency in
+          try transformer.encode(
+            frame, keys: keys.baseAddress!, queries: wanted ? queries.baseAddress : nil,
+            saliency: wanted ? saliency.baseAddress : nil, monitor: Monitor())
+        }
       }
     }
   }
-  return (keys, saliency)
+  return (keys, queries, saliency)
 }
 
 /// A frame of a model's own, [3, H, W].

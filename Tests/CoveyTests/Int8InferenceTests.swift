@@ -34,7 +34,7 @@ import Testing
     return (lost / exact.reduce(0) { $0 + $1 * $1 }).squareRoot()
   }
 
-  /// Observed: 0.4 to 1.6 % of the keys, 0.1 to 4.5 % of the saliency; 0.5 to
+  /// Observed: 0.4 to 1.6 % of the keys and queries, 0.1 to 4.5 % of the saliency; 0.5 to
   /// 2.1 % of the keys where the weights are as before rounding.
   @Test(arguments: cases.indices)
   func agreesWithDouble(index: Int) throws {
@@ -46,6 +46,7 @@ import Testing
       planes, rows: rows, columns: columns)
     let errors = (error(found.keys, exact.keys), error(found.saliency, exact.saliency))
     #expect(errors.0 <= 0.03 && errors.1 <= 0.07, "\(errors)")
+    #expect(error(found.queries, exact.queries) <= 0.03)
     // It is another computation than in floats, whose error would be below 1e-6.
     #expect(errors.0 > 1e-4)
     #expect(found.saliency.allSatisfy { $0 > 0 } && found.saliency.reduce(0, +) < 1)
@@ -63,11 +64,12 @@ import Testing
     for threads in 2...4 {
       let more = try encode(checkpoint, planes, rows: rows, columns: columns, threads: threads)
       #expect(more.keys.map(\.bitPattern) == one.keys.map(\.bitPattern))
+      #expect(more.queries.map(\.bitPattern) == one.queries.map(\.bitPattern))
       #expect(more.saliency.map(\.bitPattern) == one.saliency.map(\.bitPattern))
     }
-    let plain = try encode(checkpoint, planes, rows: rows, columns: columns, saliency: false)
+    let plain = try encode(checkpoint, planes, rows: rows, columns: columns, all: false)
     #expect(plain.keys.map(\.bitPattern) == one.keys.map(\.bitPattern))
-    #expect(plain.saliency.allSatisfy { $0.isNaN })
+    #expect(plain.saliency.allSatisfy { $0.isNaN } && plain.queries.allSatisfy { $0.isNaN })
   }
 
   @Test func blocksOfKeysAreWholePanels() {

@@ -42,11 +42,12 @@ import Testing
               (options.keyPool, options.keyRounding) = (pool, rounding)
               options.output = .clusters
               options.mode = runs % 3 == 0 ? .reference : .edge
+              options.affinity = [.correlator, .features, .attention][runs % 3]
               let video = TestVideo(frames: frames, width: 41, height: 32, seed: UInt64(runs))
               let found = try measure(model, video, options)
               let text =
                 "\(rows)x\(columns), \(frames) frames, \(threads) threads, window \(window), "
-                + "stride \(stride), pool \(pool), \(rounding)"
+                + "stride \(stride), pool \(pool), \(rounding), \(options.affinity)"
               let share = max(1, min(window, frames) * rows * columns / 16)
               try #require(found.clusters <= share, "\(text)")
               let total = found.estimate.features + found.estimate.workspace

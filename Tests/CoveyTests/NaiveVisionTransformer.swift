@@ -107,9 +107,11 @@ struct NaiveVisionTransformer {
     }
   }
 
-  /// keys [N, C] of the last block; saliency [N]: the CLS token's attention
-  /// there, mean over heads.
-  func run(_ planes: [Float], rows: Int, columns: Int) -> (keys: [Double], saliency: [Double]) {
+  /// keys [N, C] and queries [N, C] of the last block; saliency [N]: the CLS
+  /// token's attention there, mean over heads.
+  func run(
+    _ planes: [Float], rows: Int, columns: Int
+  ) -> (keys: [Double], queries: [Double], saliency: [Double]) {
     var x = embed(planes, rows, columns)
     for index in 0..<model.depth - 1 { x = block(x, "encoder.blocks.\(index)") }
     let prefix = "encoder.blocks.\(model.depth - 1)"
@@ -119,6 +121,10 @@ struct NaiveVisionTransformer {
       let shares = attention(qkv[0], qkv, head)
       for i in saliency.indices { saliency[i] += shares[i + 1] / Double(model.heads) }
     }
-    return (qkv.dropFirst().flatMap { $0[model.channels..<2 * model.channels] }, saliency)
+    let patches = qkv.dropFirst()
+    return (
+      patches.flatMap { $0[model.channels..<2 * model.channels] },
+      patches.flatMap { $0[..<model.channels] }, saliency
+    )
   }
 }

@@ -22,7 +22,7 @@ import Testing
     (TestCheckpoint(patch: 40, channels: 8, depth: 2, heads: 2, mlp: 9, seed: 12), 2, 3),
   ]
 
-  /// Relative to the largest key and the largest saliency.  Observed: 6e-7 and
+  /// Relative to the largest key, query and saliency.  Observed: 6e-7, 6e-7 and
   /// 1.5e-6; the tolerances are some four times that.
   @Test(arguments: cases.indices)
   func agreesWithDouble(index: Int) throws {
@@ -38,6 +38,7 @@ import Testing
         .reduce(0) { $1.isNaN ? .infinity : max($0, $1) }
     }
     #expect(error(found.keys, naive.keys) <= 2.5e-6)
+    #expect(error(found.queries, naive.queries) <= 2.5e-6)
     #expect(error(found.saliency, naive.saliency) <= 6e-6)
     #expect(found.saliency.allSatisfy { $0 > 0 } && found.saliency.reduce(0, +) < 1)
   }
@@ -74,11 +75,12 @@ import Testing
     for threads in 2...4 {
       let more = try encode(checkpoint, planes, rows: rows, columns: columns, threads: threads)
       #expect(more.keys.map(\.bitPattern) == one.keys.map(\.bitPattern))
+      #expect(more.queries.map(\.bitPattern) == one.queries.map(\.bitPattern))
       #expect(more.saliency.map(\.bitPattern) == one.saliency.map(\.bitPattern))
     }
-    let plain = try encode(checkpoint, planes, rows: rows, columns: columns, saliency: false)
+    let plain = try encode(checkpoint, planes, rows: rows, columns: columns, all: false)
     #expect(plain.keys.map(\.bitPattern) == one.keys.map(\.bitPattern))
-    #expect(plain.saliency.allSatisfy { $0.isNaN })
+    #expect(plain.saliency.allSatisfy { $0.isNaN } && plain.queries.allSatisfy { $0.isNaN })
   }
 
   /// Cancelled at any report, encode throws; the next frame is as ever.

@@ -27,6 +27,7 @@ ENUM_SIZE(covey_output);
 ENUM_SIZE(covey_mode);
 ENUM_SIZE(covey_key_rounding);
 ENUM_SIZE(covey_mask);
+ENUM_SIZE(covey_affinity);
 
 /* The layout is part of the ABI: on 64-bit machines, to the byte. */
 #if UINTPTR_MAX > 0xFFFFFFFFu

@@ -39,6 +39,7 @@ static const wrong_value wrong_values[] = {
     INTEGER(mask, 3),            INTEGER(mask, INT32_MAX),       INTEGER(mask, -1),
     NUMBER(min_region, 1),       NUMBER(min_region, -0.001f),    NUMBER(min_region, NAN),
     NUMBER(min_region, INFINITY),
+    INTEGER(affinity, 3),        INTEGER(affinity, 99),          INTEGER(affinity, -1),
     INTEGER(max_objects, -1),    INTEGER(max_objects, 65536),    INTEGER(max_objects, INT32_MIN),
     INTEGER(memory_limit, -1),   INTEGER(memory_limit, INT64_MIN),
     NUMBER(tau, -1e-6f),         NUMBER(tau, 1000.001f),         NUMBER(tau, NAN),
@@ -376,6 +377,25 @@ static void test_effects(const subject *subject)
         CHECK(largest_label(some, size) <= n && largest_label(some, size) >= 1);
         free(some);
     }
+    check_topic("affinity");
+    options = subject->options;
+    options.affinity = COVEY_AFFINITY_CORRELATOR;
+    uint16_t *again = run_video(subject, &options, &video);
+    CHECK_BYTES(again, labels, size * sizeof *again);
+    free(again);
+    for (int32_t other = COVEY_AFFINITY_FEATURES; other <= COVEY_AFFINITY_ATTENTION; other++) {
+        options.affinity = (covey_affinity)other;
+        again = run_video(subject, &options, &video);
+        CHECK(largest_label(again, size) >= 1);
+        free(again);
+    }
+    /* A caller of version 0.1 has no such field: what lies there is his. */
+    options = subject->options;
+    options.struct_size = offsetof(covey_session_options, affinity);
+    memset(&options.affinity, 0x5A, sizeof options.affinity);
+    again = run_video(subject, &options, &video);
+    CHECK_BYTES(again, labels, size * sizeof *again);
+    free(again);
 
     check_topic("window");
     options = subject->options;

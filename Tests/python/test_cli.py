@@ -568,6 +568,7 @@ def test_no_library(run, tmp_path):
                 "--window": ["0", "-1", "65", "1.5"],
                 "--key-stride": ["0", "10001"],
                 "--key-pool": ["0", "65"],
+                "--affinity": ["dino", "0", ""],
                 "--max-objects": ["0", "65536"],
                 "--min-area": ["1", "nan", "x", "-inf"],
                 "--threads": ["0", "-1", "257", "9" * 5000],
@@ -611,6 +612,21 @@ def test_the_greatest_values_are_those_of_the_library(run, clip, model_path):
         "--memory-limit", "8388607T", "--working-size", "8x8192", "--max-frames", 1,
     ]  # fmt: skip
     run("segment", clip, "-o", "out", *arguments, "--model", model_path)
+
+
+def test_affinity_is_passed_on(run, clip, model_path, tmp_path):
+    masks = {}
+    for affinity in (None, "correlator", "features", "attention"):
+        chosen = [] if affinity is None else ["--affinity", affinity]
+        run(
+            "segment", clip, "-o", f"{affinity}", "--clusters", "--tau", 0.05, "--max-frames", 3,
+            *chosen, "--model", model_path,
+        )  # fmt: skip
+        files = sorted((tmp_path / f"{affinity}").rglob("*.png"))
+        assert len(files) == 3
+        masks[affinity] = tuple(file.read_bytes() for file in files)
+    assert masks[None] == masks["correlator"]
+    assert len(set(masks.values())) == 3
 
 
 def test_info(run, model_path):

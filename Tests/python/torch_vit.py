@@ -27,13 +27,14 @@ class Geometry(NamedTuple):
 
 
 class Encoded(NamedTuple):
-    """keys [N, C] of the last block; saliency [N]: attention of the CLS token of
-    the last block to the patches, mean over heads; rows x columns = N."""
+    """keys and queries [N, C] of the last block; saliency [N]: attention of the CLS
+    token of the last block to the patches, mean over heads; rows x columns = N."""
 
     keys: torch.Tensor
     saliency: torch.Tensor
     rows: int
     columns: int
+    queries: torch.Tensor
 
 
 def random_state(geometry, gain=None, outlier=0.0, seed=0):
@@ -153,7 +154,7 @@ def encode(state, geometry, image, eps=1e-6):
     q, k, _ = linear(norm(x, f"{block}.norm1"), f"{block}.attn.qkv").chunk(3, dim=-1)
     scores = split(q)[:, :, :1] @ split(k).transpose(-1, -2) * (c // heads) ** -0.5
     saliency = scores.softmax(dim=-1).mean(dim=1)[0, 0, 1:]
-    return Encoded(k[0, 1:], saliency, rows, columns)
+    return Encoded(k[0, 1:], saliency, rows, columns, q[0, 1:])
 
 
 @torch.no_grad()

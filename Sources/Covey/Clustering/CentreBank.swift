@@ -123,11 +123,11 @@ struct CentreBank {
     defer { withExtendedLifetime(means) {} }
     means.fill(0)
     let (out, rows, known) = (means.base, owner.count, clusters.count)
+    let shares = (0..<rows).map { all.weights[$0] / weights[owner[$0]] }
     for a in 0..<rows {
-      for b in 0..<rows {
-        let share = all.weights[a] * all.weights[b] / (weights[owner[a]] * weights[owner[b]])
-        out[owner[a] * items + owner[b]] += share * distances[a * rows + b]
-      }
+      try monitor.check()
+      let row = out + owner[a] * items
+      for b in 0..<rows { row[owner[b]] += shares[a] * shares[b] * distances[a * rows + b] }
     }
     for a in 0..<known {
       for b in 0..<known { out[a * items + b] = .infinity }

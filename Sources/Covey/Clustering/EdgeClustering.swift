@@ -21,7 +21,7 @@ struct EdgeClustering {
   func hierarchy() throws(CoveyError) -> Hierarchy {
     let level = Prototyping(
       rows: rows, columns: columns, affinity: affinity, queryPool: queryPool,
-      radius: tau * Hierarchy.reach * Prototyping.radius, pool: pool, monitor: monitor,
+      radius: tau * Hierarchy.reach * Prototyping.radiusShare, pool: pool, monitor: monitor,
       budget: budget)
     monitor.begin(.cluster, total: queries.count)
     var list = try Prototypes(channels: affinity.channels, budget: budget)

@@ -10,6 +10,9 @@ struct MapSet {
   let middle: Buffer<Float>  // [M], that row: the logarithm of the mean map
   private let selfProducts: Buffer<Float>  // [count]
 
+  /// 17 GB of distances.
+  private static let mostLinked = 1 << 16
+
   /// Rows of a tile of maps or of pairs.
   private static let tileRows = 64
 
@@ -61,6 +64,12 @@ struct MapSet {
     pool: ThreadPool, monitor: Monitor, budget: Budget
   ) throws(CoveyError) -> Buffer<Float> {
     let (count, n, tile) = (count, keyCount, MapSet.tileRows)
+    guard count <= MapSet.mostLinked else {
+      throw CoveyError(
+        .memory,
+        "\(count) maps to be linked: expected at most \(MapSet.mostLinked); a larger query_pool "
+          + "or a shorter window gives fewer")
+    }
     let all = try Buffer<Float>(count * count, budget: budget, for: "distances of all pairs")
     let scratch = try Buffer<Float>(
       pool.threads * tile * tile, budget: budget, for: "distance tiles of the threads")

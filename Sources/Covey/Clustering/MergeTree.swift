@@ -1,8 +1,8 @@
 /// Which clusters joined, and at which distance: the outcome of a linkage.
 ///
 /// Nodes 0 ..< leafCount are the leaves; merge i makes node leafCount + i.
-/// Merges are in the order in which they were made, by rising distance (but for
-/// rounding), so that the first so many of them are a cut of the tree.
+/// Merges are in the order in which they were made, by rising distance, so that
+/// the first so many of them are a cut of the tree.
 struct MergeTree {
   struct Merge: BitwiseCopyable {
     var a: Int32
@@ -30,6 +30,9 @@ struct MergeTree {
   }
 
   mutating func append(_ merge: Merge) {
+    var merge = merge
+    // Of an average linkage distances rise, but for rounding.
+    if let last = merges.last { merge.distance = max(merge.distance, last.distance) }
     merges.append(merge)
     sizes.append(size(of: merge.a) + size(of: merge.b))
   }

@@ -96,6 +96,8 @@ struct NeighbourSums {
       if monitor.isCancelled { return }
       monitor.pulse(worker: 0)
       takeCommon(neighbours, part)
+      // Cut short, it leaves bits of rows that there are not.
+      if monitor.isCancelled { return }
       add(common, level, -1)
       let middle = level + 1 < NeighbourSums.mostLevels ? split(neighbours, part) : nil
       if let middle {

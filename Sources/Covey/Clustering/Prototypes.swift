@@ -36,7 +36,7 @@ struct Prototypes {
 
   mutating func append(_ other: Prototypes) throws(CoveyError) {
     let total = count + other.count
-    if total * channels > queries.count {
+    if total * channels > queries.count || !isKnownUniquelyReferenced(&queries) {
       let larger = try Buffer<Float>(2 * total * channels, budget: budget, for: "prototypes")
       larger.base.copy(from: queries.base, count: count * channels)
       queries = larger

@@ -18,8 +18,8 @@ struct Prototyping {
   let budget: Budget
 
   /// The part of the cut up to which blocks of a window are one prototype.
-  static let radius: Float = 0.3
-  /// More than this many prototypes become half as many.
+  static let radiusShare: Float = 0.3
+  /// More than this many prototypes become half of it.
   static let mostPrototypes = 1024
 
   /// - Parameter frames: queries of each frame of the window [N, C]
@@ -41,11 +41,11 @@ struct Prototyping {
     return try linked(leaves.base, weights) { $0.mergeCount(upTo: radius) }
   }
 
-  /// Half as many, of those that are nearest to each other.
+  /// Half of the most there may be, those joined that are nearest to each other.
   func condensed(_ prototypes: Prototypes) throws(CoveyError) -> Prototypes {
     defer { withExtendedLifetime(prototypes.queries) {} }
     return try linked(prototypes.queries.base, prototypes.weights) { tree in
-      min(tree.merges.count, tree.leafCount - tree.leafCount / 2)
+      min(tree.merges.count, tree.leafCount - Prototyping.mostPrototypes / 2)
     }
   }
 

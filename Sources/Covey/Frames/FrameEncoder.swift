@@ -13,8 +13,9 @@ struct EncodedFrame {
   }
 }
 
-/// Frames of one size to queries and keys: resample, vision transformer,
-/// correlator.
+/// Frames of one size to queries and keys: resample, vision transformer, and
+/// what the affinity asks for: the correlator, the features themselves, or the
+/// vision transformer's own queries and keys.
 struct FrameEncoder {
   var rows: Int { transformer.rows }
   var columns: Int { transformer.columns }
@@ -25,9 +26,10 @@ struct FrameEncoder {
   private let resample: ResamplePlan
   private let transformer: VisionTransformer
   private let correlator: Correlator
+  private let identity: IdentityCorrelator?  // where the features are compared
   private let planes: Buffer<Float>  // [3, H, W]
   private let features: Buffer<Float>  // [N, C]
-  private let fullKeys: Buffer<Float>?  // [N, C], where they are pooled
+  private let fullKeys: Buffer<Float>?  // [N, C], the correlator's where they are pooled
   private let pool: ThreadPool
   private let budget: Budget
 
@@ -50,13 +52,21 @@ struct FrameEncoder {
     transformer = try VisionTransformer(
       checkpoint, height: height, width: width, pool: pool, budget: budget)
     correlator = Correlator(checkpoint)
+    identity =
+      settings.affinity == .features ? try IdentityCorrelator(config, budget: budget) : nil
     let count = transformer.patches * transformer.channels
     features = try Buffer(count, budget: budget, for: "features")
-    fullKeys = settings.keyPool > 1 ? try Buffer(count, budget: budget, for: "keys") : nil
+    fullKeys =
+      FrameEncoder.keepsFullKeys(settings)
+      ? try Buffer(count, budget: budget, for: "keys") : nil
   }
 
   func accepts(_ frame: Frame) -> Bool {
     resample.frameWidth == frame.width && resample.frameHeight == frame.height
+  }
+
+  private static func keepsFullKeys(_ settings: Settings) -> Bool {
+    settings.affinity == .correlator && settings.keyPool > 1
   }
 
   static func byteCount(
@@ -69,22 +79,25 @@ struct FrameEncoder {
     let patches = (height / config.patchSize) * (width / config.patchSize)
     return ResamplePlan.byteCount(
       frameWidth: frameWidth, outWidth: width, outHeight: height, workers: threads)
-      + 4 * (3 * height * width + (settings.keyPool > 1 ? 2 : 1) * patches * config.embedDim)
+      + 4 * (3 * height * width + (keepsFullKeys(settings) ? 2 : 1) * patches * config.embedDim)
+      + (settings.affinity == .features ? IdentityCorrelator.byteCount(config) : 0)
       + VisionTransformer.byteCount(
         checkpoint, height: height, width: width, threads: threads)
   }
 
-  /// The keys of the last block, into `keys` [N, C], and on request the
-  /// saliency [N].
+  /// The keys of the last block, into `keys` [N, C], and on request its
+  /// queries [N, C] and the saliency [N].
   func keysOfLastBlock(
     _ source: PixelSource, into keys: UnsafeMutablePointer<Float>,
-    saliency: UnsafeMutablePointer<Float>?, monitor: Monitor
+    queries: UnsafeMutablePointer<Float>? = nil, saliency: UnsafeMutablePointer<Float>?,
+    monitor: Monitor
   ) throws(CoveyError) {
     BLAS.claim()
     defer { BLAS.release() }
     monitor.begin(.encode, total: transformer.pieces)
     resample.run(source, on: pool, into: planes.base)
-    try transformer.encode(planes.base, keys: keys, saliency: saliency, monitor: monitor)
+    try transformer.encode(
+      planes.base, keys: keys, queries: queries, saliency: saliency, monitor: monitor)
     let count = transformer.patches * transformer.channels
     let bad = cv_first_not_finite(keys, count)
     guard bad == count else {
@@ -109,15 +122,27 @@ struct FrameEncoder {
     var saliency: Buffer<Float>?
     if hasSaliency { saliency = try Buffer(patches, budget: budget, for: "saliency of a frame") }
 
-    try keysOfLastBlock(source, into: features.base, saliency: saliency?.base, monitor: monitor)
+    try keysOfLastBlock(
+      source, into: features.base, queries: settings.affinity == .attention ? queries.base : nil,
+      saliency: saliency?.base, monitor: monitor)
     BLAS.claim()
     defer { BLAS.release() }
-    correlator.project(
-      features.base, count: patches, queries: queries.base,
-      keys: isKey ? (fullKeys ?? keys)?.base : nil, pool: pool)
-    if let keys, let fullKeys {
+    let allKeys: Buffer<Float>?  // [N, C]; nil: they are in their place
+    switch settings.affinity {
+    case .correlator:
+      correlator.project(
+        features.base, count: patches, queries: queries.base,
+        keys: isKey ? (fullKeys ?? keys)?.base : nil, pool: pool)
+      allKeys = fullKeys
+    case .features:
+      identity?.project(features.base, count: patches, into: queries.base, pool: pool)
+      allKeys = queries
+    case .attention:
+      allKeys = features
+    }
+    if let keys, let allKeys {
       Correlator.averageBlocks(
-        fullKeys.base, rows: rows, columns: columns, channels: channels, pool: settings.keyPool,
+        allKeys.base, rows: rows, columns: columns, channels: channels, pool: settings.keyPool,
         into: keys.base)
     }
     return EncodedFrame(

@@ -21,6 +21,7 @@ func sessionOptions(
   let (rounding, output) = (
     Int32(bitPattern: read.key_rounding.rawValue), Int32(bitPattern: read.output.rawValue)
   )
+  let affinity = Int32(bitPattern: read.affinity.rawValue)
   guard let rounding = SessionOptions.KeyRounding(rawValue: rounding) else {
     throw CoveyError(.argument, "options.key_rounding: expected 0 or 1, found \(rounding)")
   }
@@ -47,6 +48,10 @@ func sessionOptions(
   options.targetClusters = Int(read.target_clusters)
   options.maxClusters = Int(read.max_clusters)
   options.bankClusters = Int(read.bank_clusters)
+  guard let affinity = SessionOptions.Affinity(rawValue: affinity) else {
+    throw CoveyError(.argument, "options.affinity: expected 0 to 2, found \(affinity)")
+  }
+  options.affinity = affinity
   options.keyRounding = rounding
   options.output = output
   guard let progress = read.progress else { return (options, nil) }

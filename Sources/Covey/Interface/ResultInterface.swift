@@ -28,7 +28,7 @@ public func covey_result_get_info(
     filled.height = Int32(result.height)
     filled.object_count = Int32(result.regions.count)
     filled.total_objects = Int32(result.tracks.count)
-    filled.total_clusters = Int32(result.totalClusters)
+    filled.total_clusters = Int32(clamping: result.totalClusters)
     let settings = result.settings
     filled.mode = settings.mode == .edge ? COVEY_MODE_EDGE : COVEY_MODE_REFERENCE
     filled.streaming = settings.isStreaming ? 1 : 0

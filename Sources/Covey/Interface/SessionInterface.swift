@@ -114,12 +114,14 @@ public func covey_session_get_merge(
     let out = try required(merge, "merge")
     guard index >= 0, Int(index) < tree.merges.count else {
       throw CoveyError(
-        .argument, "index: expected 0 to \(tree.merges.count - 1), found \(index)")
+        .argument, "index: expected 0 to less than \(tree.merges.count), found \(index)")
     }
     let joined = tree.merges[Int(index)]
     var filled = covey_merge()
     (filled.a, filled.b) = (joined.a, joined.b)
     filled.tau = joined.distance / Hierarchy.reach
+    // Cut there, the two are one.
+    while filled.tau * Hierarchy.reach < joined.distance { filled.tau = filled.tau.nextUp }
     filled.share = tree.share(ofMerge: Int(index))
     try writeStruct(filled, to: out, "merge", minimum: FirstSize.merge)
     return COVEY_OK
@@ -178,6 +180,7 @@ public func covey_segment(
       while case .result(let result) = try session.nextResult() {
         (labels + result.frameIndex * pixels).copy(from: result.labels.base, count: pixels)
         objects = result.tracks.count
+        withExtendedLifetime(result.labels) {}
       }
     }
     let stride = Int(frames.pointee.struct_size)

@@ -133,6 +133,7 @@ public func covey_cluster(
         clustering.hierarchy(), settings.cut, labels: found.base, confidence: margins.base,
         near: nil)
     }
+    defer { withExtendedLifetime((found, margins)) {} }
     labels.copy(from: found.base, count: rows)
     confidence?.copy(from: margins.base, count: rows)
     out.pointee = Int32(count)

@@ -167,33 +167,36 @@ struct FloatBlock {
     }
   }
 
-  /// keys [N, C] = W_k norm1(x) + b_k of the patches; and, on request, the
-  /// saliency [N]: softmax over all tokens of the CLS query against the keys,
+  /// keys [N, C] = W_k norm1(x) + b_k of the patches; and, on request, their
+  /// queries [N, C] likewise, and the saliency [N]: softmax over all tokens of the CLS query against the keys,
   /// mean over heads, the CLS token's own share left out.
   func lastKeys(
     _ weights: LastBlockWeights, _ x: UnsafePointer<Float>,
-    keys: UnsafeMutablePointer<Float>, saliency: UnsafeMutablePointer<Float>?,
-    pool: ThreadPool, monitor: Monitor
+    keys: UnsafeMutablePointer<Float>, queries: UnsafeMutablePointer<Float>?,
+    saliency: UnsafeMutablePointer<Float>?, pool: ThreadPool, monitor: Monitor
   ) {
     let (channels, tiles, scratch) = (channels, tiles, scratch)
-    let keyWeight = weights.qkv.weight + channels * channels
-    let keyBias = weights.qkv.bias + channels
-    let norm = weights.norm1
+    let (norm, qkv) = (weights.norm1, weights.qkv)
     let kernels = cv_rows().pointee
 
     pool.run(tiles.count) { index, worker in
       if monitor.isCancelled { return }
-      // Row 0 is the CLS token, which has no place in `keys`.
+      // Row 0 is the CLS token, which has no place in `keys` and `queries`.
       let tile = max(1, tiles.range(index).lowerBound)..<max(1, tiles.range(index).upperBound)
       let normed = scratch[worker].normed
-      let out = keys + (tile.lowerBound - 1) * channels
       kernels.layer_norm(
         x + tile.lowerBound * channels, channels, tile.count, channels, norm.weight, norm.bias,
         norm.eps, normed, channels)
-      BLAS.multiply(
-        tile.count, channels, channels, normed, channels, keyWeight, channels, transposed: true,
-        into: out, channels)
-      kernels.bias_add(out, channels, tile.count, channels, keyBias)
+      func project(_ slice: Int, _ target: UnsafeMutablePointer<Float>) {
+        let out = target + (tile.lowerBound - 1) * channels
+        BLAS.multiply(
+          tile.count, channels, channels, normed, channels,
+          qkv.weight + slice * channels * channels, channels, transposed: true, into: out,
+          channels)
+        kernels.bias_add(out, channels, tile.count, channels, qkv.bias + slice * channels)
+      }
+      project(1, keys)
+      if let queries { project(0, queries) }
       monitor.advance(worker: worker)
     }
     guard let saliency, !monitor.isCancelled else { return }
@@ -204,9 +207,9 @@ struct FloatBlock {
     kernels.layer_norm(x, channels, 1, channels, norm.weight, norm.bias, norm.eps, normed, channels)
     func project(_ slice: Int, _ out: UnsafeMutablePointer<Float>) {
       BLAS.multiply(
-        1, channels, channels, normed, channels, weights.qkv.weight + slice * channels * channels,
+        1, channels, channels, normed, channels, qkv.weight + slice * channels * channels,
         channels, transposed: true, into: out, channels)
-      kernels.accumulate(weights.qkv.bias + slice * channels, channels, out)
+      kernels.accumulate(qkv.bias + slice * channels, channels, out)
     }
     project(0, query)
     project(1, clsKey)

@@ -136,35 +136,41 @@ struct Int8Block {
     }
   }
 
-  /// keys [N, C] = W_k norm1(x) + b_k of the patches; and, on request, the
-  /// saliency [N]: softmax over all tokens of the CLS query against the keys,
+  /// keys [N, C] = W_k norm1(x) + b_k of the patches; and, on request, their
+  /// queries [N, C] likewise, and the saliency [N]: softmax over all tokens of the CLS query against the keys,
   /// mean over heads, the CLS token's own share left out.
   func lastKeys(
     _ weights: Int8KeyWeights, _ x: UnsafePointer<Float>,
-    keys: UnsafeMutablePointer<Float>, saliency: UnsafeMutablePointer<Float>?,
-    pool: ThreadPool, monitor: Monitor
+    keys: UnsafeMutablePointer<Float>, queries: UnsafeMutablePointer<Float>?,
+    saliency: UnsafeMutablePointer<Float>?, pool: ThreadPool, monitor: Monitor
   ) {
     let (channels, tiles, storage) = (channels, tiles, storage)
     let kernels = cv_rows().pointee
-    /// Keys (or queries) of the tokens in `range`.
+    /// Keys of the tokens in `range`, and queries where wanted.
     func project(
-      _ matrix: cv_packed, _ range: Range<Int>, _ worker: Int,
-      into out: UnsafeMutablePointer<Float>
+      _ range: Range<Int>, _ worker: Int, keys: UnsafeMutablePointer<Float>,
+      queries: UnsafeMutablePointer<Float>?
     ) {
       let scratch = storage[worker]
+      let stride = weights.key.inputBytes
       kernels.norm_quantise(
         x + range.lowerBound * channels, channels, range.count, channels, weights.norm1.weight,
-        weights.norm1.bias, weights.norm1.eps, scratch.inputs, matrix.inputBytes, scratch.scales)
-      withUnsafePointer(to: matrix) {
-        cv_int8().pointee.linear(
-          range.count, scratch.inputs, matrix.inputBytes, scratch.scales, $0, 0, out, channels)
+        weights.norm1.bias, weights.norm1.eps, scratch.inputs, stride, scratch.scales)
+      func multiply(_ matrix: cv_packed, _ out: UnsafeMutablePointer<Float>) {
+        withUnsafePointer(to: matrix) {
+          cv_int8().pointee.linear(
+            range.count, scratch.inputs, stride, scratch.scales, $0, 0, out, channels)
+        }
       }
+      multiply(weights.key, keys)
+      if let queries { multiply(weights.query, queries) }
     }
     pool.run(tiles.count) { index, worker in
       if monitor.isCancelled { return }
-      // Row 0 is the CLS token, which has no place in `keys`.
+      // Row 0 is the CLS token, which has no place in `keys` and `queries`.
       let tile = max(1, tiles.range(index).lowerBound)..<max(1, tiles.range(index).upperBound)
-      project(weights.key, tile, worker, into: keys + (tile.lowerBound - 1) * channels)
+      let first = (tile.lowerBound - 1) * channels
+      project(tile, worker, keys: keys + first, queries: queries.map { $0 + first })
       monitor.advance(worker: worker)
     }
     guard let saliency, !monitor.isCancelled else { return }
@@ -175,8 +181,7 @@ struct Int8Block {
     let query = storage[0].floats
     let clsKey = query + channels
     let scores = clsKey + channels  // [n]
-    project(weights.query, 0..<1, 0, into: query)
-    project(weights.key, 0..<1, 0, into: clsKey)
+    project(0..<1, 0, keys: clsKey, queries: query)
     saliency.update(repeating: 0, count: patches)
     for head in 0..<heads {
       let (q, k) = (query + head * headDim, keys + head * headDim)

@@ -7,6 +7,7 @@ import CCoveyKernels
 ///     depth - 1 times   x += proj(attention(norm1(x)))       (FloatBlock or
 ///                       x += fc2(gelu(fc1(norm2(x))))         Int8Block)
 ///     last block        keys = W_k norm1(x) + b_k            [N, C]
+///                       and on request queries, likewise
 ///
 /// The last block's attention and MLP, and the final norm, do not count for the
 /// keys and are never run.
@@ -51,11 +52,13 @@ struct VisionTransformer {
   /// - Parameters:
   ///   - planes: [3, H, W], normalised
   ///   - keys: [N, C] receives the keys of the last block
+  ///   - queries: [N, C] receives its queries
   ///   - saliency: [N] receives the CLS token's attention in the last block,
   ///     mean over heads
   func encode(
     _ planes: UnsafePointer<Float>, keys: UnsafeMutablePointer<Float>,
-    saliency: UnsafeMutablePointer<Float>? = nil, monitor: Monitor
+    queries: UnsafeMutablePointer<Float>? = nil, saliency: UnsafeMutablePointer<Float>? = nil,
+    monitor: Monitor
   ) throws(CoveyError) {
     embedding.run(planes, into: x.base, pool: pool, monitor: monitor)
     try monitor.check()
@@ -64,14 +67,16 @@ struct VisionTransformer {
         try block.run(weights, x.base, pool: pool, monitor: monitor)
       }
       block.lastKeys(
-        network.last, x.base, keys: keys, saliency: saliency, pool: pool, monitor: monitor)
+        network.last, x.base, keys: keys, queries: queries, saliency: saliency, pool: pool,
+        monitor: monitor)
     }
     if let block = int8, let network = checkpoint.int8 {
       for weights in network.blocks {
         try block.run(weights, x.base, pool: pool, monitor: monitor)
       }
       block.lastKeys(
-        network.last, x.base, keys: keys, saliency: saliency, pool: pool, monitor: monitor)
+        network.last, x.base, keys: keys, queries: queries, saliency: saliency, pool: pool,
+        monitor: monitor)
     }
     try monitor.check()
   }

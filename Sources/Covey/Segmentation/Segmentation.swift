@@ -36,9 +36,13 @@ struct Segmentation {
     confidence = patches.confidence
     ids = try Buffer(count, budget: budget, for: "label grids")
     let (ids, labels) = (ids.base, patches.labels.base)
-    for i in 0..<count { ids[i] = numbers[Int(labels[i])] }
+    for i in 0..<count {
+      if i % (1 << 16) == 0 { try monitor.check() }
+      ids[i] = numbers[Int(labels[i])]
+    }
     soft = try patches.near.map { near throws(CoveyError) in
-      try SoftLabels(near.base, count: count, labels: numbers, tau: tau, monitor: monitor, budget: budget)
+      try SoftLabels(
+        near.base, count: count, labels: numbers, tau: tau, monitor: monitor, budget: budget)
     }
     withExtendedLifetime(patches) {}
   }

@@ -118,7 +118,7 @@ final class Session {
       let config = checkpoint.config
       let video = try WholeVideo(
         frames, grid: grid, settings: settings, channels: config.embedDim,
-        heads: config.correlatorHeads, pool: pool, budget: budget, monitor: monitor)
+        heads: settings.affinityHeads(config), pool: pool, budget: budget, monitor: monitor)
       try label(video, settings.cut, monitor)
       self.video = video
     }
@@ -167,7 +167,7 @@ final class Session {
       stream
       ?? Stream(
         grid: grid, settings: settings, channels: config.embedDim,
-        heads: config.correlatorHeads)
+        heads: settings.affinityHeads(config))
     let firstFrame = advanced.time
     let segmentation = try advanced.take(
       frames, pool: pool, budget: budget, monitor: monitor)

@@ -28,6 +28,16 @@ struct SessionOptions {
     case nearest = 2
   }
 
+  /// Whose queries and keys are compared in the maps.
+  enum Affinity: Int32 {
+    /// The spatio-temporal block's.
+    case correlator = 0
+    /// The features themselves, normalised.
+    case features = 1
+    /// The backbone's, of its last block.
+    case attention = 2
+  }
+
   var threads = 0
   var workingHeight = 0
   var workingWidth = 0
@@ -49,6 +59,7 @@ struct SessionOptions {
   var bankClusters = 0
   var mask = Mask.refined
   var minRegion: Float = 0
+  var affinity = Affinity.correlator
 
   static let maximumWorkingSize = 8192
 }
@@ -80,6 +91,7 @@ struct Settings {
   /// Regions of less than this fraction of a frame go to their surroundings; 0:
   /// none.
   let minRegion: Float
+  let affinity: SessionOptions.Affinity
   private let workingHeight: Int
   private let workingWidth: Int
 
@@ -150,7 +162,7 @@ struct Settings {
         .argument, "options.memory_limit: expected 0 or more, found \(options.memoryLimit)")
     }
     memoryLimit = options.memoryLimit == 0 ? .max : options.memoryLimit
-
+    affinity = options.affinity
     mask = options.mask
     guard options.minRegion >= 0, options.minRegion < 1 else {
       throw CoveyError(
@@ -206,6 +218,11 @@ struct Settings {
     Hierarchy.Cut(tau: tau, targetClusters: targetClusters, maxClusters: maxClusters)
   }
 
+  /// Heads of the queries and keys that are compared.
+  func affinityHeads(_ config: ModelConfig) -> Int {
+    affinity == .attention ? config.heads : config.correlatorHeads
+  }
+
   /// How many of `frames` frames serve as keys.
   func keyFrameCount(_ frames: Int) -> Int {
     min(candidateCount(frames), keyBudget)
@@ -220,7 +237,7 @@ struct Settings {
   }
 
   private func candidateCount(_ frames: Int) -> Int {
-    switch keyRounding {
+    switch isStreaming ? .ceil : keyRounding {
     case .ceil: (frames + keyStride - 1) / keyStride
     case .floor: max(1, frames / keyStride)
     }

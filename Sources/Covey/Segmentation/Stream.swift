@@ -54,7 +54,7 @@ struct Stream {
     let cut = settings.tau * Hierarchy.reach
     let level = Prototyping(
       rows: rows, columns: columns, affinity: affinity, queryPool: settings.queryPool,
-      radius: cut * Prototyping.radius, pool: pool, monitor: monitor, budget: budget)
+      radius: cut * Prototyping.radiusShare, pool: pool, monitor: monitor, budget: budget)
     let queries = frames.map { UnsafePointer($0.queries.base) }
     let prototypes = try level.prototypes(queries[...])
     monitor.advance(worker: 0)

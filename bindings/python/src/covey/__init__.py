@@ -21,7 +21,18 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
-from ._abi import Dtype, KeyRounding, LogLevel, Mask, Mode, Output, PixelFormat, Stage, Status
+from ._abi import (
+    Affinity,
+    Dtype,
+    KeyRounding,
+    LogLevel,
+    Mask,
+    Mode,
+    Output,
+    PixelFormat,
+    Stage,
+    Status,
+)
 from ._library import default_model_path, lib, split_version
 from .clustering import Clusters, cluster
 from .errors import (
@@ -51,6 +62,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
+    "Affinity",
     "ArgumentError",
     "CancelledError",
     "CapacityError",

@@ -123,6 +123,15 @@ class Mask(IntEnum):
     NEAREST = 2
 
 
+# typedef enum covey_affinity { ... } covey_affinity;
+class Affinity(IntEnum):
+    """Whose queries and keys are compared in the attention maps."""
+
+    CORRELATOR = 0
+    FEATURES = 1
+    ATTENTION = 2
+
+
 #: The C name of each enum, and its prefix of the enumerators.
 ENUMS: dict[str, tuple[type[IntEnum], str]] = {
     "covey_status": (Status, "COVEY_"),
@@ -134,6 +143,7 @@ ENUMS: dict[str, tuple[type[IntEnum], str]] = {
     "covey_key_rounding": (KeyRounding, "COVEY_KEYS_"),
     "covey_mode": (Mode, "COVEY_MODE_"),
     "covey_mask": (Mask, "COVEY_MASK_"),
+    "covey_affinity": (Affinity, "COVEY_AFFINITY_"),
 }
 
 # typedef void (*covey_log_fn)(void *user_data, covey_log_level level, const char *message);
@@ -229,6 +239,7 @@ class covey_session_options(Structure):
         ("target_clusters", c_int32),
         ("max_clusters", c_int32),
         ("bank_clusters", c_int32),
+        ("affinity", c_int),
     ]
 
 
@@ -240,6 +251,8 @@ class covey_merge(Structure):
         ("b", c_int32),
         ("tau", c_float),
         ("share", c_float),
+
+
     ]
 
 

@@ -8,7 +8,7 @@ from enum import IntEnum
 from typing import TYPE_CHECKING, Any, Literal, TypedDict, TypeVar
 
 from . import _abi
-from ._abi import KeyRounding, Mask, Mode, Output
+from ._abi import Affinity, KeyRounding, Mask, Mode, Output
 from ._calls import Progress, ProgressFunction
 
 if TYPE_CHECKING:
@@ -48,6 +48,10 @@ class Options(TypedDict, total=False):
     min_region: connected regions of less than this fraction of a frame get the
         id around them; default 0: all stay.
     memory_limit: bytes, for all of the session but the model; default none.
+    affinity: whose queries and keys are compared: "correlator" (default), the
+        trained spatio-temporal block's; "features", the features themselves;
+        "attention", the backbone's own, of its last block.  Each needs a tau of
+        its own.
     progress: ``progress(stage, fraction)``, called every 10 ms or so on the
         thread of the call; returning False cancels, raising cancels and comes
         out of the call.
@@ -74,6 +78,7 @@ class Options(TypedDict, total=False):
     mask: Literal["refined", "bilinear", "nearest"] | Mask | None
     min_region: float | None
     memory_limit: int | None
+    affinity: Literal["correlator", "features", "attention"] | Affinity | None
     progress: ProgressFunction | None
 
 
@@ -106,6 +111,7 @@ _ENUMS: dict[str, type[IntEnum]] = {
     "output": Output,
     "mode": Mode,
     "mask": Mask,
+    "affinity": Affinity,
 }
 
 _Enum = TypeVar("_Enum", bound=IntEnum)

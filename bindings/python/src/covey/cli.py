@@ -135,6 +135,12 @@ def _add_segment(commands: Any) -> None:
         help="clusters that a stream remembers, in sight or not; left out: 64",
     )
     method.add_argument("--key-rounding", choices=("ceil", "floor"))
+    method.add_argument(
+        "--affinity",
+        choices=("correlator", "features", "attention"),
+        help="what is compared: the trained block's queries and keys (left out), the features "
+        "themselves, or the backbone's own attention; each needs a --tau of its own",
+    )
     method.add_argument("--max-objects", type=whole(65535), metavar="N", help="keep the best N")
     method.add_argument(
         "--min-area",

@@ -198,6 +198,7 @@ def _options(arguments: argparse.Namespace) -> Options:
         "max_clusters",
         "bank_clusters",
         "key_rounding",
+        "affinity",
         "max_objects",
         "min_area",
         "mask",
