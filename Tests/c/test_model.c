@@ -184,8 +184,10 @@ static void test_tensors_of(const covey_model *model, bool errors_known)
         if (!CHECK_OK(covey_model_tensor_at(model, i, &tensor))) return;
         if (!CHECK(tensor.name != NULL && *tensor.name != 0)) return;
         if (!CHECK(tensor.dimension_count >= 1 && tensor.dimension_count <= 4)) return;
-        CHECK(tensor.dtype == COVEY_DTYPE_F32 || tensor.dtype == info.dtype
-              || strcmp(tensor.name, "correlator.attn.qkv.weight") == 0);
+        /* Of a model of int8, the correlator's queries and keys stay F16. */
+        CHECK(tensor.dtype == COVEY_DTYPE_F32 || tensor.dtype == info.dtype ||
+              (info.dtype == COVEY_DTYPE_Q8 && tensor.dtype == COVEY_DTYPE_F16 &&
+               strcmp(tensor.name, "correlator.attn.qkv.weight") == 0));
         int64_t numbers = 1;
         for (int j = 0; j < 4; j++) {
             if (j < tensor.dimension_count) numbers *= tensor.sizes[j];
@@ -294,8 +296,10 @@ static void test_round_trip(const subject *subject)
         test_tensors_of(saved.model, has_errors);
         CHECK_TEXT(saved.info.name, subject->info.name);
         CHECK(saved.info.tau == subject->info.tau);
-        /* Nothing is lost where the type stays or grows. */
-        if (dtype == (int)subject->info.dtype || dtype == COVEY_DTYPE_F32) {
+        /* Nothing is lost where the type stays or grows; but a model of int8
+         * rounds activations too, as its numbers in F32 do not. */
+        if (dtype == (int)subject->info.dtype ||
+            (dtype == COVEY_DTYPE_F32 && subject->info.dtype != COVEY_DTYPE_Q8)) {
             uint16_t *labels = run_video(&saved, &options, &video);
             CHECK_BYTES(labels, expected, video_size(&video) * sizeof *labels);
             free(labels);
@@ -307,9 +311,11 @@ static void test_round_trip(const subject *subject)
     struct subject mapped = *subject;
     folder_path(&folder, "f32.gguf", path);
     if (CHECK_OK(covey_model_load(path, NULL, &mapped.model))) {
+        uint16_t *before = run_video(&mapped, &options, &video);
         CHECK_OK(covey_model_save(mapped.model, path, COVEY_DTYPE_F16));
         uint16_t *labels = run_video(&mapped, &options, &video);
-        CHECK_BYTES(labels, expected, video_size(&video) * sizeof *labels);
+        CHECK_BYTES(labels, before, video_size(&video) * sizeof *labels);
+        free(before);
         free(labels);
         covey_model_free(mapped.model);
     }

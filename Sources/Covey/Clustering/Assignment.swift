@@ -170,7 +170,9 @@ struct Assignment {
     }
     labels[patch] = Int32(best)
     // Rounding can leave a distance of zero a little below it.
-    confidence[patch] = second > 0 ? min(max(1 - max(nearest, 0) / second, 0), 1) : 0
+    // Queries that are too large give distances that are no numbers.
+    let margin = 1 - max(nearest, 0) / second
+    confidence[patch] = second > 0 && margin.isFinite ? min(max(margin, 0), 1) : 0
     if let near {
       NearCentre.select(count, into: near + patch * SoftLabels.depth) { distances[$0] }
     }
