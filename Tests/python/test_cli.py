@@ -174,6 +174,8 @@ def test_stream(what, run, clip, pictures, model_path, tmp_path):
         bank_clusters=9, max_clusters=50,
     ) as session:
         expected = [each.labels for each in session.segment(frames)]
+    if what == "pictures":  # img8, img9, img10; masks() goes by the letters
+        expected = expected[2:] + expected[:2]
     np.testing.assert_array_equal(list(found.values()), expected)
     assert told["frames"] == len(frames)
     assert (told["mode"], told["streaming"]) == ("edge", True)

@@ -29,8 +29,8 @@ from .video import SourceFrame, Video
 _SHEET_PAIRS = 8
 #: Of the clustering, as results tell them.
 _KNOBS = ("tau", "window", "key_stride", "key_pool", "query_pool", "key_budget")
-#: What the memory of a stream is estimated for where its length is not known.
-_LONG = 1_000_000
+#: Frames that the memory of a stream is estimated for at most: with more it is the same.
+_LONG = 100_000
 
 
 class UsageError(ValueError):
@@ -272,7 +272,7 @@ class _Reader:
                 # One frame is kept for its size, and for its name.
                 first = frame
                 if self._endless:
-                    self._forecast.make(first, expected or _LONG, endless=True)
+                    self._forecast.make(first, min(expected or _LONG, _LONG), endless=True)
                 elif expected is not None:
                     self._forecast.make(first, expected)
                 self._display.update(self._stage, 0, expected)
