@@ -82,7 +82,8 @@ class Result:
     background together; of a stream both are of what came so far.  mode,
     streaming and the six after them are what was used, defaults filled in: the
     session options of the same names.  key_budget is None where there is no
-    bound; tau is that of the last cut, also where a number of clusters decided.  Depends on neither session nor model.
+    bound; tau is that of the last cut, also where a number of clusters decided.
+    Depends on neither session nor model.
     """
 
     index: int
