@@ -379,9 +379,10 @@ static void test_effects(const subject *subject)
     }
     check_topic("affinity");
     options = subject->options;
+    uint16_t *plain = run_video(subject, &options, &video);
     options.affinity = COVEY_AFFINITY_CORRELATOR;
     uint16_t *again = run_video(subject, &options, &video);
-    CHECK_BYTES(again, labels, size * sizeof *again);
+    CHECK_BYTES(again, plain, size * sizeof *again);
     free(again);
     for (int32_t other = COVEY_AFFINITY_FEATURES; other <= COVEY_AFFINITY_ATTENTION; other++) {
         options.affinity = (covey_affinity)other;
@@ -394,8 +395,9 @@ static void test_effects(const subject *subject)
     options.struct_size = offsetof(covey_session_options, affinity);
     memset(&options.affinity, 0x5A, sizeof options.affinity);
     again = run_video(subject, &options, &video);
-    CHECK_BYTES(again, labels, size * sizeof *again);
+    CHECK_BYTES(again, plain, size * sizeof *again);
     free(again);
+    free(plain);
 
     check_topic("window");
     options = subject->options;

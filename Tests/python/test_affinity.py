@@ -89,7 +89,10 @@ def test_labels_are_those_of_numpy(affinity, models, frames, compared, record):
     queries, keys, heads = compared(affinity)
     expected = labels_of(queries, keys, heads, tau)
     found, bytes8 = (
-        model.segment(frames, output="clusters", affinity=affinity, tau=tau) for model in models
+        model.segment(
+            frames, output="clusters", mode="reference", mask="nearest", key_pool=2,
+            affinity=affinity, tau=tau,
+        ) for model in models
     )
     index = reference.adjusted_rand_index(found, expected)
     index8 = reference.adjusted_rand_index(bytes8, expected)

@@ -622,7 +622,7 @@ def test_affinity_is_passed_on(run, clip, model_path, tmp_path):
         chosen = [] if affinity is None else ["--affinity", affinity]
         run(
             "segment", clip, "-o", f"{affinity}", "--clusters", "--tau", 0.05, "--max-frames", 3,
-            *chosen, "--model", model_path,
+            "--mode", "reference", "--key-pool", 2, *chosen, "--model", model_path,
         )  # fmt: skip
         files = sorted((tmp_path / f"{affinity}").rglob("*.png"))
         assert len(files) == 3
