@@ -84,6 +84,8 @@ static const char usage[] =
     "                       model's; one of them 0: from the other, keeping the aspect\n"
     "  --tau X              clustering threshold, above 0: larger gives fewer objects\n"
     "  --clusters           write every cluster, background too, as ids 1, 2, ...\n"
+    "  --nearest            every pixel as its patch: quicker, and coarse\n"
+    "  --reference          cluster as the paper's code does it: much slower\n"
     "  --memory-limit N     bytes, or with K, M or G\n"
     "  --threads N          0, the default: one per core\n";
 
@@ -164,6 +166,10 @@ static arguments parse_arguments(int argc, char **argv)
             exit(EXIT_SUCCESS);
         } else if (strcmp(name, "--clusters") == 0) {
             given.options.output = COVEY_OUTPUT_CLUSTERS;
+        } else if (strcmp(name, "--reference") == 0) {
+            given.options.mode = COVEY_MODE_REFERENCE;
+        } else if (strcmp(name, "--nearest") == 0) {
+            given.options.mask = COVEY_MASK_NEAREST;
         } else if (strncmp(name, "--", 2) == 0) {
             const char *value = ++i < argc ? argv[i] : NULL;
             if (!value) fail_usage("%s: unknown, or lacks its value", name);

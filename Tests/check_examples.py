@@ -154,7 +154,7 @@ def check_compile_lines(build, folder):
 
 
 def check_segment(program, weights, folder):
-    options = ["--working-size", "48x64", "--clusters", "--tau", "0.002"]
+    options = ["--working-size", "48x64", "--clusters", "--tau", "0.002", "--reference"]
     out = folder / "masks"
 
     def run(source, *more, stdin=b"", options=options, output=out, model=weights):
@@ -203,7 +203,7 @@ def check_segment(program, weights, folder):
     check(len(plain) == FRAMES, "frames of a stream", list(plain))
 
     # Height first: one row of patches of 8 x 8 pixels, so all rows of a mask are one.
-    flat = masks("-", stdin=y4m(""), options=[*options[2:], "--working-size", "8x64"])
+    flat = masks("-", stdin=y4m(""), options=[*options[2:], "--nearest", "--working-size", "8x64"])
     for name, (rows, _) in flat.items():
         check(len(set(rows)) == 1 and len(set(rows[0])) > 1, "8x64", name)
     default = masks("-", stdin=y4m(""), options=options[2:])
@@ -237,7 +237,7 @@ def check_segment(program, weights, folder):
     refused("nothing-there", good, model=folder / "nothing-there")
     refused("multiples", good, options=["--working-size", "48x63"])
     refused("limit is 1000", good, "--memory-limit", "1000")
-    fine = ["--clusters", "--tau", "1e-9", "--working-size", "160x160"]
+    fine = ["--clusters", "--reference", "--tau", "1e-9", "--working-size", "160x160"]
     refused("8-bit mask", good, options=fine)
     for wrong in (
         ["--tau", "x"], ["--tau", "0"], ["--tau", "-1"], ["--tau", "nan"], ["--tau", "1001"],
