@@ -11,7 +11,8 @@ private func rings(
     of: label, in: labels, width: width, height: height, tolerance: tolerance)
   var found: [Ring] = []
   var start = 0
-  for end in polygons.ends {
+  for ring in 0..<polygons.ends.count {
+    let end = polygons.ends.base[ring]
     found.append(
       (start..<end).map {
         (Int(polygons.points.base[$0].x), Int(polygons.points.base[$0].y))
@@ -200,5 +201,40 @@ private func map(_ width: Int, _ height: Int, seed: UInt64, coarse: Int) -> [UIn
       }
     }
     #expect(changed > 30)
+  }
+
+  /// Every look at whether to go on may be the one that stops it; what it takes is
+  /// counted, as much as the estimate says or less.
+  @Test func smallRegionsCanBeStoppedAndRefused() throws {
+    let (width, height) = (64, 48)
+    let labels = map(width, height, seed: 3, coarse: 8)
+    func dissolve(_ budget: Budget, stopAt: Int) throws -> Int {
+      var (found, looks) = (labels, 0)
+      try found.withUnsafeMutableBufferPointer {
+        try SmallRegions.dissolve(
+          $0.baseAddress!, width: width, height: height, least: 90, budget: budget
+        ) {
+          looks += 1
+          return looks > stopAt
+        }
+      }
+      return looks
+    }
+    let budget = Budget()
+    let looks = try dissolve(budget, stopAt: .max)
+    #expect(looks >= 3 * height / 16)
+    #expect(budget.peak > 0 && budget.peak <= SmallRegions.byteCount(width: width, height: height))
+    #expect(budget.current == 0)
+    for stop in 0..<looks {
+      let error = #expect(throws: CoveyError.self) { try dissolve(budget, stopAt: stop) }
+      #expect(error?.kind == .cancelled)
+    }
+    for limit in stride(from: 0, to: budget.peak, by: budget.peak / 20) {
+      let error = #expect(throws: CoveyError.self) {
+        try dissolve(Budget(limit: limit), stopAt: .max)
+      }
+      #expect(error?.kind == .memory)
+    }
+    #expect(budget.current == 0)
   }
 }

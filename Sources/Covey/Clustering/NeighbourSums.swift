@@ -15,6 +15,8 @@ struct NeighbourSums {
   private let common: Buffer<UInt64>
   /// Numbers of rows to add, of one step after the other.
   private let rows: Buffer<UInt32>
+  /// What to do with these lists, one after the other.
+  private let steps: Buffer<Step>
   /// Sums of the parts that a part lies in: [mostLevels, M].
   private let levels: Buffer<Float>
   private let panels: Buffer<Float>  // [threads, panelSize]
@@ -28,11 +30,13 @@ struct NeighbourSums {
   private static let mostLevels = 64
   /// Smaller parts are not split.
   private static let fewestRows = 4
+  /// Every row has one, and every part: halving makes fewer than two parts a row.
+  private static let stepsOfRow = 3
   /// Additions a row that are listed before they are made; more take several rounds.
   private static let listedRows = 128
 
   /// Rows to add to the sum of the part above: for a part, or for a row itself.
-  private struct Step {
+  private struct Step: BitwiseCopyable {
     let level: Int32
     let row: Int32  // of the maps; -1 for a part
     let count: Int32
@@ -50,6 +54,8 @@ struct NeighbourSums {
     common = try Buffer(words, budget: budget, for: "common neighbours")
     rows = try Buffer(
       count * NeighbourSums.listedRows, budget: budget, for: "lists of neighbours")
+    steps = try Buffer(
+      count * NeighbourSums.stepsOfRow, budget: budget, for: "sums to be made")
     levels = try Buffer(
       NeighbourSums.mostLevels * keyCount, budget: budget, for: "sums of neighbours")
     panels = try Buffer(panelSize * pool.threads, budget: budget, for: "panels of the threads")
@@ -59,7 +65,8 @@ struct NeighbourSums {
   private static func panelSize(_ count: Int) -> Int { (count + 1) * width }
 
   static func byteCount(count: Int, keyCount: Int, threads: Int) -> Int {
-    8 * count + 8 * ((count + 63) / 64) + 4 * count * listedRows + 4 * mostLevels * keyCount
+    8 * count + 8 * ((count + 63) / 64) + 4 * count * listedRows
+      + count * stepsOfRow * MemoryLayout<Step>.stride + 4 * mostLevels * keyCount
       + 4 * threads * panelSize(count)
   }
 
@@ -70,13 +77,12 @@ struct NeighbourSums {
     into sums: UnsafeMutablePointer<Float>
   ) {
     let (order, common, words, list) = (order.base, common.base, words, rows.base)
-    var steps: [Step] = []
-    var listed = 0
+    let steps = steps.base
+    var (made, listed) = (0, 0)
     func add(_ bits: UnsafePointer<UInt64>, _ level: Int, _ row: Int) {
       if listed + count > rows.count {
-        carryOut(steps, maps, count, n, sums)
-        steps.removeAll(keepingCapacity: true)
-        listed = 0
+        carryOut(made, maps, count, n, sums)
+        (made, listed) = (0, 0)
       }
       let first = listed
       for word in 0..<words {
@@ -87,7 +93,8 @@ struct NeighbourSums {
           left &= left - 1
         }
       }
-      steps.append(Step(level: Int32(level), row: Int32(row), count: Int32(listed - first)))
+      steps[made] = Step(level: Int32(level), row: Int32(row), count: Int32(listed - first))
+      made += 1
     }
 
     for row in 0..<count { order[row] = Int32(row) }
@@ -111,7 +118,7 @@ struct NeighbourSums {
         }
       }
     }
-    carryOut(steps, maps, count, n, sums)
+    carryOut(made, maps, count, n, sums)
   }
 
   /// Moves the bits that all rows of `part` have from them to `common`.
@@ -168,11 +175,11 @@ struct NeighbourSums {
   }
 
   private func carryOut(
-    _ steps: [Step], _ maps: UnsafePointer<Float>, _ count: Int, _ n: Int,
+    _ made: Int, _ maps: UnsafePointer<Float>, _ count: Int, _ n: Int,
     _ sums: UnsafeMutablePointer<Float>
   ) {
-    let (width, list, levels, monitor) = (
-      NeighbourSums.width, rows.base, levels.base, monitor
+    let (width, list, steps, levels, monitor) = (
+      NeighbourSums.width, rows.base, steps.base, levels.base, monitor
     )
     let (panels, panelSize) = (panels.base, panelSize)
     let kernels = cv_rows().pointee
@@ -184,7 +191,8 @@ struct NeighbourSums {
       let maps = maps + index * width
       for row in 0..<count { (panel + row * width).copy(from: maps + row * n, count: columns) }
       var rows = UnsafePointer(list)
-      for (number, step) in steps.enumerated() {
+      for number in 0..<made {
+        let step = steps[number]
         if number % 256 == 0 {
           if monitor.isCancelled { return }
           monitor.pulse(worker: worker)

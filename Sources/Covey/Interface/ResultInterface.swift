@@ -147,7 +147,7 @@ public func covey_result_get_polygons(
       xy[2 * index] = Float(point.x)
       xy[2 * index + 1] = Float(point.y)
     }
-    for index in 0..<rings { ring_ends[index] = UInt32(polygons.ends[index]) }
+    for index in 0..<rings { ring_ends[index] = UInt32(polygons.ends.base[index]) }
     return COVEY_OK
   }
 }

@@ -81,9 +81,10 @@ struct LabelMap {
   ///   - confidence: [rows, columns].
   /// - Throws: `.memory`; `.internalError` for a label above `maximumID`.
   func regions(
-    _ grid: UnsafePointer<UInt16>, confidence: UnsafePointer<Float>, maximumID: Int
+    _ grid: UnsafePointer<UInt16>, confidence: UnsafePointer<Float>, maximumID: Int,
+    budget: Budget? = nil
   ) throws(CoveyError) -> [ObjectRegion] {
-    let table = try Buffer<Sums>(maximumID + 1, for: "sums of objects")
+    let table = try Buffer<Sums>(maximumID + 1, budget: budget, for: "sums of objects")
     defer { withExtendedLifetime(table) {} }
     table.fill(Sums())
     let sums = table.base

@@ -13,9 +13,9 @@ struct Outline {
 
   /// Of all rings one after the other, corners only: no point lies between its
   /// neighbours.
-  private(set) var points: PointList
+  private(set) var points: GrowingList<Point>
   /// Of each ring: where its points end.
-  private(set) var ends: [Int] = []
+  private(set) var ends: GrowingList<Int>
 
   private let width: Int
   private let height: Int
@@ -31,7 +31,8 @@ struct Outline {
     self.labels = labels
     self.width = width
     self.height = height
-    points = try PointList()
+    points = try GrowingList(for: "points of an outline")
+    ends = try GrowingList(for: "rings of an outline")
     try trace()
   }
 
@@ -52,7 +53,7 @@ struct Outline {
         && walked.base[y * words + x / 64] & (1 << UInt64(x % 64)) == 0
       {
         try walk(fromX: x, y: y, walked.base, words)
-        ends.append(points.count)
+        try ends.append(points.count)
       }
     }
   }
@@ -79,27 +80,5 @@ struct Outline {
         (dx, dy) = (dy, -dx)
       }
     } while !(x == startX && y == startY && dx == 1)
-  }
-}
-
-/// A list of points that may fail to grow.
-struct PointList {
-  private(set) var count = 0
-  private var storage: Buffer<Outline.Point>
-
-  var base: UnsafeMutablePointer<Outline.Point> { storage.base }
-
-  init() throws(CoveyError) {
-    storage = try Buffer(256, for: "points of an outline")
-  }
-
-  mutating func append(_ point: Outline.Point) throws(CoveyError) {
-    if count == storage.count {
-      let larger = try Buffer<Outline.Point>(2 * count, for: "points of an outline")
-      larger.base.copy(from: storage.base, count: count)
-      storage = larger
-    }
-    storage.base[count] = point
-    count += 1
   }
 }

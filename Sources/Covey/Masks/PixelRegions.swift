@@ -12,25 +12,32 @@ struct PixelRegions {
     var confidence = 0.0
   }
 
+  /// Between two looks at whether the call has been cancelled.
+  private static let rowsAtOnce = 16
+
   /// The objects of a map, by decreasing area, then by label; 0 is none.
   ///
   /// - Parameters:
   ///   - labels: [height, width], up to `maximumID`.
   ///   - confidence: [rows, columns] of patches; an object's is the mean over its
   ///     pixels of that of the patch they lie in (`LabelMap`).
-  /// - Throws: `.memory`; `.internalError` for a label above `maximumID`.
+  ///   - isCancelled: where this becomes true, it throws.
+  /// - Throws: `.memory`, `.cancelled`; `.internalError` for a label above
+  ///   `maximumID`.
   static func measure(
     _ labels: UnsafePointer<UInt16>, width: Int, height: Int, confidence: UnsafePointer<Float>,
-    rows: Int, columns: Int, maximumID: Int
+    rows: Int, columns: Int, maximumID: Int, budget: Budget? = nil,
+    isCancelled: () -> Bool = { false }
   ) throws(CoveyError) -> [ObjectRegion] {
-    let table = try Buffer<Sums>(maximumID + 1, for: "sums of objects")
+    let table = try Buffer<Sums>(maximumID + 1, budget: budget, for: "sums of objects")
     // Of confidences in a row, so that a run of pixels is one difference.
-    let before = try Buffer<Double>(width + 1, for: "sums of confidences")
+    let before = try Buffer<Double>(width + 1, budget: budget, for: "sums of confidences")
     defer { withExtendedLifetime((table, before)) {} }
     table.fill(Sums())
     let (sums, prefix) = (table.base, before.base)
     var patchRow = -1
     for y in 0..<height {
+      if y % rowsAtOnce == 0, isCancelled() { throw CoveyError(.cancelled, "cancelled") }
       if y * rows / height != patchRow {
         patchRow = y * rows / height
         let own = confidence + patchRow * columns

@@ -1,9 +1,10 @@
 /// The outlines of one label, simplified.
 struct Polygons {
-  let points: PointList  // of all rings
+  /// Of all rings one after the other, in the first `pointCount` places.
+  let points: GrowingList<Outline.Point>
   let pointCount: Int
   /// Of each ring: where its points end.
-  let ends: [Int]
+  let ends: GrowingList<Int>
 
   /// - Parameters:
   ///   - labels: [height, width].
@@ -14,33 +15,33 @@ struct Polygons {
     tolerance: Double
   ) throws(CoveyError) {
     let outline = try Outline(of: label, in: labels, width: width, height: height)
-    points = outline.points
+    (points, ends) = (outline.points, outline.ends)
     guard tolerance > 0 else {
-      (pointCount, ends) = (points.count, outline.ends)
+      pointCount = points.count
       return
     }
     var largest = 0
     var start = 0
-    for end in outline.ends {
-      largest = max(largest, end - start)
-      start = end
+    for ring in 0..<ends.count {
+      largest = max(largest, ends.base[ring] - start)
+      start = ends.base[ring]
     }
     guard largest < Int(Int32.max) else {
       throw CoveyError(.memory, "outline: \(largest) points in a ring are too many")
     }
     let simplification = try Simplification(capacity: largest)
-    var reduced: [Int] = []
     var next = 0
     start = 0
-    for end in outline.ends {
+    for ring in 0..<ends.count {
+      let end = ends.base[ring]
       let left = simplification.reduce(
         points.base + start, count: end - start, tolerance: tolerance)
       // Towards the front: the places overlap.
       for index in 0..<left { points.base[next + index] = points.base[start + index] }
       next += left
       start = end
-      reduced.append(next)
+      ends.base[ring] = next
     }
-    (pointCount, ends) = (next, reduced)
+    pointCount = next
   }
 }

@@ -20,6 +20,8 @@ enum SmallRegions {
   /// What is known of a region, in the place of its first run.
   private struct Region: BitwiseCopyable {
     var pixels: Int64 = 0
+    /// The last one found; -1: none.
+    var borders: Int32 = -1
     var label: UInt16 = 0
     /// Whether it is large, or has got its label.
     var isSettled = false
@@ -28,27 +30,31 @@ enum SmallRegions {
   /// - Parameters:
   ///   - labels: [height, width], changed in place.
   ///   - least: pixels.
-  /// - Throws: `.memory`.
+  ///   - isCancelled: where this becomes true, it throws; `labels` are undefined.
+  /// - Throws: `.memory`, `.cancelled`.
   static func dissolve(
-    _ labels: UnsafeMutablePointer<UInt16>, width: Int, height: Int, least: Double
+    _ labels: UnsafeMutablePointer<UInt16>, width: Int, height: Int, least: Double,
+    budget: Budget? = nil, isCancelled: () -> Bool = { false }
   ) throws(CoveyError) {
     guard least > 1 else { return }
     var count = 0
     for y in 0..<height {
+      if y % rowsAtOnce == 0 { try check(isCancelled) }
       let line = labels + y * width
       count += 1
       for x in 1..<max(width, 1) where line[x] != line[x - 1] { count += 1 }
     }
-    guard count <= Int(Int32.max) else {
+    guard count <= Int(Int32.max) / bordersOfRun else {
       throw CoveyError(.memory, "small regions: \(count) runs of pixels are too many")
     }
-    let runs = try Buffer<Run>(count, for: "runs of pixels")
-    let regions = try Buffer<Region>(count, for: "regions of pixels")
-    let rowStarts = try Buffer<Int32>(height + 1, for: "rows of runs")
+    let runs = try Buffer<Run>(count, budget: budget, for: "runs of pixels")
+    let regions = try Buffer<Region>(count, budget: budget, for: "regions of pixels")
+    let rowStarts = try Buffer<Int32>(height + 1, budget: budget, for: "rows of runs")
     defer { withExtendedLifetime((runs, regions, rowStarts)) {} }
     regions.fill(Region())
-    find(labels, width: width, height: height, runs.base, rowStarts.base)
-    join(labels, width: width, height: height, runs.base, rowStarts.base, count)
+    try find(labels, width: width, height: height, runs.base, rowStarts.base, isCancelled)
+    try join(
+      labels, width: width, height: height, runs.base, rowStarts.base, count, isCancelled)
 
     var open = 0
     var large = 0
@@ -64,7 +70,8 @@ enum SmallRegions {
     }
     guard open > 0, large > 0 else { return }
     try settle(
-      runs.base, regions.base, rowStarts.base, height: height, count: count, open: open)
+      runs.base, regions.base, rowStarts.base, height: height, count: count, open: open,
+      budget: budget, isCancelled: isCancelled)
     for index in 0..<count {
       let run = runs.base[index]
       (labels + Int(run.row) * width + Int(run.start)).update(
@@ -74,10 +81,12 @@ enum SmallRegions {
 
   private static func find(
     _ labels: UnsafePointer<UInt16>, width: Int, height: Int,
-    _ runs: UnsafeMutablePointer<Run>, _ rowStarts: UnsafeMutablePointer<Int32>
-  ) {
+    _ runs: UnsafeMutablePointer<Run>, _ rowStarts: UnsafeMutablePointer<Int32>,
+    _ isCancelled: () -> Bool
+  ) throws(CoveyError) {
     var next = 0
     for y in 0..<height {
+      if y % rowsAtOnce == 0 { try check(isCancelled) }
       rowStarts[y] = Int32(next)
       let line = labels + y * width
       var start = 0
@@ -93,13 +102,15 @@ enum SmallRegions {
     rowStarts[height] = Int32(next)
   }
 
-  /// Calls `body` for runs above each other, and how many pixels they share.
+  /// Calls `body` for runs above each other, and how many pixels they share;
+  /// not for all of them where it is cancelled.
   @inline(__always)
   private static func overlaps(
     _ runs: UnsafePointer<Run>, _ rowStarts: UnsafePointer<Int32>, height: Int,
-    _ body: (_ above: Int, _ below: Int, _ shared: Int64) -> Void
+    _ isCancelled: () -> Bool, _ body: (_ above: Int, _ below: Int, _ shared: Int64) -> Void
   ) {
     for y in 1..<max(height, 1) {
+      if y % rowsAtOnce == 0, isCancelled() { return }
       var (above, below) = (Int(rowStarts[y - 1]), Int(rowStarts[y]))
       let (lastAbove, lastBelow) = (Int(rowStarts[y]), Int(rowStarts[y + 1]))
       while above < lastAbove, below < lastBelow {
@@ -114,8 +125,9 @@ enum SmallRegions {
 
   private static func join(
     _ labels: UnsafePointer<UInt16>, width: Int, height: Int,
-    _ runs: UnsafeMutablePointer<Run>, _ rowStarts: UnsafePointer<Int32>, _ count: Int
-  ) {
+    _ runs: UnsafeMutablePointer<Run>, _ rowStarts: UnsafePointer<Int32>, _ count: Int,
+    _ isCancelled: () -> Bool
+  ) throws(CoveyError) {
     func root(_ index: Int) -> Int {
       var at = index
       while Int(runs[at].parent) != at {
@@ -125,7 +137,7 @@ enum SmallRegions {
       }
       return at
     }
-    overlaps(runs, rowStarts, height: height) { above, below, _ in
+    overlaps(runs, rowStarts, height: height, isCancelled) { above, below, _ in
       let (a, b) = (runs[above], runs[below])
       guard
         labels[Int(a.row) * width + Int(a.start)] == labels[Int(b.row) * width + Int(b.start)]
@@ -134,73 +146,101 @@ enum SmallRegions {
       // The first run of a region is its root.
       runs[max(one, other)].parent = Int32(min(one, other))
     }
+    try check(isCancelled)
     for index in 0..<count { runs[index].parent = Int32(root(index)) }
   }
 
-  /// How much border a small region shares with a label.
+  /// A stretch of border that a small region shares with a settled one.
   private struct Border: BitwiseCopyable {
-    var region: Int32
-    var label: UInt16
     var sides: Int64
+    var next: Int32  // of the same region; -1: none
+    var label: UInt16
   }
 
   private static func settle(
     _ runs: UnsafePointer<Run>, _ regions: UnsafeMutablePointer<Region>,
-    _ rowStarts: UnsafePointer<Int32>, height: Int, count: Int, open: Int
+    _ rowStarts: UnsafePointer<Int32>, height: Int, count: Int, open: Int, budget: Budget?,
+    isCancelled: () -> Bool
   ) throws(CoveyError) {
     // A pair of runs one above the other for each step along a row, and one of
     // neighbours in a row: fewer than three for each run.
-    let borders = try Buffer<Border>(3 * count, for: "borders of regions")
-    defer { withExtendedLifetime(borders) {} }
+    let borders = try Buffer<Border>(
+      bordersOfRun * count, budget: budget, for: "borders of regions")
+    let sums = try Buffer<Int64>(labelCount, budget: budget, for: "borders with labels")
+    defer { withExtendedLifetime((borders, sums)) {} }
+    sums.fill(0)
     var left = open
     while left > 0 {
       var found = 0
       func add(_ one: Int, _ other: Int, _ sides: Int64) {
-        let (a, b) = (Int(runs[one].parent), Int(runs[other].parent))
-        if !regions[a].isSettled, regions[b].isSettled {
-          borders.base[found] = Border(region: Int32(a), label: regions[b].label, sides: sides)
-          found += 1
-        } else if regions[a].isSettled, !regions[b].isSettled {
-          borders.base[found] = Border(region: Int32(b), label: regions[a].label, sides: sides)
-          found += 1
-        }
+        var (small, settled) = (Int(runs[one].parent), Int(runs[other].parent))
+        if regions[small].isSettled { swap(&small, &settled) }
+        guard !regions[small].isSettled, regions[settled].isSettled else { return }
+        borders.base[found] = Border(
+          sides: sides, next: regions[small].borders, label: regions[settled].label)
+        regions[small].borders = Int32(found)
+        found += 1
       }
-      overlaps(runs, rowStarts, height: height) { add($0, $1, $2) }
+      overlaps(runs, rowStarts, height: height, isCancelled) { add($0, $1, $2) }
       for index in 1..<max(count, 1) where runs[index].row == runs[index - 1].row {
         add(index - 1, index, 1)
       }
+      try check(isCancelled)
       // Every round settles one at least: regions hang together.
       guard found > 0 else { return }
-      left -= choose(UnsafeMutableBufferPointer(start: borders.base, count: found), regions)
+      for index in 0..<count where regions[index].borders >= 0 {
+        choose(borders.base, sums.base, &regions[index])
+        left -= 1
+      }
+      try check(isCancelled)
     }
   }
 
-  /// Returns how many regions have got their label.
+  /// Settles a small region that has borders.
+  /// - Parameter sums: of each label, all 0 before and after.
   private static func choose(
-    _ borders: UnsafeMutableBufferPointer<Border>, _ regions: UnsafeMutablePointer<Region>
-  ) -> Int {
-    var borders = borders
-    borders.sort { $0.region != $1.region ? $0.region < $1.region : $0.label < $1.label }
-    var settled = 0
-    var index = 0
-    while index < borders.count {
-      let region = borders[index].region
-      var (best, longest): (UInt16, Int64) = (0, 0)
-      while index < borders.count, borders[index].region == region {
-        let label = borders[index].label
-        var sides: Int64 = 0
-        while index < borders.count, borders[index].region == region,
-          borders[index].label == label
-        {
-          sides += borders[index].sides
-          index += 1
-        }
-        if sides > longest { (best, longest) = (label, sides) }
-      }
-      regions[Int(region)].label = best
-      regions[Int(region)].isSettled = true
-      settled += 1
+    _ borders: UnsafePointer<Border>, _ sums: UnsafeMutablePointer<Int64>, _ region: inout Region
+  ) {
+    var place = region.borders
+    while place >= 0 {
+      let border = borders[Int(place)]
+      sums[Int(border.label)] += border.sides
+      place = border.next
     }
-    return settled
+    var (best, longest): (UInt16, Int64) = (0, 0)
+    place = region.borders
+    while place >= 0 {
+      let border = borders[Int(place)]
+      let sides = sums[Int(border.label)]
+      if sides > longest || (sides == longest && border.label < best) {
+        (best, longest) = (border.label, sides)
+      }
+      place = border.next
+    }
+    place = region.borders
+    while place >= 0 {
+      let border = borders[Int(place)]
+      sums[Int(border.label)] = 0
+      place = border.next
+    }
+    (region.label, region.isSettled, region.borders) = (best, true, -1)
+  }
+
+  private static func check(_ isCancelled: () -> Bool) throws(CoveyError) {
+    if isCancelled() { throw CoveyError(.cancelled, "cancelled") }
+  }
+
+  private static let bordersOfRun = 3
+  private static let labelCount = 1 << 16
+  /// Between two looks at whether the call has been cancelled.
+  private static let rowsAtOnce = 16
+
+  /// What `dissolve` takes while rows have a change of label for every 8 pixels.
+  static func byteCount(width: Int, height: Int) -> Int {
+    let runs = height * (width + 7) / 8
+    let each =
+      MemoryLayout<Run>.stride + MemoryLayout<Region>.stride
+      + bordersOfRun * MemoryLayout<Border>.stride
+    return runs * each + 4 * (height + 1) + 8 * labelCount
   }
 }

@@ -48,13 +48,16 @@ struct FrameResult {
     guard isDrawn || least > 1 else {
       // The patches are enough.
       regions = try map.regions(
-        grid, confidence: confidence.base, maximumID: segmentation.objects.count)
+        grid, confidence: confidence.base, maximumID: segmentation.objects.count,
+        budget: budget)
       return
     }
-    try SmallRegions.dissolve(labels.base, width: width, height: height, least: least)
+    try SmallRegions.dissolve(labels.base, width: width, height: height, least: least,
+      budget: budget, isCancelled: isCancelled)
     regions = try PixelRegions.measure(
       labels.base, width: width, height: height, confidence: confidence.base, rows: rows,
-      columns: columns, maximumID: segmentation.objects.count)
+      columns: columns, maximumID: segmentation.objects.count,
+      budget: budget, isCancelled: isCancelled)
   }
 
   /// Whether there was something to draw beyond the patches.
