@@ -455,11 +455,12 @@ COVEY_API COVEY_CHECK covey_status covey_segment(
 typedef struct covey_memory {
     uint32_t struct_size;
     int64_t  weights;       /* of the model: in the file or converted        */
-    int64_t  features;      /* queries and keys kept of the frames, until    */
-                            /* reset (so that the tree can be cut again; of  */
-                            /* a stream those of the window); with refined   */
-                            /* masks also the frames at the working size, 3  */
-                            /* bytes a pixel                                 */
+    int64_t  features;      /* queries and keys kept of the frames: in edge  */
+                            /* mode until reset, so that the tree can be cut */
+                            /* again, in reference mode until finish, of a   */
+                            /* stream those of the window and of the key     */
+                            /* frames; with refined masks also the frames at */
+                            /* the working size, 3 bytes a pixel             */
     int64_t  workspace;     /* of encoding, clustering and drawing, at its   */
                             /* largest                                       */
     int64_t  current;       /* of the session, now: without the weights      */
@@ -468,11 +469,13 @@ typedef struct covey_memory {
 
 /* What a session would need at most for `frame_count` frames of this size,
  * before any is allocated: `peak` is the sum of features and workspace;
- * `current` is 0.  How many clusters there are depends on the video; the estimate
- * holds while no window has, in edge mode, more prototypes than one for every 4
- * blocks of query_pool and 32 besides, in reference mode more than one centre for
- * every 16 patches; no frame more than one object for every 16 patches; and
- * without recut, which holds the labels before and after at once. */
+ * `current` is 0.  What there is to find depends on the video; the estimate
+ * holds while no window has, in edge mode, more prototypes than one for every
+ * 4 blocks of query_pool and 32 besides, in reference mode more than one
+ * centre for every 16 patches; no frame more than one object for every 16
+ * patches, the session no more than 1024, and, with min_region, the pixels no
+ * more than one change of id along a row for every 8; and while results of a
+ * stream are handed out as they come. */
 COVEY_API covey_status covey_estimate_memory(
     const covey_model *model, const covey_session_options *options,
     int32_t width, int32_t height, int64_t frame_count, covey_memory *memory);

@@ -204,15 +204,20 @@ struct CentreBank {
       budget: budget)
   }
 
+  /// Beside the clusters, before and after.
   /// - Parameter windows: that have been before.
   static func byteCount(
     capacity: Int, windows: Int, window prototypes: Int, keyCount: Int, channels: Int, threads: Int
   ) -> Int {
-    let known = min(capacity * mostPrototypes, windows * prototypes)
-    let all = known + prototypes
-    return 2 * 4 * known * channels + Prototypes.byteCount(all, channels: channels)
+    let all = mostKnown(capacity: capacity, windows: windows, window: prototypes) + prototypes
+    return Prototypes.byteCount(all, channels: channels)
       + MapSet.byteCount(all, keyCount: keyCount, threads: threads)
       + 4 * (capacity + prototypes) * (capacity + prototypes)
-      + Centres.byteCount(keyCount: keyCount, centres: EdgeClustering.likelyCentres)
+      + Centres.byteCount(keyCount: keyCount, centres: min(capacity, prototypes))
+  }
+
+  /// Prototypes of the bank after so many windows.
+  static func mostKnown(capacity: Int, windows: Int, window prototypes: Int) -> Int {
+    min(capacity * mostPrototypes, windows * prototypes)
   }
 }

@@ -59,35 +59,50 @@ struct EdgeClustering {
       labels, near, count: queries.count * patches, clusters: centres.count)
   }
 
-  static func byteCount(
+  static func hierarchyByteCount(
     frames: Int, rows: Int, columns: Int, window: Int, queryPool: Int, keyCount: Int,
     channels: Int, threads: Int
   ) -> Int {
     let window = min(window, frames)
-    let each = Prototyping.blocks(rows: rows, columns: columns, queryPool)
-    let prototypes = min(
-      (frames + window - 1) / window * likelyPrototypes(window * each),
-      Prototyping.mostPrototypes + likelyPrototypes(window * each))
-    let list = Prototypes.byteCount(prototypes, channels: channels)
-    let centres = min(prototypes, EdgeClustering.likelyCentres)
+    let each = likelyPrototypes(window * Prototyping.blocks(rows: rows, columns: columns, queryPool))
+    let windows = (frames + window - 1) / window
+    let listed = min(windows * each, Prototyping.mostPrototypes + each)
     let level = Prototyping.byteCount(
       rows: rows, columns: columns, window: window, queryPool: queryPool, keyCount: keyCount,
       channels: channels, threads: threads)
-    let condensing = MapSet.byteCount(prototypes, keyCount: keyCount, threads: threads)
-    let top = Hierarchy.byteCount(
-      min(prototypes, Prototyping.mostPrototypes), keyCount: keyCount, centres: centres,
-      threads: threads)
-    let assigning =
-      MapSet.byteCount(
-        min(prototypes, Prototyping.mostPrototypes), keyCount: keyCount, threads: threads)
-      + Centres.byteCount(keyCount: keyCount, centres: centres)
-      + Assignment.byteCount(
-        keyCount: keyCount, centres: centres, threads: threads, smoothing: rows * columns)
-    return max(list + max(level, condensing, top), assigning)
+    // Of the whole list, or before that of what is to be condensed.
+    let linking = MapSet.byteCount(listed, keyCount: keyCount, threads: threads)
+    return Prototypes.byteCount(listed, channels: channels) + max(level, linking)
   }
 
-  /// What the memory estimate reckons with: prototypes of the blocks of a
-  /// window, and centres.
+  static func assignByteCount(
+    frames: Int, rows: Int, columns: Int, window: Int, queryPool: Int, keyCount: Int, threads: Int
+  ) -> Int {
+    let prototypes = treePrototypes(frames, rows, columns, window, queryPool)
+    let centres = min(prototypes, Hierarchy.mostClusters)
+    // Their maps; of these the logarithms while they move, and then to assign.
+    return MapSet.keptByteCount(prototypes, keyCount: keyCount) + 4 * centres * keyCount
+      + Assignment.byteCount(
+        keyCount: keyCount, centres: centres, threads: threads, smoothing: rows * columns)
+  }
+
+  /// Of what a hierarchy keeps.
+  static func treeByteCount(
+    frames: Int, rows: Int, columns: Int, window: Int, queryPool: Int, keyCount: Int
+  ) -> Int {
+    MapSet.keptByteCount(
+      treePrototypes(frames, rows, columns, window, queryPool), keyCount: keyCount)
+  }
+
+  private static func treePrototypes(
+    _ frames: Int, _ rows: Int, _ columns: Int, _ window: Int, _ queryPool: Int
+  ) -> Int {
+    let window = min(window, frames)
+    let blocks = window * Prototyping.blocks(rows: rows, columns: columns, queryPool)
+    return min(
+      (frames + window - 1) / window * likelyPrototypes(blocks), Prototyping.mostPrototypes)
+  }
+
+  /// What the memory estimate reckons with: prototypes of the blocks of a window.
   static func likelyPrototypes(_ blocks: Int) -> Int { min(blocks, blocks / 4 + 32) }
-  static let likelyCentres = 64
 }

@@ -25,6 +25,8 @@ struct Hierarchy {
   static let reach: Float = 1.25
   /// Of all patches; smaller clusters give their patches to the others.
   static let leastShare: Float = 0.005
+  /// No cut has more.
+  static let mostClusters = Int((1 / leastShare).rounded())
   /// Rounds in which prototypes move to the nearest centre, and centres to the
   /// mean of their prototypes.
   private static let rounds = 8
@@ -138,11 +140,6 @@ struct Hierarchy {
       let map = maps + leaf * n
       for i in 0..<n { centre[i] += share * map[i] }
     }
-  }
-
-  static func byteCount(_ prototypes: Int, keyCount: Int, centres: Int, threads: Int) -> Int {
-    MapSet.byteCount(prototypes, keyCount: keyCount, threads: threads)
-      + 2 * Centres.byteCount(keyCount: keyCount, centres: centres)
   }
 }
 

@@ -102,8 +102,13 @@ struct MapSet {
     return all
   }
 
-  static func byteCount(_ count: Int, keyCount: Int, threads: Int) -> Int {
+  static func keptByteCount(_ count: Int, keyCount: Int) -> Int {
     4 * (2 * count * keyCount + count + keyCount)
+  }
+
+  /// With the distances.
+  static func byteCount(_ count: Int, keyCount: Int, threads: Int) -> Int {
+    keptByteCount(count, keyCount: keyCount)
       + 4 * (count * count + threads * tileRows * tileRows)
   }
 }

@@ -11,6 +11,10 @@ struct EncodedFrame {
     queries.byteCount + (keys?.byteCount ?? 0) + (saliency?.byteCount ?? 0)
       + (guide?.planes.byteCount ?? 0)
   }
+
+  func withoutKeys() -> EncodedFrame {
+    EncodedFrame(queries: queries, keys: nil, saliency: saliency, guide: guide)
+  }
 }
 
 /// Frames of one size to queries and keys: resample, vision transformer, and

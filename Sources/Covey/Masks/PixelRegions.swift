@@ -15,6 +15,14 @@ struct PixelRegions {
   /// Between two looks at whether the call has been cancelled.
   private static let rowsAtOnce = 16
 
+  /// With `maximumID` up to `likelyObjects`.
+  static func byteCount(width: Int) -> Int {
+    MemoryLayout<Sums>.stride * (likelyObjects + 1) + 8 * (width + 1)
+  }
+
+  /// What the memory estimate reckons with in a video.
+  static let likelyObjects = 1024
+
   /// The objects of a map, by decreasing area, then by label; 0 is none.
   ///
   /// - Parameters:

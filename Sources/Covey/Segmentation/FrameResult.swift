@@ -60,6 +60,23 @@ struct FrameResult {
       budget: budget, isCancelled: isCancelled)
   }
 
+  /// What `init` takes beside the result, with the objects that estimates expect.
+  static func byteCount(
+    rows: Int, columns: Int, width: Int, height: Int, guideHeight: Int, guideWidth: Int,
+    settings: Settings, threads: Int
+  ) -> Int {
+    var bytes = PixelRegions.byteCount(width: width)
+    if settings.minRegion > 0 {
+      bytes = max(bytes, SmallRegions.byteCount(width: width, height: height))
+    }
+    guard settings.mask != .nearest else { return bytes }
+    return max(
+      bytes,
+      MaskRenderer.byteCount(
+        rows: rows, columns: columns, width: width, height: height, guideHeight: guideHeight,
+        guideWidth: guideWidth, isRefined: settings.mask == .refined, threads: threads))
+  }
+
   /// Whether there was something to draw beyond the patches.
   private static func draw(
     _ segmentation: Segmentation, _ place: Int, _ guide: MaskRenderer.Guide?, _ map: LabelMap,

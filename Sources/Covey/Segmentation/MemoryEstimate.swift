@@ -54,24 +54,26 @@ struct MemoryEstimate {
       + (settings.mask == .refined ? 3 * held * height * width : 0)
     let encoding = FrameEncoder.byteCount(
       checkpoint, settings, frameWidth: frameWidth, frameHeight: frameHeight, threads: threads)
-    var drawing = Segmentation.byteCount(held * patches, settings)
-    if settings.mask != .nearest {
-      drawing += MaskRenderer.byteCount(
+    let drawing =
+      Segmentation.byteCount(held * patches, settings)
+      + FrameResult.byteCount(
         rows: rows, columns: columns, width: frameWidth, height: frameHeight,
-        guideHeight: height, guideWidth: width, isRefined: settings.mask == .refined,
-        threads: threads)
-    }
+        guideHeight: height, guideWidth: width, settings: settings, threads: threads)
     if settings.isStreaming {
-      // Encoding goes on after every window.
       let window = Stream.byteCount(
         frames: frames, rows: rows, columns: columns, channels: config.embedDim, settings: settings,
         threads: threads)
-      workspace = encoding + max(window, drawing)
+      let bank = Stream.bankByteCount(
+        frames: frames, rows: rows, columns: columns, channels: config.embedDim, settings: settings)
+      // Encoding goes on after every window.
+      workspace = encoding + bank + max(window, drawing)
     } else {
       let clustering = WholeVideo.byteCount(
         frames: frames, rows: rows, columns: columns, channels: config.embedDim,
         settings: settings, threads: threads)
-      workspace = max(encoding, clustering, drawing)
+      let tree = WholeVideo.treeByteCount(
+        frames: frames, rows: rows, columns: columns, settings: settings)
+      workspace = max(encoding, clustering, tree + drawing)
     }
   }
 }

@@ -13,13 +13,13 @@ final class Session {
   private var size: (width: Int, height: Int)?  // of the frames
   private var grid = (rows: 0, columns: 0)
   private var encoder: FrameEncoder?
-  /// Of the whole video, or of the window of a stream that is not full yet.
+  /// Those that are not clustered yet.
   private var frames: [EncodedFrame] = []
   private var timestamps: [Int64] = []  // of `frames`
   private var pushed = 0
   private var isFinished = false
   private var stream: Stream?
-  private var video: WholeVideo?
+  private var video: WholeVideo?  // finished, where it can be cut again
   private var outcomes: [Outcome] = []
   private var next = 0  // frame of the first of `outcomes`
   /// Whether a call is running: its callback is given the chance to call back
@@ -55,10 +55,14 @@ final class Session {
 
   var weightBytes: Int { checkpoint.residentBytes }
 
-  /// Bytes of the queries and keys kept.
+  /// Bytes of the queries and keys kept, and of the frames to refine masks by.
   var featureBytes: Int {
-    var bytes = 0
+    var bytes = stream?.keyBytes ?? 0
     for frame in frames { bytes += frame.byteCount }
+    if let video { return bytes + video.featureBytes }
+    for outcome in outcomes {
+      for guide in outcome.guides { bytes += guide?.planes.byteCount ?? 0 }
+    }
     return bytes
   }
 
@@ -119,8 +123,12 @@ final class Session {
       let video = try WholeVideo(
         frames, grid: grid, settings: settings, channels: config.embedDim,
         heads: settings.affinityHeads(config), pool: pool, budget: budget, monitor: monitor)
-      try label(video, settings.cut, monitor)
-      self.video = video
+      try label(
+        video, settings.cut, guides: frames.map { $0.guide }, timestamps: timestamps, monitor)
+      // Without a tree nothing but results is asked for.
+      if video.hierarchy != nil { self.video = video }
+      frames = []
+      timestamps = []
     }
     isFinished = true
   }
@@ -131,14 +139,13 @@ final class Session {
   func recut(tau: Float, targetClusters: Int) throws(CoveyError) {
     try begin()
     defer { isBusy = false }
-    let video = try finishedVideo()
-    guard video.hierarchy != nil else { throw Session.noTree }
+    let (video, before) = (try finishedVideo(), outcomes[0])
     let monitor = Monitor(flag: cancelFlag, callback: callback)
     try monitor.check()
     var cut = settings.cut
     if tau > 0 { cut.tau = tau }
     cut.targetClusters = targetClusters
-    try label(video, cut, monitor)
+    try label(video, cut, guides: before.guides, timestamps: before.timestamps, monitor)
   }
 
   func hierarchy() throws(CoveyError) -> Hierarchy {
@@ -150,14 +157,16 @@ final class Session {
   private static let noTree = CoveyError(
     .unsupported, "merge tree: the reference mode has none; edge mode does")
 
+  /// One that has a tree.
   private func finishedVideo() throws(CoveyError) -> WholeVideo {
     guard !settings.isStreaming else {
       throw CoveyError(
         .unsupported, "merge tree: a stream has none; its clusters, once found, never join")
     }
-    guard let video else {
+    guard isFinished else {
       throw CoveyError(.state, "merge tree: there is one after finish")
     }
+    guard let video else { throw Session.noTree }
     return video
   }
 
@@ -181,14 +190,14 @@ final class Session {
   }
 
   private func label(
-    _ video: WholeVideo, _ cut: Hierarchy.Cut, _ monitor: Monitor
+    _ video: WholeVideo, _ cut: Hierarchy.Cut, guides: [MaskRenderer.Guide?],
+    timestamps: [Int64], _ monitor: Monitor
   ) throws(CoveyError) {
     let segmentation = try video.segmentation(
       cut, pool: pool, budget: budget, monitor: monitor)
     outcomes = [
       Outcome(
-        segmentation: segmentation, firstFrame: 0, guides: frames.map { $0.guide },
-        timestamps: timestamps)
+        segmentation: segmentation, firstFrame: 0, guides: guides, timestamps: timestamps)
     ]
     next = 0
   }

@@ -33,6 +33,13 @@ struct Stream {
     statistics = ClusterStatistics(rows: grid.rows, columns: grid.columns, clusters: 0)
   }
 
+  /// Of the key frames that serve for what is to come.
+  var keyBytes: Int {
+    var bytes = 0
+    for frame in keys.frames { bytes += frame.keys.byteCount }
+    return bytes
+  }
+
   /// - Parameter frames: of the next window, at least one.
   mutating func take(
     _ frames: [EncodedFrame], pool: ThreadPool, budget: Budget, monitor: Monitor
@@ -160,25 +167,46 @@ struct Stream {
     return lastID
   }
 
+  /// While a window is taken in, beside its frames and the bank.
   static func byteCount(
     frames: Int, rows: Int, columns: Int, channels: Int, settings: Settings, threads: Int
   ) -> Int {
     let window = min(settings.window, frames)
     let patches = window * rows * columns
-    let keyCount = settings.keyFrameCount(frames) * settings.keysPerFrame(rows: rows, columns: columns)
-    let blocks =
-      window * Prototyping.blocks(rows: rows, columns: columns, settings.queryPool)
+    let keyCount =
+      settings.keyFrameCount(frames) * settings.keysPerFrame(rows: rows, columns: columns)
+    let prototypes = likelyPrototypes(frames: frames, rows: rows, columns: columns, settings)
     let level = Prototyping.byteCount(
       rows: rows, columns: columns, window: window, queryPool: settings.queryPool,
       keyCount: keyCount, channels: channels, threads: threads)
+    let centres = min(settings.bankClusters, prototypes)
     let matching = CentreBank.byteCount(
-      capacity: settings.bankClusters, windows: (frames - 1) / window,
-      window: EdgeClustering.likelyPrototypes(blocks),
+      capacity: settings.bankClusters, windows: (frames - 1) / window, window: prototypes,
       keyCount: keyCount, channels: channels, threads: threads)
-    let assigning = Assignment.byteCount(
-      keyCount: keyCount, centres: EdgeClustering.likelyCentres, threads: threads,
-      smoothing: rows * columns)
+    let assigning =
+      Centres.byteCount(keyCount: keyCount, centres: centres)
+      + Assignment.byteCount(
+        keyCount: keyCount, centres: centres, threads: threads, smoothing: rows * columns)
     return Segmentation.byteCount(patches, settings) + PatchClusters.byteCount(patches, settings)
       + 4 * keyCount * channels + max(level, matching, assigning)
+  }
+
+  /// Of the bank, before a window and after.
+  static func bankByteCount(
+    frames: Int, rows: Int, columns: Int, channels: Int, settings: Settings
+  ) -> Int {
+    let prototypes = likelyPrototypes(frames: frames, rows: rows, columns: columns, settings)
+    return 2 * 4 * channels
+      * CentreBank.mostKnown(
+        capacity: settings.bankClusters,
+        windows: (frames + settings.window - 1) / settings.window, window: prototypes)
+  }
+
+  private static func likelyPrototypes(
+    frames: Int, rows: Int, columns: Int, _ settings: Settings
+  ) -> Int {
+    EdgeClustering.likelyPrototypes(
+      min(settings.window, frames)
+        * Prototyping.blocks(rows: rows, columns: columns, settings.queryPool))
   }
 }

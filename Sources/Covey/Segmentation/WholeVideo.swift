@@ -1,6 +1,6 @@
 /// A video whose frames are all there: clustered as one.
 struct WholeVideo {
-  private let frames: [EncodedFrame]
+  private let frames: [EncodedFrame]  // without their keys
   private let grid: (rows: Int, columns: Int)
   private let settings: Settings
   private let affinity: Affinity
@@ -16,7 +16,7 @@ struct WholeVideo {
     _ frames: [EncodedFrame], grid: (rows: Int, columns: Int), settings: Settings, channels: Int,
     heads: Int, pool: ThreadPool, budget: Budget, monitor: Monitor
   ) throws(CoveyError) {
-    self.frames = frames
+    self.frames = frames.map { $0.withoutKeys() }
     self.grid = grid
     self.settings = settings
     let each = settings.keysPerFrame(rows: grid.rows, columns: grid.columns)
@@ -36,6 +36,13 @@ struct WholeVideo {
       ? nil
       : try WholeVideo.edge(frames, grid, affinity, settings, pool, budget, monitor).hierarchy()
     withExtendedLifetime((keys, frames)) {}
+  }
+
+  /// Bytes of the queries and keys kept.
+  var featureBytes: Int {
+    var bytes = keys.byteCount
+    for frame in frames { bytes += frame.byteCount }
+    return bytes
   }
 
   func segmentation(
@@ -91,17 +98,36 @@ struct WholeVideo {
     let patches = rows * columns
     let keyCount =
       settings.keyFrameCount(frames) * settings.keysPerFrame(rows: rows, columns: columns)
-    let clustering =
-      settings.mode == .reference
-      ? ReferenceClustering.byteCount(
-        frames: frames, patches: patches, window: settings.window, keyCount: keyCount,
-        threads: threads)
-      : EdgeClustering.byteCount(
-        frames: frames, rows: rows, columns: columns, window: settings.window,
-        queryPool: settings.queryPool, keyCount: keyCount, channels: channels, threads: threads)
-    return Segmentation.byteCount(frames * patches, settings)
-      + PatchClusters.byteCount(frames * patches, settings) + 4 * keyCount * channels
-      + clustering
+    let labels = Segmentation.byteCount(frames * patches, settings)
+    let clusters = PatchClusters.byteCount(frames * patches, settings)
+    let keys = 4 * keyCount * channels
+    guard settings.mode == .edge else {
+      return labels + clusters + keys
+        + ReferenceClustering.byteCount(
+          frames: frames, patches: patches, window: settings.window, keyCount: keyCount,
+          threads: threads)
+    }
+    let building = EdgeClustering.hierarchyByteCount(
+      frames: frames, rows: rows, columns: columns, window: settings.window,
+      queryPool: settings.queryPool, keyCount: keyCount, channels: channels, threads: threads)
+    let cutting = EdgeClustering.assignByteCount(
+      frames: frames, rows: rows, columns: columns, window: settings.window,
+      queryPool: settings.queryPool, keyCount: keyCount, threads: threads)
+    // The first time, the frames still have the keys too; cut again, there are the
+    // labels of before.
+    return max(keys + building, max(keys, labels) + labels + clusters + cutting)
+  }
+
+  /// Of what is kept to be cut again, beside features.
+  static func treeByteCount(
+    frames: Int, rows: Int, columns: Int, settings: Settings
+  ) -> Int {
+    guard settings.mode == .edge else { return 0 }
+    return EdgeClustering.treeByteCount(
+      frames: frames, rows: rows, columns: columns, window: settings.window,
+      queryPool: settings.queryPool,
+      keyCount: settings.keyFrameCount(frames)
+        * settings.keysPerFrame(rows: rows, columns: columns))
   }
 }
 
