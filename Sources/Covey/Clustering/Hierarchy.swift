@@ -43,13 +43,14 @@ struct Hierarchy {
   }
 
   /// How many merges a cut makes.
-  func mergeCount(_ cut: Cut) -> Int {
+  func mergeCount(_ cut: Cut, monitor: Monitor = Monitor()) throws(CoveyError) -> Int {
     var count = tree.mergeCount(upTo: cut.tau * Hierarchy.reach)
     if cut.targetClusters > 0 {
       // As many as asked for, or as many as there can be: undoing a merge makes
       // one cluster more, none more, or, where the parts are too small, one less.
       var most = 0
       for merges in stride(from: tree.merges.count, through: 0, by: -1) {
+        try monitor.check()
         let found = clusters(merging: merges).count
         if found > most { (count, most) = (merges, found) }
         if found >= cut.targetClusters { break }
@@ -57,6 +58,7 @@ struct Hierarchy {
     }
     if cut.maxClusters > 0 {
       while count < tree.merges.count, clusters(merging: count).count > cut.maxClusters {
+        try monitor.check()
         count += 1
       }
     }
@@ -72,7 +74,7 @@ struct Hierarchy {
   func centres(
     _ cut: Cut, pool: ThreadPool, monitor: Monitor, budget: Budget
   ) throws(CoveyError) -> Centres {
-    var partition = clusters(merging: mergeCount(cut))
+    var partition = clusters(merging: try mergeCount(cut, monitor: monitor))
     let n = prototypes.keyCount
     let centres = try Centres(keyCount: n, capacity: partition.count, budget: budget)
     for _ in 0..<partition.count { _ = try centres.append() }

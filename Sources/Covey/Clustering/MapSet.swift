@@ -41,7 +41,10 @@ struct MapSet {
     try monitor.check()
     let kernels = cv_rows().pointee
     mean.update(repeating: 0, count: n)
-    for row in 0..<count { kernels.accumulate(maps + row * n, n, mean) }
+    for row in 0..<count {
+      if row % 64 == 0 { try monitor.check() }
+      kernels.accumulate(maps + row * n, n, mean)
+    }
     kernels.scale(mean, n, 1 / Float(count))
     kernels.log_rows(mean, n, 1, n, Divergence.floor, mean, n)
     pool.run(tiles) { index, worker in

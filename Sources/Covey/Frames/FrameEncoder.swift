@@ -136,14 +136,16 @@ struct FrameEncoder {
     case .correlator:
       correlator.project(
         features.base, count: patches, queries: queries.base,
-        keys: isKey ? (fullKeys ?? keys)?.base : nil, pool: pool)
+        keys: isKey ? (fullKeys ?? keys)?.base : nil, pool: pool, monitor: monitor)
       allKeys = fullKeys
     case .features:
-      identity?.project(features.base, count: patches, into: queries.base, pool: pool)
+      identity?.project(
+        features.base, count: patches, into: queries.base, pool: pool, monitor: monitor)
       allKeys = queries
     case .attention:
       allKeys = features
     }
+    try monitor.check()
     if let keys, let allKeys {
       Correlator.averageBlocks(
         allKeys.base, rows: rows, columns: columns, channels: channels, pool: settings.keyPool,
@@ -151,11 +153,11 @@ struct FrameEncoder {
     }
     return EncodedFrame(
       queries: queries, keys: keys, saliency: saliency,
-      guide: settings.mask == .refined ? try guide() : nil)
+      guide: settings.mask == .refined ? try guide(monitor) : nil)
   }
 
   /// The frame at the working size, from the planes of the transformer's input.
-  private func guide() throws(CoveyError) -> MaskRenderer.Guide {
+  private func guide(_ monitor: Monitor) throws(CoveyError) -> MaskRenderer.Guide {
     let (height, width) = (resample.outHeight, resample.outWidth)
     let count = height * width
     let bytes = try Buffer<UInt8>(3 * count, budget: budget, for: "guide of a frame")
@@ -163,6 +165,7 @@ struct FrameEncoder {
       let (from, to) = (planes.base + channel * count, bytes.base + channel * count)
       let (scale, offset) = (255 * std[channel], 255 * mean[channel] + 0.5)
       for pixel in 0..<count {
+        if pixel % (1 << 18) == 0 { try monitor.check() }
         let value = from[pixel] * scale + offset
         to[pixel] = UInt8(value > 0 ? min(value, 255) : 0)
       }

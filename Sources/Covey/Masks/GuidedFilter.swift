@@ -31,9 +31,11 @@ struct GuidedFilter {
   /// - Parameters:
   ///   - guide: [3, height, width] bytes; height and width are multiples of rows
   ///     and columns.
+  ///   - isCancelled: where this becomes true, `init` throws.
+  /// - Throws: `.memory`, `.cancelled`.
   init(
     _ guide: UnsafePointer<UInt8>, height: Int, width: Int, rows: Int, columns: Int,
-    workers: Int, budget: Budget?
+    workers: Int, budget: Budget?, isCancelled: () -> Bool
   ) throws(CoveyError) {
     precondition(height % rows == 0 && width % columns == 0)
     self.rows = rows
@@ -48,6 +50,7 @@ struct GuidedFilter {
     let (tall, wide) = (height / rows, width / columns)
     for channel in 0..<3 {
       for row in 0..<rows {
+        if isCancelled() { throw CoveyError(.cancelled, "cancelled") }
         for column in 0..<columns {
           var sum = 0
           for y in row * tall..<(row + 1) * tall {
@@ -59,10 +62,10 @@ struct GuidedFilter {
         }
       }
     }
-    fillStatistics()
+    try fillStatistics(isCancelled)
   }
 
-  private func fillStatistics() {
+  private func fillStatistics(_ isCancelled: () -> Bool) throws(CoveyError) {
     let count = rows * columns
     let (colours, means) = (colours.base, statistics.base)
     let (product, spare) = (scratch.base, scratch.base + count)
@@ -82,6 +85,7 @@ struct GuidedFilter {
         }
         place += 1
       }
+      if isCancelled() { throw CoveyError(.cancelled, "cancelled") }
     }
     for n in 0..<count {
       let (a, b, c) = (means[3 * count + n], means[4 * count + n], means[5 * count + n])

@@ -43,7 +43,7 @@ struct MaskRenderer {
     if let guide {
       let filter = try GuidedFilter(
         guide.planes.base, height: guide.height, width: guide.width, rows: rows,
-        columns: columns, workers: pool.threads, budget: budget)
+        columns: columns, workers: pool.threads, budget: budget, isCancelled: isCancelled)
       let size = GuidedFilter.coefficients
       let functions = try Buffer<Float>(
         labels.count * size * count, budget: budget, for: "functions of colour")

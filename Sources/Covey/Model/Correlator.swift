@@ -18,26 +18,29 @@ struct Correlator {
   /// - Parameters:
   ///   - features: [count, C]; overwritten with z
   ///   - queries, keys: [count, C] each; nil where not wanted
+  ///   - monitor: where it is cancelled, some rows are not done
   func project(
     _ features: UnsafeMutablePointer<Float>, count: Int,
     queries: UnsafeMutablePointer<Float>?, keys: UnsafeMutablePointer<Float>?,
-    pool: ThreadPool
+    pool: ThreadPool, monitor: Monitor = Monitor()
   ) {
     defer { withExtendedLifetime(checkpoint) {} }
     let (channels, weights) = (checkpoint.config.embedDim, checkpoint.correlator)
     let norm = weights.norm1
     let tiles = RowTiles(rows: count, size: Correlator.tileRows)
-    pool.run(tiles.count) { index, _ in
+    pool.run(tiles.count) { index, worker in
+      if monitor.isCancelled { return }
       let tile = tiles.range(index)
       let first = tile.lowerBound * channels
       let z = features + first
       cv_rows().pointee.layer_norm(
         z, channels, tile.count, channels, norm.weight, norm.bias, norm.eps, z, channels)
       func multiply(_ matrix: UnsafePointer<Float>, _ out: UnsafeMutablePointer<Float>?) {
-        guard let out else { return }
+        guard let out, !monitor.isCancelled else { return }
         BLAS.multiply(
           tile.count, channels, channels, z, channels, matrix, channels, transposed: true,
           into: out + first, channels)
+        monitor.pulse(worker: worker)
       }
       multiply(weights.query, queries)
       multiply(weights.key, keys)

@@ -24,19 +24,22 @@ struct IdentityCorrelator {
   /// - Parameters:
   ///   - features: [count, C]
   ///   - out: [count, C], the queries, which are the keys too
+  ///   - monitor: where it is cancelled, some rows are not done
   func project(
     _ features: UnsafePointer<Float>, count: Int, into out: UnsafeMutablePointer<Float>,
-    pool: ThreadPool
+    pool: ThreadPool, monitor: Monitor
   ) {
     defer { withExtendedLifetime(gainAndBias) {} }
     let (channels, eps, gain) = (channels, eps, gainAndBias.base)
     let tiles = RowTiles(rows: count, size: IdentityCorrelator.tileRows)
-    pool.run(tiles.count) { index, _ in
+    pool.run(tiles.count) { index, worker in
+      if monitor.isCancelled { return }
       let tile = tiles.range(index)
       let first = tile.lowerBound * channels
       cv_rows().pointee.layer_norm(
         features + first, channels, tile.count, channels, gain, gain + channels, eps,
         out + first, channels)
+      monitor.pulse(worker: worker)
     }
   }
 }
