@@ -204,13 +204,23 @@ import Testing
     #expect(huge.confidence.allSatisfy { $0 == 1 })
   }
 
-  @Test func emptyClustersVanish() {
-    var labels: [Int32] = [5, 2, 2, 7, 5, 0]
-    let count = labels.withUnsafeMutableBufferPointer {
-      ReferenceClustering.renumber($0.baseAddress!, count: $0.count, clusters: 9)
+  @Test func emptyClustersVanish() throws {
+    let found = try PatchClusters(6, hasNear: true, budget: Budget())
+    for (patch, label) in [5, 2, 2, 7, 5, 0].enumerated() { found.labels[patch] = Int32(label) }
+    let near = try #require(found.near)
+    near.fill(.none)
+    for (place, cluster) in [5, 7, 1, 8, 0].enumerated() {
+      near[place] = NearCentre(cluster: Int32(cluster), distance: Float(place))
     }
-    #expect(labels == [2, 1, 1, 3, 2, 0])
-    #expect(count == 4)
+    #expect(try found.renumber(clusters: 9, monitor: Monitor()) == 4)
+    #expect((0..<6).map { found.labels[$0] } == [2, 1, 1, 3, 2, 0])
+    #expect((0..<6).map { near[$0].cluster } == [2, 3, -1, -1, 0, -1])
+    #expect((0..<5).map { near[$0].distance } == [0, 1, 2, 3, 4])
+    let flag = CancelFlag()
+    flag.set()
+    #expect(throws: CoveyError.self) {
+      try found.renumber(clusters: 4, monitor: Monitor(flag: flag))
+    }
   }
 
   /// Products that overflow are an error and no labels.

@@ -152,7 +152,7 @@ import Testing
     var index = 0
     for row in 0..<300 {
       for column in 0...row {
-        let pair = MeanShift.pair(index)
+        let pair = Divergence.pair(index)
         #expect(pair.0 == row && pair.1 == column)
         index += 1
       }

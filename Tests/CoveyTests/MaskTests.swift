@@ -337,4 +337,26 @@ private struct Sample {
         columns: columns, maximumID: 1)
     }
   }
+
+  /// Every look of the guided filter at whether to go on may be the last.
+  @Test func guidesCanBeLeft() throws {
+    let guide = [UInt8](repeating: 100, count: 3 * 24 * 40)
+    var looks = 0
+    func filter(stopAt: Int) throws {
+      looks = 0
+      _ = try GuidedFilter(
+        guide, height: 24, width: 40, rows: 6, columns: 10, workers: 1, budget: nil
+      ) {
+        looks += 1
+        return looks > stopAt
+      }
+    }
+    try filter(stopAt: .max)
+    let all = looks
+    #expect(all >= 3 * 6 + 3)
+    for stop in 0..<all {
+      let error = #expect(throws: CoveyError.self) { try filter(stopAt: stop) }
+      #expect(error?.kind == .cancelled && looks == stop + 1)
+    }
+  }
 }

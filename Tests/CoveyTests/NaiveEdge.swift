@@ -183,12 +183,8 @@ extension TestScene {
   func assigned(
     _ clustering: EdgeClustering, _ hierarchy: Hierarchy, _ cut: Hierarchy.Cut
   ) throws -> Clusters {
-    let total = frames.count * patches
-    var labels = [Int32](repeating: -1, count: total)
-    var confidence = [Float](repeating: .nan, count: total)
-    let count = try clustering.assign(
-      hierarchy, cut, labels: &labels, confidence: &confidence, near: nil)
-    return Clusters(labels: labels, confidence: confidence, count: count)
+    let found = try PatchClusters(frames.count * patches, hasNear: false, budget: Budget())
+    return Clusters(found, count: try clustering.assign(hierarchy, cut, into: found))
   }
 
   func edgeClusters(

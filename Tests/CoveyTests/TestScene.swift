@@ -94,6 +94,16 @@ final class TestScene {
     var labels: [Int32]
     var confidence: [Float]
     var count: Int
+
+    init(labels: [Int32], confidence: [Float], count: Int) {
+      (self.labels, self.confidence, self.count) = (labels, confidence, count)
+    }
+
+    init(_ found: PatchClusters, count: Int) {
+      self.init(
+        labels: (0..<found.labels.count).map { found.labels[$0] },
+        confidence: (0..<found.confidence.count).map { found.confidence[$0] }, count: count)
+    }
   }
 
   /// What the library makes of it.
@@ -102,9 +112,7 @@ final class TestScene {
     monitor: Monitor = Monitor()
   ) throws -> Clusters {
     let queries = frames.flatMap { $0 }
-    let total = frames.count * patches
-    var labels = [Int32](repeating: -1, count: total)
-    var confidence = [Float](repeating: .nan, count: total)
+    let found = try PatchClusters(frames.count * patches, hasNear: false, budget: Budget())
     let pool = try ThreadPool(threads: threads)
     BLAS.claim()
     defer { BLAS.release() }
@@ -116,13 +124,9 @@ final class TestScene {
           affinity: Affinity(
             keys: keys.baseAddress!, keyCount: keyCount, channels: channels, heads: heads),
           window: window, tau: tau, pool: pool, budget: budget, monitor: monitor)
-        return try labels.withUnsafeMutableBufferPointer { labels in
-          try confidence.withUnsafeMutableBufferPointer { confidence in
-            try clustering.run(labels: labels.baseAddress!, confidence: confidence.baseAddress!)
-          }
-        }
+        return try clustering.run(into: found)
       }
     }
-    return Clusters(labels: labels, confidence: confidence, count: count)
+    return Clusters(found, count: count)
   }
 }

@@ -43,23 +43,9 @@ struct Assignment {
     scratchSize = Assignment.scratchSize(n, count)
     scratch = try Buffer(scratchSize * pool.threads, budget: budget, for: "maps of the threads")
 
-    let kernels = cv_rows().pointee
-    middle.fill(0)
-    for row in 0..<count {
-      try monitor.check()
-      kernels.accumulate(centres.maps + row * n, n, middle.base)
-    }
-    kernels.scale(middle.base, n, 1 / Float(count))
-    kernels.log_rows(middle.base, n, 1, n, Divergence.floor, middle.base, n)
-    let (maps, logs, middle, products) = (centres.maps, logs.base, middle.base, selfProducts.base)
-    pool.run(count) { row, worker in
-      if monitor.isCancelled { return }
-      Divergence.prepare(
-        maps + row * n, rows: 1, n: n, centre: middle, logs: logs + row * n,
-        selfProducts: products + row)
-      monitor.pulse(worker: worker)
-    }
-    try monitor.check()
+    try Divergence.prepare(
+      centres.maps, rows: count, n: n, middle: middle.base, logs: logs.base,
+      selfProducts: selfProducts.base, pool: pool, monitor: monitor)
   }
 
   /// maps, and scores before logarithms [tile, M]; self products [tile], products
@@ -71,19 +57,41 @@ struct Assignment {
 
   /// - Parameter smoothing: patches of a frame whose distances are smoothed.
   static func byteCount(keyCount: Int, centres: Int, threads: Int, smoothing: Int = 0) -> Int {
-    4 * (smoothing * centres + centres * keyCount + centres + keyCount + threads * scratchSize(keyCount, centres))
+    4 * (smoothing * centres + centres * keyCount + centres + keyCount)
+      + 4 * threads * scratchSize(keyCount, centres)
   }
 
-  static func pieces(patches: Int) -> Int {
+  private static func pieces(patches: Int) -> Int {
     (patches + Affinity.tileRows - 1) / Affinity.tileRows
+  }
+
+  /// Every patch of these frames, each with queries [N, C], to its nearest centre:
+  /// a stage of its own.
+  static func run(
+    _ frames: [UnsafePointer<Float>], patches: Int, affinity: Affinity, to centres: Centres,
+    smoothing: (rows: Int, columns: Int)? = nil, pool: ThreadPool, monitor: Monitor,
+    budget: Budget, into clusters: PatchClusters
+  ) throws(CoveyError) {
+    defer { withExtendedLifetime(clusters) {} }
+    monitor.begin(.assign, total: frames.count * pieces(patches: patches))
+    let assignment = try Assignment(
+      centres, smoothing: smoothing, pool: pool, monitor: monitor, budget: budget)
+    for (index, queries) in frames.enumerated() {
+      let first = index * patches
+      try assignment.run(
+        queries, patches: patches, affinity: affinity, labels: clusters.labels.base + first,
+        confidence: clusters.confidence.base + first,
+        near: clusters.near.map { $0.base + first * SoftLabels.depth })
+    }
+    try monitor.end()
   }
 
   /// labels, confidence [N] of one frame with queries [N, C]; near, where it is
   /// asked for, [N, SoftLabels.depth].
-  func run(
+  private func run(
     _ queries: UnsafePointer<Float>, patches: Int, affinity: Affinity,
     labels: UnsafeMutablePointer<Int32>, confidence: UnsafeMutablePointer<Float>,
-    near: UnsafeMutablePointer<NearCentre>? = nil
+    near: UnsafeMutablePointer<NearCentre>?
   ) throws(CoveyError) {
     let (n, count, tile) = (centres.keyCount, centres.count, Affinity.tileRows)
     let (centreMaps, centreLogs) = (centres.maps, logs.base)

@@ -176,17 +176,16 @@ struct CentreBank {
     _ budget: Budget, _ monitor: Monitor
   ) throws(CoveyError) -> Prototypes {
     let (count, width) = (members.count, all.channels)
-    let weights = members.map {
-      all.weights[$0] * ($0 < known ? CentreBank.persistence : 1)
+    var group = MergeTree.Partition(
+      groups: [Int32](repeating: -1, count: all.count), weights: [0])
+    var allWeights = all.weights
+    for member in members {
+      if member < known { allWeights[member] *= CentreBank.persistence }
+      group.groups[member] = 0
+      group.weights[0] += allWeights[member]
     }
-    var total: Float = 0
-    for weight in weights { total += weight }
-    centre.update(repeating: 0, count: set.keyCount)
-    for (place, member) in members.enumerated() {
-      let map = set.maps.base + member * set.keyCount
-      let share = weights[place] / total
-      for i in 0..<set.keyCount { centre[i] += share * map[i] }
-    }
+    let weights = members.map { allWeights[$0] }
+    Prototypes.means(set.maps.base, allWeights, group, width: set.keyCount, into: centre)
     let queries = try Buffer<Float>(count * width, budget: budget, for: "prototypes")
     let among = try Buffer<Float>(count * count, budget: budget, for: "distances in a cluster")
     defer { withExtendedLifetime((queries, among)) {} }

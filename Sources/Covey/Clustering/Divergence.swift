@@ -44,6 +44,34 @@ enum Divergence {
     }
   }
 
+  /// As above, v being the mean of these rows, on all threads.
+  /// - Parameter middle: [n] receives the logarithm of v.
+  static func prepare(
+    _ maps: UnsafePointer<Float>, rows: Int, n: Int, middle: UnsafeMutablePointer<Float>,
+    logs: UnsafeMutablePointer<Float>, selfProducts: UnsafeMutablePointer<Float>,
+    pool: ThreadPool, monitor: Monitor
+  ) throws(CoveyError) {
+    let kernels = cv_rows().pointee
+    middle.update(repeating: 0, count: n)
+    for row in 0..<rows {
+      if row % 64 == 0 { try monitor.check() }
+      kernels.accumulate(maps + row * n, n, middle)
+    }
+    kernels.scale(middle, n, 1 / Float(rows))
+    logarithms(middle, rows: 1, n: n, into: middle)
+    let tiles = RowTiles(rows: rows, exactly: 16)
+    pool.run(tiles.count) { index, worker in
+      if monitor.isCancelled { return }
+      let tile = tiles.range(index)
+      let first = tile.lowerBound * n
+      prepare(
+        maps + first, rows: tile.count, n: n, centre: middle, logs: logs + first,
+        selfProducts: selfProducts + tile.lowerBound)
+      monitor.pulse(worker: worker)
+    }
+    try monitor.check()
+  }
+
   /// cross [rowsA, rowsB] = G_ij + G_ji, so that D_ij = h_i + h_j - cross_ij.
   static func crossProducts(
     _ mapsA: UnsafePointer<Float>, _ logsA: UnsafePointer<Float>, rows rowsA: Int,
@@ -61,5 +89,13 @@ enum Divergence {
         into: cross, rowsB, add: 1)
       monitor.pulse(worker: worker)
     }
+  }
+
+  /// Pair `index` of the lower triangle: (0,0), (1,0), (1,1), (2,0), ...
+  static func pair(_ index: Int) -> (Int, Int) {
+    var row = Int((Double(8 * index + 1).squareRoot() - 1) / 2)
+    while row * (row + 1) / 2 > index { row -= 1 }
+    while (row + 1) * (row + 2) / 2 <= index { row += 1 }
+    return (row, index - row * (row + 1) / 2)
   }
 }

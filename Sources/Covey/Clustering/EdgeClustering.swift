@@ -16,8 +16,6 @@ struct EdgeClustering {
   let budget: Budget
   let monitor: Monitor
 
-  private var patches: Int { rows * columns }
-
   func hierarchy() throws(CoveyError) -> Hierarchy {
     let level = Prototyping(
       rows: rows, columns: columns, affinity: affinity, queryPool: queryPool,
@@ -39,24 +37,15 @@ struct EdgeClustering {
     return hierarchy
   }
 
-  /// Labels, confidences and nearest centres as `ReferenceClustering.run` gives them.
+  /// As `ReferenceClustering.run`, for a cut of the hierarchy.
   func assign(
-    _ hierarchy: Hierarchy, _ cut: Hierarchy.Cut, labels: UnsafeMutablePointer<Int32>,
-    confidence: UnsafeMutablePointer<Float>, near: UnsafeMutablePointer<NearCentre>?
+    _ hierarchy: Hierarchy, _ cut: Hierarchy.Cut, into clusters: PatchClusters
   ) throws(CoveyError) -> Int {
     let centres = try hierarchy.centres(cut, pool: pool, monitor: monitor, budget: budget)
-    monitor.begin(.assign, total: queries.count * Assignment.pieces(patches: patches))
-    let assignment = try Assignment(
-      centres, smoothing: (rows, columns), pool: pool, monitor: monitor, budget: budget)
-    for (frame, queries) in queries.enumerated() {
-      try assignment.run(
-        queries, patches: patches, affinity: affinity, labels: labels + frame * patches,
-        confidence: confidence + frame * patches,
-        near: near.map { $0 + frame * patches * SoftLabels.depth })
-    }
-    try monitor.end()
-    return ReferenceClustering.renumber(
-      labels, near, count: queries.count * patches, clusters: centres.count)
+    try Assignment.run(
+      queries, patches: rows * columns, affinity: affinity, to: centres,
+      smoothing: (rows, columns), pool: pool, monitor: monitor, budget: budget, into: clusters)
+    return try clusters.renumber(clusters: centres.count, monitor: monitor)
   }
 
   static func hierarchyByteCount(
@@ -64,7 +53,8 @@ struct EdgeClustering {
     channels: Int, threads: Int
   ) -> Int {
     let window = min(window, frames)
-    let each = likelyPrototypes(window * Prototyping.blocks(rows: rows, columns: columns, queryPool))
+    let each = likelyPrototypes(
+      window * Prototyping.blocks(rows: rows, columns: columns, queryPool))
     let windows = (frames + window - 1) / window
     let listed = min(windows * each, Prototyping.mostPrototypes + each)
     let level = Prototyping.byteCount(

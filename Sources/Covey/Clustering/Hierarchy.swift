@@ -90,7 +90,8 @@ struct Hierarchy {
       var weights = [Float](repeating: 0, count: partition.count)
       for (leaf, group) in moved.enumerated() { weights[Int(group)] += tree.weights[leaf] }
       partition = MergeTree.Partition(groups: moved, weights: weights)
-      update(centres, partition)
+      Prototypes.means(
+        prototypes.maps.base, tree.weights, partition, width: n, into: centres.maps)
     }
     return centres
   }
@@ -128,20 +129,6 @@ struct Hierarchy {
     }
     try monitor.check()
     return groups
-  }
-
-  private func update(_ centres: Centres, _ partition: MergeTree.Partition) {
-    let n = prototypes.keyCount
-    let maps = prototypes.maps.base
-    for group in 0..<partition.count where partition.weights[group] > 0 {
-      (centres.maps + group * n).update(repeating: 0, count: n)
-    }
-    for (leaf, group) in partition.groups.enumerated() {
-      let centre = centres.maps + Int(group) * n
-      let share = tree.weights[leaf] / partition.weights[Int(group)]
-      let map = maps + leaf * n
-      for i in 0..<n { centre[i] += share * map[i] }
-    }
   }
 }
 

@@ -39,23 +39,9 @@ struct MapSet {
         into: maps + first * n, scores: logs + first * n, monitor: monitor, worker: worker)
     }
     try monitor.check()
-    let kernels = cv_rows().pointee
-    mean.update(repeating: 0, count: n)
-    for row in 0..<count {
-      if row % 64 == 0 { try monitor.check() }
-      kernels.accumulate(maps + row * n, n, mean)
-    }
-    kernels.scale(mean, n, 1 / Float(count))
-    kernels.log_rows(mean, n, 1, n, Divergence.floor, mean, n)
-    pool.run(tiles) { index, worker in
-      if monitor.isCancelled { return }
-      let first = index * tile
-      Divergence.prepare(
-        maps + first * n, rows: min(tile, count - first), n: n, centre: mean,
-        logs: logs + first * n, selfProducts: products + first)
-      monitor.pulse(worker: worker)
-    }
-    try monitor.check()
+    try Divergence.prepare(
+      maps, rows: count, n: n, middle: mean, logs: logs, selfProducts: products, pool: pool,
+      monitor: monitor)
     guard cv_first_not_finite(products, count) == count else {
       throw CoveyError(
         .argument, "attention maps: not finite; products of queries and keys overflow")
@@ -82,7 +68,7 @@ struct MapSet {
     let tiles = (count + tile - 1) / tile
     pool.run(tiles * (tiles + 1) / 2) { index, worker in
       if monitor.isCancelled { return }
-      let (tileA, tileB) = MeanShift.pair(index)
+      let (tileA, tileB) = Divergence.pair(index)
       let (a, b) = (tileA * tile, tileB * tile)
       let (rowsA, rowsB) = (min(tile, count - a), min(tile, count - b))
       let cross = cross + worker * tile * tile

@@ -176,7 +176,7 @@ struct MeanShift {
     let pairs = self.pairs(tau)
     pool.run(tiles * (tiles + 1) / 2) { index, worker in
       if monitor.isCancelled { return }
-      let (tileA, tileB) = MeanShift.pair(index)
+      let (tileA, tileB) = Divergence.pair(index)
       let (a, b) = (MeanShift.tile(tileA, count), MeanShift.tile(tileB, count))
       let cross = scratch + worker * scratchSize
       let near = { (i: Int, j: Int) in
@@ -284,14 +284,6 @@ struct MeanShift {
         maps + b.lowerBound * n, logs + b.lowerBound * n, rows: b.count,
         n: n, into: cross, monitor: monitor, worker: worker)
     }
-  }
-
-  /// Pair `index` of the lower triangle: (0,0), (1,0), (1,1), (2,0), ...
-  static func pair(_ index: Int) -> (Int, Int) {
-    var row = Int((Double(8 * index + 1).squareRoot() - 1) / 2)
-    while row * (row + 1) / 2 > index { row -= 1 }
-    while (row + 1) * (row + 2) / 2 <= index { row += 1 }
-    return (row, index - row * (row + 1) / 2)
   }
 
   /// shifted = neighbours * maps, rows scaled to sum 1; then its logarithms.

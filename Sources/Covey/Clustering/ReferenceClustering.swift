@@ -13,20 +13,15 @@ struct ReferenceClustering {
   let budget: Budget
   let monitor: Monitor
 
-  /// - Parameters:
-  ///   - labels: [T, N] receives clusters 0 ..< the count returned, in the
-  ///     order of their centres
-  ///   - confidence: [T, N]
-  ///   - near: [T, N, SoftLabels.depth], where it is asked for
+  /// - Parameter clusters: of [T, N] patches; receives 0 ..< the count returned, in
+  ///   the order of their centres.
   /// - Returns: the number of clusters that own a patch.
-  func run(
-    labels: UnsafeMutablePointer<Int32>, confidence: UnsafeMutablePointer<Float>,
-    near: UnsafeMutablePointer<NearCentre>? = nil
-  ) throws(CoveyError) -> Int {
+  func run(into clusters: PatchClusters) throws(CoveyError) -> Int {
     let centres = try mergeLevels(levelOne())
-    try assign(to: centres, labels, confidence, near)
-    return ReferenceClustering.renumber(
-      labels, near, count: queries.count * patches, clusters: centres.count)
+    try Assignment.run(
+      queries, patches: patches, affinity: affinity, to: centres, pool: pool, monitor: monitor,
+      budget: budget, into: clusters)
+    return try clusters.renumber(clusters: centres.count, monitor: monitor)
   }
 
   private func levelOne() throws(CoveyError) -> Centres {
@@ -88,42 +83,6 @@ struct ReferenceClustering {
       monitor.pulse(worker: worker)
     }
     try monitor.check()
-  }
-
-  private func assign(
-    to centres: Centres, _ labels: UnsafeMutablePointer<Int32>,
-    _ confidence: UnsafeMutablePointer<Float>, _ near: UnsafeMutablePointer<NearCentre>?
-  ) throws(CoveyError) {
-    monitor.begin(.assign, total: queries.count * Assignment.pieces(patches: patches))
-    let assignment = try Assignment(centres, pool: pool, monitor: monitor, budget: budget)
-    for (frame, queries) in queries.enumerated() {
-      try assignment.run(
-        queries, patches: patches, affinity: affinity, labels: labels + frame * patches,
-        confidence: confidence + frame * patches,
-        near: near.map { $0 + frame * patches * SoftLabels.depth })
-    }
-    try monitor.end()
-  }
-
-  /// Clusters that own no patch vanish; the others keep their order.
-  static func renumber(
-    _ labels: UnsafeMutablePointer<Int32>, _ near: UnsafeMutablePointer<NearCentre>? = nil,
-    count: Int, clusters: Int
-  ) -> Int {
-    var numbers = [Int32](repeating: -1, count: clusters)
-    for i in 0..<count { numbers[Int(labels[i])] = 0 }
-    var next: Int32 = 0
-    for cluster in 0..<clusters where numbers[cluster] == 0 {
-      numbers[cluster] = next
-      next += 1
-    }
-    for i in 0..<count { labels[i] = numbers[Int(labels[i])] }
-    if let near {
-      for i in 0..<count * SoftLabels.depth where near[i].cluster >= 0 {
-        near[i].cluster = numbers[Int(near[i].cluster)]
-      }
-    }
-    return Int(next)
   }
 
   /// Bytes `run` takes beside its arguments while no window has more than one

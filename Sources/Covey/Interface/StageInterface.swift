@@ -100,8 +100,7 @@ public func covey_cluster(
     try requireFinite(keys, keyCount, "maps.keys")
 
     let budget = Budget(limit: settings.memoryLimit)
-    let margins = try Buffer<Float>(rows, budget: budget, for: "confidences")
-    let found = try Buffer<Int32>(rows, budget: budget, for: "cluster labels")
+    let found = try PatchClusters(rows, hasNear: false, budget: budget)
     BLAS.claim()
     defer { BLAS.release() }
     let (pool, monitor) = (
@@ -116,7 +115,7 @@ public func covey_cluster(
       count = try ReferenceClustering(
         queries: each, patches: patches, affinity: affinity, window: settings.window,
         tau: settings.tau, pool: pool, budget: budget, monitor: monitor
-      ).run(labels: found.base, confidence: margins.base)
+      ).run(into: found)
     case .edge:
       let (gridRows, gridColumns) = (Int(maps.rows), Int(maps.columns))
       guard gridRows >= 1, gridColumns >= 1, gridRows * gridColumns == patches else {
@@ -129,13 +128,11 @@ public func covey_cluster(
         queries: each, rows: gridRows, columns: gridColumns, affinity: affinity,
         window: settings.window, queryPool: settings.queryPool, tau: settings.tau, pool: pool,
         budget: budget, monitor: monitor)
-      count = try clustering.assign(
-        clustering.hierarchy(), settings.cut, labels: found.base, confidence: margins.base,
-        near: nil)
+      count = try clustering.assign(clustering.hierarchy(), settings.cut, into: found)
     }
-    defer { withExtendedLifetime((found, margins)) {} }
-    labels.copy(from: found.base, count: rows)
-    confidence?.copy(from: margins.base, count: rows)
+    defer { withExtendedLifetime(found) {} }
+    labels.copy(from: found.labels.base, count: rows)
+    confidence?.copy(from: found.confidence.base, count: rows)
     out.pointee = Int32(count)
     return COVEY_OK
   }

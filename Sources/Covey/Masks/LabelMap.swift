@@ -84,9 +84,9 @@ struct LabelMap {
     _ grid: UnsafePointer<UInt16>, confidence: UnsafePointer<Float>, maximumID: Int,
     budget: Budget? = nil
   ) throws(CoveyError) -> [ObjectRegion] {
-    let table = try Buffer<Sums>(maximumID + 1, budget: budget, for: "sums of objects")
+    let table = try Buffer<RegionSums>(maximumID + 1, budget: budget, for: "sums of objects")
     defer { withExtendedLifetime(table) {} }
-    table.fill(Sums())
+    table.fill(RegionSums())
     let sums = table.base
     var found = 0
     for row in 0..<rows {
@@ -113,46 +113,10 @@ struct LabelMap {
     var regions: [ObjectRegion] = []
     regions.reserveCapacity(found)
     for id in 0..<table.count where sums[id].area > 0 {
-      regions.append(sums[id].region(id: id))
+      regions.append(
+        sums[id].region(id: id, confidence: sums[id].confidence / Double(sums[id].patches)))
     }
     regions.sort { $0.area != $1.area ? $0.area > $1.area : $0.id < $1.id }
     return regions
-  }
-}
-
-/// What is known of an object while its patches are gone through.  64-bit:
-/// a sum of coordinates may reach 32768 * 32768 * 32767.
-private struct Sums {
-  var area: Int64 = 0
-  var sumX: Int64 = 0
-  var sumY: Int64 = 0
-  var left: Int32 = .max
-  var right: Int32 = 0
-  var top: Int32 = .max
-  var bottom: Int32 = 0
-  var patches: Int32 = 0
-  var confidence = 0.0
-
-  /// The pixels of columns left ..< right and rows top ..< bottom: none is empty.
-  mutating func add(left: Int, right: Int, top: Int, bottom: Int) {
-    let pixels = Int64(right - left) * Int64(bottom - top)
-    area += pixels
-    // The mean of left ..< right is (left + right - 1) / 2, and that of a
-    // rectangle times its pixels is whole.
-    sumX += pixels * Int64(left + right - 1)
-    sumY += pixels * Int64(top + bottom - 1)
-    self.left = min(self.left, Int32(left))
-    self.right = max(self.right, Int32(right))
-    self.top = min(self.top, Int32(top))
-    self.bottom = max(self.bottom, Int32(bottom))
-  }
-
-  func region(id: Int) -> ObjectRegion {
-    ObjectRegion(
-      id: id, area: area, x: Int(left), y: Int(top),
-      width: Int(right - left), height: Int(bottom - top),
-      centroidX: Float(Double(sumX) / Double(2 * area)),
-      centroidY: Float(Double(sumY) / Double(2 * area)),
-      confidence: Float(confidence / Double(patches)))
   }
 }

@@ -1,23 +1,11 @@
 /// What is to be known of the objects in a map of pixels.
 struct PixelRegions {
-  private struct Sums: BitwiseCopyable {
-    // A sum of coordinates may reach 32768 * 32768 * 32767.
-    var area: Int64 = 0
-    var sumX: Int64 = 0  // doubled
-    var sumY: Int64 = 0
-    var left: Int32 = .max
-    var right: Int32 = 0
-    var top: Int32 = .max
-    var bottom: Int32 = 0
-    var confidence = 0.0
-  }
-
   /// Between two looks at whether the call has been cancelled.
   private static let rowsAtOnce = 16
 
   /// With `maximumID` up to `likelyObjects`.
   static func byteCount(width: Int) -> Int {
-    MemoryLayout<Sums>.stride * (likelyObjects + 1) + 8 * (width + 1)
+    MemoryLayout<RegionSums>.stride * (likelyObjects + 1) + 8 * (width + 1)
   }
 
   /// What the memory estimate reckons with in a video.
@@ -37,11 +25,11 @@ struct PixelRegions {
     rows: Int, columns: Int, maximumID: Int, budget: Budget? = nil,
     isCancelled: () -> Bool = { false }
   ) throws(CoveyError) -> [ObjectRegion] {
-    let table = try Buffer<Sums>(maximumID + 1, budget: budget, for: "sums of objects")
+    let table = try Buffer<RegionSums>(maximumID + 1, budget: budget, for: "sums of objects")
     // Of confidences in a row, so that a run of pixels is one difference.
     let before = try Buffer<Double>(width + 1, budget: budget, for: "sums of confidences")
     defer { withExtendedLifetime((table, before)) {} }
-    table.fill(Sums())
+    table.fill(RegionSums())
     let (sums, prefix) = (table.base, before.base)
     var patchRow = -1
     for y in 0..<height {
@@ -64,14 +52,7 @@ struct PixelRegions {
             .internalError, "label map: expected ids up to \(maximumID), found \(id)")
         }
         if id > 0 {
-          let count = Int64(end - start)
-          sums[id].area += count
-          sums[id].sumX += count * Int64(start + end - 1)
-          sums[id].sumY += count * Int64(2 * y)
-          sums[id].left = min(sums[id].left, Int32(start))
-          sums[id].right = max(sums[id].right, Int32(end))
-          sums[id].top = min(sums[id].top, Int32(y))
-          sums[id].bottom = Int32(y + 1)
+          sums[id].add(left: start, right: end, top: y, bottom: y + 1)
           sums[id].confidence += prefix[end] - prefix[start]
         }
         start = end
@@ -79,16 +60,9 @@ struct PixelRegions {
     }
     var regions: [ObjectRegion] = []
     for id in 0..<table.count where sums[id].area > 0 {
-      let found = sums[id]
-      let area = Double(found.area)
-      regions.append(
-        ObjectRegion(
-          id: id, area: found.area, x: Int(found.left), y: Int(found.top),
-          width: Int(found.right - found.left), height: Int(found.bottom - found.top),
-          centroidX: Float(Double(found.sumX) / (2 * area)),
-          centroidY: Float(Double(found.sumY) / (2 * area)),
-          // Rounding of the differences: a little beyond 1 or below 0.
-          confidence: Float(min(max(found.confidence / area, 0), 1))))
+      // Rounding of the differences: a little beyond 1 or below 0.
+      let confidence = min(max(sums[id].confidence / Double(sums[id].area), 0), 1)
+      regions.append(sums[id].region(id: id, confidence: confidence))
     }
     regions.sort { $0.area != $1.area ? $0.area > $1.area : $0.id < $1.id }
     return regions

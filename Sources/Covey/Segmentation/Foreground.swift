@@ -9,9 +9,11 @@
 struct Foreground {
   /// Of each cluster, in [0, 1].
   let objectness: [Float]
-  let isObject: [Bool]
 
-  static let threshold: Float = 0.5
+  private static let threshold: Float = 0.5
+  /// Below, what was an object no longer is one; above it stays, so that what is
+  /// near the threshold does not come and go.
+  private static let fading: Float = 0.4
 
   /// Patches at the frame's border over the outline of a square of the
   /// cluster's area: 1 for the whole frame, about 1/4 for a square that leans
@@ -48,7 +50,22 @@ struct Foreground {
       objectness.append(Float(score))
     }
     self.objectness = objectness
-    isObject = objectness.map { $0 >= Foreground.threshold }
+  }
+
+  /// - Parameters:
+  ///   - cluster: of those that `init` was given.
+  ///   - minArea: the share of a frame that it must have had.
+  ///   - wasObject: before the last frames.
+  func isObject(
+    _ cluster: ClusterStatistics.Cluster, minArea: Float, wasObject: Bool = false
+  ) -> Bool {
+    cluster.largestShare > minArea
+      && objectness[cluster.index] >= (wasObject ? Foreground.fading : Foreground.threshold)
+  }
+
+  func track(_ cluster: ClusterStatistics.Cluster) -> Segmentation.Track {
+    Segmentation.Track(
+      objectness: objectness[cluster.index], firstFrame: cluster.firstFrame)
   }
 
   /// 1 at 0, 1/2 at `half`, towards 0.

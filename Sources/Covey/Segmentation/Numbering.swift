@@ -13,7 +13,7 @@ struct Numbering {
       chosen = Array(0..<clusters.count)
     case .objects:
       chosen = (0..<clusters.count).filter {
-        foreground.isObject[$0] && clusters[$0].largestShare > settings.minArea
+        foreground.isObject(clusters[$0], minArea: settings.minArea)
       }
       if chosen.count > settings.maxObjects {
         chosen.sort { foreground.ranks($0, before: $1) }
@@ -30,9 +30,6 @@ struct Numbering {
     var ids = [UInt16](repeating: 0, count: clusters.count)
     for (position, cluster) in chosen.enumerated() { ids[cluster] = UInt16(position + 1) }
     self.ids = ids
-    tracks = chosen.map {
-      Segmentation.Track(
-        objectness: foreground.objectness[$0], firstFrame: clusters[$0].firstFrame)
-    }
+    tracks = chosen.map { foreground.track(clusters[$0]) }
   }
 }

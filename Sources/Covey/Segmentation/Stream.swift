@@ -19,10 +19,6 @@ struct Stream {
   private var totalClusters = 0
   private(set) var time = 0  // frames taken in
 
-  /// Objectness below which an object no longer is one; above it stays, so that
-  /// what is near the threshold does not come and go.
-  private static let fading: Float = 0.4
-
   init(grid: (rows: Int, columns: Int), settings: Settings, channels: Int, heads: Int) {
     self.grid = grid
     self.settings = settings
@@ -73,35 +69,21 @@ struct Stream {
     try monitor.end()
     follow(sighting, before: before)
 
-    monitor.begin(.assign, total: frames.count * Assignment.pieces(patches: patches))
-    let assignment = try Assignment(
-      sighting.centres, smoothing: grid, pool: pool, monitor: monitor, budget: budget)
+    try Assignment.run(
+      queries, patches: patches, affinity: affinity, to: sighting.centres, smoothing: grid,
+      pool: pool, monitor: monitor, budget: budget, into: clusters)
     let labels = clusters.labels.base
-    for index in 0..<frames.count {
-      try assignment.run(
-        queries[index], patches: patches, affinity: affinity, labels: labels + index * patches,
-        confidence: clusters.confidence.base + index * patches,
-        near: clusters.near.map { $0.base + index * patches * SoftLabels.depth })
-    }
-    try monitor.end()
     // From places among the centres to places in the bank.
     for i in 0..<clusters.labels.count { labels[i] = Int32(sighting.seen[Int(labels[i])]) }
-    if let near = clusters.near?.base {
-      for i in 0..<clusters.labels.count * SoftLabels.depth where near[i].cluster >= 0 {
-        near[i].cluster = Int32(sighting.seen[Int(near[i].cluster)])
-      }
-    }
+    try clusters.renameNear(monitor) { Int32(sighting.seen[Int($0)]) }
     for (index, frame) in frames.enumerated() {
       statistics.add(
         labels + index * patches, saliency: frame.saliency?.base, time: time + index)
     }
     time += frames.count
-    if let near = clusters.near?.base {
-      // As if clusters without a patch did not exist.
-      for i in 0..<clusters.labels.count * SoftLabels.depth where near[i].cluster >= 0 {
-        if statistics[Int(near[i].cluster)].patches == 0 { near[i].cluster = -1 }
-      }
-    }
+    // As if clusters without a patch did not exist.
+    let known = statistics
+    try clusters.renameNear(monitor) { known[Int($0)].patches == 0 ? -1 : $0 }
     number()
     var shown = ids
     for i in 0..<ids.count where !isShown[i] { shown[i] = 0 }
@@ -134,10 +116,8 @@ struct Stream {
       case .clusters:
         isShown[cluster] = statistics[cluster].patches > 0
       case .objects:
-        let objectness = foreground.objectness[cluster]
-        isShown[cluster] =
-          statistics[cluster].largestShare > settings.minArea
-          && objectness >= (isShown[cluster] ? Stream.fading : Foreground.threshold)
+        isShown[cluster] = foreground.isObject(
+          statistics[cluster], minArea: settings.minArea, wasObject: isShown[cluster])
       }
       if isShown[cluster], ids[cluster] == 0 { order.append(cluster) }
     }
@@ -149,14 +129,12 @@ struct Stream {
       order = Array(order.prefix(room))
     }
     for cluster in order { ids[cluster] = nextID() }
-    func track(_ cluster: Int) -> Segmentation.Track {
-      Segmentation.Track(
-        objectness: foreground.objectness[cluster], firstFrame: statistics[cluster].firstFrame)
-    }
     // New ids follow each other, but for those that serve again.
-    for cluster in order where Int(ids[cluster]) > tracks.count { tracks.append(track(cluster)) }
+    for cluster in order where Int(ids[cluster]) > tracks.count {
+      tracks.append(foreground.track(statistics[cluster]))
+    }
     for cluster in 0..<ids.count where ids[cluster] > 0 {
-      tracks[Int(ids[cluster]) - 1] = track(cluster)
+      tracks[Int(ids[cluster]) - 1] = foreground.track(statistics[cluster])
     }
   }
 

@@ -51,26 +51,25 @@ struct WholeVideo {
     let (rows, columns) = grid
     let patches = try PatchClusters(frames.count * rows * columns, settings, budget: budget)
     defer { withExtendedLifetime((keys, frames, patches)) {} }
-    let (labels, confidence) = (patches.labels.base, patches.confidence.base)
-    let near = patches.near?.base
     BLAS.claim()
     defer { BLAS.release() }
     let count =
       if let hierarchy {
         try WholeVideo.edge(frames, grid, affinity, settings, pool, budget, monitor).assign(
-          hierarchy, cut, labels: labels, confidence: confidence, near: near)
+          hierarchy, cut, into: patches)
       } else {
         try ReferenceClustering(
           queries: WholeVideo.queries(frames), patches: rows * columns, affinity: affinity,
           window: settings.window, tau: settings.tau, pool: pool, budget: budget,
           monitor: monitor
-        ).run(labels: labels, confidence: confidence, near: near)
+        ).run(into: patches)
       }
 
     var clusters = ClusterStatistics(rows: rows, columns: columns, clusters: count)
     for (time, frame) in frames.enumerated() {
       try monitor.check()
-      clusters.add(labels + time * rows * columns, saliency: frame.saliency?.base, time: time)
+      clusters.add(
+        patches.labels.base + time * rows * columns, saliency: frame.saliency?.base, time: time)
     }
     let numbering = try Numbering(clusters, settings, tau: cut.tau)
     return try Segmentation(
