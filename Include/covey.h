@@ -265,7 +265,8 @@ typedef struct covey_result covey_result;
 typedef enum covey_stage {
     COVEY_STAGE_ENCODE  = 1,    /* the vision transformer, in push           */
     COVEY_STAGE_CLUSTER = 2,    /* maps and level 1, window by window        */
-    COVEY_STAGE_MERGE   = 3,    /* levels 2, 3, ...: over the whole video    */
+    COVEY_STAGE_MERGE   = 3,    /* levels 2, 3, ...: over the whole video;   */
+                                /* of a stream, with the clusters it knows   */
     COVEY_STAGE_ASSIGN  = 4     /* every patch to its nearest centre         */
 } covey_stage;
 

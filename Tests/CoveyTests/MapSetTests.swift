@@ -1,3 +1,4 @@
+import Foundation
 import Testing
 
 @testable import Covey
@@ -89,6 +90,30 @@ import Testing
       let budget = Budget(limit: free.peak * step / 16)
       #expect(throws: CoveyError.self) { try made(scene, budget: budget) }
       #expect(budget.current == 0)
+    }
+  }
+
+  /// What the monitor is told is what was announced, but for work that is not
+  /// reckoned with.
+  @Test(arguments: [1, 6, 13])
+  func progressAddsUp(rows: Int) throws {
+    let scene = TestScene(
+      .soft, frames: 2, rows: rows, columns: 7, heads: 2, keyCount: 33, seed: 6)
+    let pieces = MapSet.pieces(2 * rows * 7)
+    for (announced, isCounting, fraction) in [
+      (pieces, true, Float(1)), (2 * pieces, true, 0.5), (pieces, false, 0),
+    ] {
+      var last: Float = -1
+      let monitor = Monitor { _, fraction in
+        last = fraction
+        return true
+      }
+      monitor.begin(.merge, total: announced)
+      monitor.isCounting = isCounting
+      _ = try made(scene, threads: 1, monitor: monitor)
+      usleep(11_000)  // past the throttle
+      monitor.advance(0, worker: 0)
+      #expect(last == fraction)
     }
   }
 }

@@ -164,7 +164,7 @@ private func kind(_ body: () throws -> Void) -> CoveyError.Kind? {
   /// pushed again, all is as without.
   @Test func cancelledWindows() throws {
     let expected = try run(options())
-    for stage in [Stage.encode, .cluster, .assign] {
+    for stage in [Stage.encode, .cluster, .merge, .assign] {
       for report in 1...2 {
         var left = 0
         var cancelled = 0

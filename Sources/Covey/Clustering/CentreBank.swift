@@ -59,6 +59,7 @@ struct CentreBank {
     let known = all.count
     try all.append(window)
     for index in 0..<window.count { owner.append(clusters.count + index) }
+    monitor.begin(.merge, total: MapSet.pieces(all.count))
     let set = try MapSet(
       all.queries.base, count: all.count, affinity: affinity, pool: pool, monitor: monitor,
       budget: budget)
@@ -91,6 +92,7 @@ struct CentreBank {
         born.append(cluster)
       }
     }
+    try monitor.end()
     // Room for the new ones: those seen longest ago go.
     while updated.count - sighting.forgotten.count + born.count > min(capacity, most) {
       var oldest = -1

@@ -21,16 +21,18 @@ struct EdgeClustering {
       rows: rows, columns: columns, affinity: affinity, queryPool: queryPool,
       radius: tau * Hierarchy.reach * Prototyping.radiusShare, pool: pool, monitor: monitor,
       budget: budget)
-    monitor.begin(.cluster, total: queries.count)
+    let starts = stride(from: 0, to: queries.count, by: window)
+    var pieces = 0
+    for start in starts { pieces += level.pieces(min(window, queries.count - start)) }
+    monitor.begin(.cluster, total: pieces)
     var list = try Prototypes(channels: affinity.channels, budget: budget)
-    for start in stride(from: 0, to: queries.count, by: window) {
+    for start in starts {
       let frames = queries[start..<min(start + window, queries.count)]
       try list.append(level.prototypes(frames))
       if list.count > Prototyping.mostPrototypes { list = try level.condensed(list) }
-      monitor.advance(frames.count, worker: 0)
     }
     try monitor.end()
-    monitor.begin(.merge, total: 1)
+    monitor.begin(.merge, total: MapSet.pieces(list.count))
     let hierarchy = try Hierarchy(
       list, affinity: affinity, pool: pool, monitor: monitor, budget: budget)
     try monitor.end()

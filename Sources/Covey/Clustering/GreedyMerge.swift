@@ -33,10 +33,17 @@ struct GreedyMerge {
 
   static func byteCount(capacity: Int, keyCount: Int) -> Int { 8 * capacity + 4 * keyCount }
 
+  /// Pieces of work that `run` may be told to report for `count` maps, a tile of
+  /// `MeanShift` being one.
+  static func pieces(_ count: Int) -> Int {
+    (count + Divergence.tileRows - 1) / Divergence.tileRows
+  }
+
   /// Appends the centres of maps [count, M] with logarithms `logs` to `centres`.
+  /// - Parameter pieces: of work, reported as maps are claimed.
   func run(
     _ maps: UnsafePointer<Float>, logs: UnsafePointer<Float>, count: Int, tau: Float,
-    into centres: Centres
+    pieces: Int = 0, into centres: Centres
   ) throws(CoveyError) {
     let (unclaimed, distances) = (unclaimed.base, distances.base)
     for i in 0..<count { unclaimed[i] = Int32(i) }
@@ -62,6 +69,8 @@ struct GreedyMerge {
       }
       try monitor.check()
       sum.finish()
+      monitor.advance(
+        pieces * (count - kept) / count - pieces * (count - left) / count, worker: 0)
       left = kept
     }
   }

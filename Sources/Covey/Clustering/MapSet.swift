@@ -37,6 +37,7 @@ struct MapSet {
       affinity.maps(
         queries + first * affinity.channels, count: min(tile, count - first),
         into: maps + first * n, scores: logs + first * n, monitor: monitor, worker: worker)
+      monitor.advance(MapSet.piecesOfMaps, worker: worker)
     }
     try monitor.check()
     try Divergence.prepare(
@@ -86,10 +87,20 @@ struct MapSet {
           out[(b + j) * count + a + i] = distance
         }
       }
+      monitor.advance(worker: worker)
     }
     try monitor.check()
     return all
   }
+
+  /// Pieces of work that the maps and the distances report.
+  static func pieces(_ count: Int) -> Int {
+    let tiles = (count + tileRows - 1) / tileRows
+    return piecesOfMaps * tiles + tiles * (tiles + 1) / 2
+  }
+
+  /// A tile of maps takes about as long as so many tiles of pairs.
+  private static let piecesOfMaps = 2
 
   static func keptByteCount(_ count: Int, keyCount: Int) -> Int {
     4 * (2 * count * keyCount + count + keyCount)

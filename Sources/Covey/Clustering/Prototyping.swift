@@ -43,7 +43,11 @@ struct Prototyping {
 
   /// Half of the most there may be, those joined that are nearest to each other.
   func condensed(_ prototypes: Prototypes) throws(CoveyError) -> Prototypes {
-    defer { withExtendedLifetime(prototypes.queries) {} }
+    monitor.isCounting = false
+    defer {
+      monitor.isCounting = true
+      withExtendedLifetime(prototypes.queries) {}
+    }
     return try linked(prototypes.queries.base, prototypes.weights) { tree in
       min(tree.merges.count, tree.leafCount - Prototyping.mostPrototypes / 2)
     }
@@ -77,6 +81,11 @@ struct Prototyping {
 
   static func blocks(rows: Int, columns: Int, _ size: Int) -> Int {
     ((rows + size - 1) / size) * ((columns + size - 1) / size)
+  }
+
+  /// Pieces of work that `prototypes` reports for so many frames.
+  func pieces(_ frames: Int) -> Int {
+    MapSet.pieces(frames * Prototyping.blocks(rows: rows, columns: columns, queryPool))
   }
 
   static func byteCount(

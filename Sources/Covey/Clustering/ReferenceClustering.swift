@@ -29,7 +29,8 @@ struct ReferenceClustering {
     let starts = stride(from: 0, to: queries.count, by: window)
     var pieces = 0
     for start in starts {
-      pieces += MeanShift.pieces(min(window, queries.count - start) * patches)
+      let count = min(window, queries.count - start) * patches
+      pieces += MeanShift.pieces(count) + GreedyMerge.pieces(count)
     }
     monitor.begin(.cluster, total: pieces)
     let keyCount = affinity.keyCount
@@ -43,7 +44,7 @@ struct ReferenceClustering {
       try meanShift.run(frames, patches: patches, affinity: affinity, tau: tau)
       try merge.run(
         meanShift.shifted.base, logs: meanShift.logs.base, count: frames.count * patches,
-        tau: tau, into: centres)
+        tau: tau, pieces: GreedyMerge.pieces(frames.count * patches), into: centres)
     }
     try monitor.end()
     return centres
@@ -54,7 +55,9 @@ struct ReferenceClustering {
   private func mergeLevels(_ levelOne: consuming Centres) throws(CoveyError) -> Centres {
     var centres = levelOne
     let keyCount = centres.keyCount
-    monitor.begin(.merge, total: 1)
+    // How many levels there will be is not known: every one is half of what is left.
+    var left = 1 << 20
+    monitor.begin(.merge, total: left)
     while true {
       let (count, maps) = (centres.count, centres.maps)
       let logs = try Buffer<Float>(
@@ -64,7 +67,8 @@ struct ReferenceClustering {
       let merged = try Centres(keyCount: keyCount, budget: budget)
       defer { withExtendedLifetime(logs) {} }
       try logarithms(maps, rows: count, n: keyCount, into: logs.base)
-      try merge.run(maps, logs: logs.base, count: count, tau: tau, into: merged)
+      try merge.run(maps, logs: logs.base, count: count, tau: tau, pieces: left / 2, into: merged)
+      left -= left / 2
       if merged.count == count { break }
       centres = merged
     }

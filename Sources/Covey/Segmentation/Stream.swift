@@ -53,20 +53,19 @@ struct Stream {
     BLAS.claim()
     defer { BLAS.release() }
 
-    monitor.begin(.cluster, total: 2)
     let cut = settings.tau * Hierarchy.reach
     let level = Prototyping(
       rows: rows, columns: columns, affinity: affinity, queryPool: settings.queryPool,
       radius: cut * Prototyping.radiusShare, pool: pool, monitor: monitor, budget: budget)
     let queries = frames.map { UnsafePointer($0.queries.base) }
+    monitor.begin(.cluster, total: level.pieces(frames.count))
     let prototypes = try level.prototypes(queries[...])
-    monitor.advance(worker: 0)
+    try monitor.end()
     let before = bank.count
     let sighting = try bank.take(
       prototypes, affinity: affinity, cut: cut,
       most: settings.maxClusters == 0 ? .max : settings.maxClusters, pool: pool,
       budget: budget, monitor: monitor)
-    try monitor.end()
     follow(sighting, before: before)
 
     try Assignment.run(

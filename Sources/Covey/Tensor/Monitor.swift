@@ -24,6 +24,8 @@ final class Monitor {
   private let callback: Callback?
   private let stopped = Atomic<Bool>(false)
   private let done = Atomic<Int>(0)
+  /// Work that the stage's total does not reckon with sets it to false meanwhile.
+  var isCounting = true
   private var stage = Stage.encode
   private var total = 1
   private var lastCallback: Int64 = 0
@@ -46,7 +48,7 @@ final class Monitor {
   /// Pieces of work have been done; from any worker, at most every few
   /// milliseconds' worth of work.
   func advance(_ pieces: Int = 1, worker: Int) {
-    done.wrappingAdd(pieces, ordering: .relaxed)
+    if isCounting { done.wrappingAdd(pieces, ordering: .relaxed) }
     pulse(worker: worker)
   }
 
