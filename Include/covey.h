@@ -94,7 +94,8 @@ extern "C" {
 #define COVEY_VERSION_MINOR 1
 #define COVEY_VERSION_PATCH 0
 #define COVEY_VERSION \
-    (COVEY_VERSION_MAJOR * 10000 + COVEY_VERSION_MINOR * 100 + COVEY_VERSION_PATCH)
+    (COVEY_VERSION_MAJOR * 10000 + COVEY_VERSION_MINOR * 100 + \
+     COVEY_VERSION_PATCH)
 
 /* The version of the library that was loaded; compare with COVEY_VERSION. */
 COVEY_API int32_t covey_version(void);
@@ -134,7 +135,8 @@ COVEY_API const char *covey_status_string(covey_status status);
 COVEY_API const char *covey_last_error(void);
 
 typedef enum covey_log_level {
-    COVEY_LOG_ERROR = 1, COVEY_LOG_WARNING = 2, COVEY_LOG_INFO = 3, COVEY_LOG_DEBUG = 4
+    COVEY_LOG_ERROR = 1, COVEY_LOG_WARNING = 2, COVEY_LOG_INFO = 3,
+    COVEY_LOG_DEBUG = 4
 } covey_log_level;
 
 /* The library prints nothing by itself.  One sink per process for messages of
@@ -142,11 +144,14 @@ typedef enum covey_log_level {
  * that called covey, possibly on several at once; `message` has no trailing
  * newline and lives during the call.  When this returns, other threads may
  * still be inside the sink set before: keep its `user_data`. */
-typedef void (*covey_log_fn)(void *user_data, covey_log_level level, const char *message);
-COVEY_API void covey_set_log(covey_log_fn log, void *user_data, covey_log_level level);
+typedef void (*covey_log_fn)(
+    void *user_data, covey_log_level level, const char *message);
+COVEY_API void covey_set_log(
+    covey_log_fn log, void *user_data, covey_log_level level);
 
 /* Enumerations take 32 bits in this interface: not with -fshort-enums. */
-typedef char covey_enumerations_take_32_bits[sizeof(covey_log_level) == 4 ? 1 : -1];
+typedef char covey_enumerations_take_32_bits[
+    sizeof(covey_log_level) == 4 ? 1 : -1];
 
 /* ---- Model --------------------------------------------------------------- */
 
@@ -176,7 +181,7 @@ typedef struct covey_model_info {
     int32_t     patch_size, embed_dim, depth, heads;      /* of the ViT      */
     int32_t     position_grid;              /* trained on grid x grid patches*/
     int32_t     correlator_heads;
-    int32_t     has_cls_saliency;           /* 1: the CLS token means something */
+    int32_t     has_cls_saliency;           /* 1: the CLS token has a meaning*/
     int32_t     working_height, working_width;  /* default input size, pixels */
     int32_t     window, key_stride, key_pool;   /* see covey_session_options */
     float       tau;
@@ -189,16 +194,20 @@ typedef struct covey_model_info {
  * must outlive the model, and all its sessions, unless read_into_memory is
  * set. */
 COVEY_API COVEY_CHECK covey_status covey_model_load(
-    const char *path, const covey_model_options *options, covey_model **out_model);
+    const char *path, const covey_model_options *options,
+    covey_model **out_model);
 COVEY_API COVEY_CHECK covey_status covey_model_load_memory(
-    const void *data, size_t size, const covey_model_options *options, covey_model **out_model);
-COVEY_API covey_status covey_model_get_info(const covey_model *model, covey_model_info *info);
+    const void *data, size_t size, const covey_model_options *options,
+    covey_model **out_model);
+COVEY_API covey_status covey_model_get_info(
+    const covey_model *model, covey_model_info *info);
 /* The metadata of the weight file (docs/FORMAT.md), as text: numbers in
  * decimal, arrays as "[0.485, 0.456, 0.406]" (of more than 16 elements, the
  * first 16 and "..."). */
 COVEY_API size_t covey_model_metadata_count(const covey_model *model);
 COVEY_API covey_status covey_model_metadata_at(
-    const covey_model *model, size_t index, const char **out_key, const char **out_value);
+    const covey_model *model, size_t index,
+    const char **out_key, const char **out_value);
 
 /* A tensor of the weight file. */
 typedef struct covey_tensor_info {
@@ -225,9 +234,10 @@ COVEY_API covey_status covey_model_tensor_at(
 
 /* Writes the model with its matrices as `dtype`.  The file appears whole or not
  * at all: it is written beside `path` and renamed.  F16 and Q8 round, and
- * refuse what is too large for them (ERROR_ARGUMENT); Q8 notes the error made in
- * every matrix in the file (docs/FORMAT.md).  A Q8 model saved as Q8 keeps its
- * numbers and errors as they are; saved as F32 or F16 it stays as coarse. */
+ * refuse what is too large for them (ERROR_ARGUMENT); Q8 notes the error made
+ * in every matrix in the file (docs/FORMAT.md).  A Q8 model saved as Q8 keeps
+ * its numbers and errors as they are; saved as F32 or F16 it stays as coarse.
+ */
 COVEY_API COVEY_CHECK covey_status covey_model_save(
     const covey_model *model, const char *path, covey_dtype dtype);
 COVEY_API void covey_model_free(covey_model *model);
@@ -272,7 +282,8 @@ typedef enum covey_stage {
 
 /* `fraction` is of the stage in the call in progress, in [0,1].  Return 0 to
  * go on, anything else to cancel.  Called at most every 10 ms or so. */
-typedef int32_t (*covey_progress_fn)(void *user_data, covey_stage stage, float fraction);
+typedef int32_t (*covey_progress_fn)(
+    void *user_data, covey_stage stage, float fraction);
 
 typedef enum covey_output {
     COVEY_OUTPUT_OBJECTS  = 0,  /* ids 1..; what is no object is 0           */
@@ -336,8 +347,10 @@ typedef struct covey_session_options {
     float    tau;               /* clustering distance threshold, nats, at
                                  * most 1000; 0: the model's                 */
     covey_output output;
-    int32_t  max_objects;       /* the best so many are kept, at most 65535;
-                                 * 0: 65535; of OUTPUT_OBJECTS only          */
+    int32_t  max_objects;       /* the best so many are kept, of a stream,
+                                 * which cannot know what comes, the first;
+                                 * at most 65535; 0: 65535; of
+                                 * OUTPUT_OBJECTS only                       */
     float    min_area;          /* objects that never cover more than this
                                  * fraction of a frame are background; below
                                  * 1; 0: 0.001, negative: none; of
@@ -380,11 +393,13 @@ typedef struct covey_session_options {
 
 /* Zeroes the struct and sets struct_size, so that everything is at its
  * default.  Pass sizeof(covey_session_options). */
-COVEY_API void covey_session_options_init(covey_session_options *options, size_t struct_size);
+COVEY_API void covey_session_options_init(
+    covey_session_options *options, size_t struct_size);
 
 /* `options` may be NULL for the defaults. */
 COVEY_API COVEY_CHECK covey_status covey_session_create(
-    covey_model *model, const covey_session_options *options, covey_session **out_session);
+    covey_model *model, const covey_session_options *options,
+    covey_session **out_session);
 COVEY_API void covey_session_free(covey_session *session);
 
 /* Takes one frame and computes its features.  The pixels are not kept.  All
@@ -392,23 +407,25 @@ COVEY_API void covey_session_free(covey_session *session);
  * included) the frame has not been taken and can be pushed again. */
 COVEY_API COVEY_CHECK covey_status covey_session_push(
     covey_session *session, const covey_frame *frame);
-/* No more frames: clusters the whole video, of a stream what is left.  After an error (cancelling
- * included) the session is as it was before the call, and more frames can be
- * pushed or finish called again.  Without a frame pushed: ERROR_STATE.  More
- * than 65535 clusters (a far too small tau): ERROR_CAPACITY. */
+/* No more frames: clusters the whole video, of a stream what is left.  After
+ * an error (cancelling included) the session is as it was before the call, and
+ * more frames can be pushed or finish called again.  Without a frame pushed:
+ * ERROR_STATE.  More than 65535 clusters (a far too small tau): ERROR_CAPACITY.
+ */
 COVEY_API COVEY_CHECK covey_status covey_session_finish(covey_session *session);
 /* Hands out results in frame order: COVEY_OK and a result, COVEY_AGAIN, or
- * COVEY_END.  They come after finish, as the method looks at the whole video; of
- * a stream, window by window: hand them out as they come, for they are kept until
- * then.  Masks are drawn here; after an error the same result can
- * be asked for again. */
-COVEY_API covey_status covey_session_next(covey_session *session, covey_result **out_result);
+ * COVEY_END.  They come after finish, as the method looks at the whole video;
+ * of a stream, window by window: hand them out as they come, for they are kept
+ * until then.  Masks are drawn here; after an error the same result can be
+ * asked for again. */
+COVEY_API covey_status covey_session_next(
+    covey_session *session, covey_result **out_result);
 /* Back to the state after create: all frames and results are forgotten, the
  * next video may have another size, object ids start again at 1. */
 COVEY_API covey_status covey_session_reset(covey_session *session);
-/* From any thread: the push, finish, recut or next in progress, or else the next
- * push, finish or recut, ends with ERROR_CANCELLED, within 50 ms as a rule.  It ends one
- * call; two cancels before that are as one. */
+/* From any thread: the push, finish, recut or next in progress, or else the
+ * next push, finish or recut, ends with ERROR_CANCELLED, within 50 ms as a
+ * rule.  It ends one call; two cancels before that are as one. */
 COVEY_API void covey_session_cancel(covey_session *session);
 
 /* One merge of the tree of clusters: after it, clusters a and b are one. */
@@ -422,9 +439,9 @@ typedef struct covey_merge {
 } covey_merge;
 
 /* The tree of a session in edge mode that is finished and not a stream: leaf
- * count and merge count, and on request merge `index` below that, by rising tau.
- * Out-parameters may be NULL.  Before finish: ERROR_STATE; a stream or reference
- * mode: ERROR_UNSUPPORTED. */
+ * count and merge count, and on request merge `index` below that, by rising
+ * tau.  Out-parameters may be NULL.  Before finish: ERROR_STATE; a stream or
+ * reference mode: ERROR_UNSUPPORTED. */
 COVEY_API covey_status covey_session_get_tree(
     const covey_session *session, int32_t *out_leaves, int32_t *out_merges);
 COVEY_API covey_status covey_session_get_merge(
@@ -480,7 +497,8 @@ typedef struct covey_memory {
 COVEY_API covey_status covey_estimate_memory(
     const covey_model *model, const covey_session_options *options,
     int32_t width, int32_t height, int64_t frame_count, covey_memory *memory);
-COVEY_API covey_status covey_session_get_memory(const covey_session *session, covey_memory *memory);
+COVEY_API covey_status covey_session_get_memory(
+    const covey_session *session, covey_memory *memory);
 
 /* ---- Result: one frame --------------------------------------------------- */
 
@@ -508,15 +526,20 @@ typedef struct covey_object {
                                              * at its index                  */
     float    confidence;                    /* mean of that of its patches
                                              * (nearest masks) or pixels, in
-                                             * [0,1]: covey_result_get_confidence */
+                                             * [0,1]: see
+                                             * covey_result_get_confidence   */
     float    objectness;                    /* of the object over the whole
-                                             * video, in [0,1]; see
-                                             * docs/ALGORITHM.md             */
-    int64_t  first_frame;                   /* where it first has a patch    */
+                                             * video, of a stream so far, in
+                                             * [0,1]; see docs/ALGORITHM.md  */
+    int64_t  first_frame;                   /* where it first has a patch, of
+                                             * a stream as far as its memory
+                                             * goes                          */
 } covey_object;
 
-COVEY_API covey_status covey_result_get_info(const covey_result *result, covey_result_info *info);
-/* `index` in [0, object_count), by decreasing area.  Set object->struct_size. */
+COVEY_API covey_status covey_result_get_info(
+    const covey_result *result, covey_result_info *info);
+/* `index` in [0, object_count), by decreasing area.  Set object->struct_size.
+ */
 COVEY_API covey_status covey_result_get_object(
     const covey_result *result, int32_t index, covey_object *object);
 /* height x width ids without padding; borrowed from the result.  NULL only for
@@ -557,8 +580,9 @@ COVEY_API void covey_result_free(covey_result *result);
 
 /* ---- Stages, one by one -------------------------------------------------- */
 
-/* Experimental, all of it to the end of this file.  For experiments, oracles and features of one's own.  Shape letters: T frames,
- * N = rows x columns patches, C channels, M keys. */
+/* Experimental, all of it to the end of this file.  For experiments, oracles
+ * and features of one's own.  Shape letters: T frames, N = rows x columns
+ * patches, C channels, M keys. */
 
 typedef struct covey_grid {
     uint32_t struct_size;
@@ -568,12 +592,13 @@ typedef struct covey_grid {
 
 /* The keys of the last block for one frame: keys [N, C] of the vision
  * transformer, before the spatio-temporal block.  With too small a capacity (in
- * floats), ERROR_CAPACITY, and *out_grid is set all the same.  `saliency` [N] (may be
- * NULL) receives the attention of the CLS token to the patches, mean over
- * heads; a model without a meaningful CLS token: ERROR_UNSUPPORTED. */
+ * floats), ERROR_CAPACITY, and *out_grid is set all the same.  `saliency` [N]
+ * (may be NULL) receives the attention of the CLS token to the patches, mean
+ * over heads; a model without a meaningful CLS token: ERROR_UNSUPPORTED. */
 COVEY_API COVEY_CHECK covey_status covey_encode(
-    const covey_model *model, const covey_session_options *options, const covey_frame *frame,
-    float *keys, size_t capacity, float *saliency, covey_grid *out_grid);
+    const covey_model *model, const covey_session_options *options,
+    const covey_frame *frame, float *keys, size_t capacity, float *saliency,
+    covey_grid *out_grid);
 
 /* Queries and keys of the spatio-temporal block for features [count, C] as
  * from covey_encode: layer norm, then W_q and W_k.  Either may be NULL.  Of the
