@@ -198,7 +198,8 @@ def arguments():
     parser.add_argument("--kinds", nargs="+", choices=kinds, default=kinds)
     parser.add_argument("--modes", nargs="+", choices=[mode.name for mode in MODES],
                         default=[mode.name for mode in MODES])
-    parser.add_argument("--rounds", type=int, default=1, help=f"timed runs of the authors' code; covey's are {REPEATS} times "
+    parser.add_argument("--rounds", type=int, default=1,
+                        help=f"timed runs of the authors' code; covey's are {REPEATS} times "
                         "as many (1)")
     parser.add_argument("--output", type=Path, default=ROOT / "build" / "clustering.json")
     options = parser.parse_args()

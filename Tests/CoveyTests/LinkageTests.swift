@@ -142,7 +142,8 @@ struct NaiveLinkage {
     let blocks = symmetric(8) { i, j in i % 2 == j % 2 ? 1 : 4 }
     let found = try tree(blocks, [Double](repeating: 1, count: 8))
     #expect(found.merges.first.map { [$0.a, $0.b] } == [0, 2])
-    #expect(found.partition(merging: found.mergeCount(upTo: 1.001)).groups == [0, 1, 0, 1, 0, 1, 0, 1])
+    #expect(
+      found.partition(merging: found.mergeCount(upTo: 1.001)).groups == [0, 1, 0, 1, 0, 1, 0, 1])
     #expect(found.mergeCount(upTo: 0.999) == 0 && found.mergeCount(upTo: 4.001) == 7)
 
     let points = [5.0, 1, 5, 3, 1, 5]

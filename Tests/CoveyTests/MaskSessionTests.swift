@@ -99,7 +99,8 @@ import Testing
     func draw(_ isCancelled: @escaping () -> Bool) throws -> FrameResult {
       try FrameResult(
         segmentation, place: 1, frame: 1, timestamp: 0, width: 75, height: 50,
-        guide: frames[1].guide, settings: settings, pool: pool, budget: budget, isCancelled: isCancelled)
+        guide: frames[1].guide, settings: settings, pool: pool, budget: budget,
+        isCancelled: isCancelled)
     }
     var asked = 0
     #expect(throws: CoveyError.self) {

@@ -74,7 +74,8 @@ struct NaiveEdge {
       let count = groups.max()! + 1
       queries += means(leaves.map(\.query), leaves.map(\.weight), groups, count: count)
       for group in 0..<count {
-        weights.append(leaves.indices.reduce(0) { $0 + (groups[$1] == group ? leaves[$1].weight : 0) })
+        weights.append(
+          leaves.indices.reduce(0) { $0 + (groups[$1] == group ? leaves[$1].weight : 0) })
       }
     }
     return (queries, weights)

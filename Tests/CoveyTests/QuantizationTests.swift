@@ -386,7 +386,8 @@ private typealias Sample = WeightFileSample
       wrong.change(correlator) { $0.type = type }
       #expect(
         Sample.load(wrong.file).error?.message
-          == "\(correlator).scale: only I8 matrices have scales, this one is F\(type == 0 ? 32 : 16)")
+          == "\(correlator).scale: only I8 matrices have scales, this one is "
+          + "F\(type == 0 ? 32 : 16)")
     }
     #expect(
       message { $0.change(correlator) { $0.shape = [48, 24] } }
@@ -425,7 +426,8 @@ private typealias Sample = WeightFileSample
           let wrong: (inout Sample) -> Void = { $0.change(scale) { $0.values[place] = number } }
           #expect(
             message(wrong)
-              == "\(scale): element \(place): expected more than 0, 127 times it finite, found \(text)"
+              == "\(scale): element \(place): expected more than 0, 127 times it finite, "
+              + "found \(text)"
           )
           #expect(message(verify: false, wrong) == "no error")
         }

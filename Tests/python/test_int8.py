@@ -338,8 +338,9 @@ def logit_spread(state, x, name, heads):
 
 def test_davis16_train_in_int8(pair, capsys):
     """J of int8, of the reference algorithm, is not .01 below fp32's.  How far the
-    label maps agree is shown and not judged: what rounding does near tau, this clustering passes on, to either side
-    (test_stability.py has the edge mode's, which does not).
+    label maps agree is shown and not judged: what rounding does near tau, this
+    clustering passes on, to either side (test_stability.py has the edge mode's,
+    which does not).
     Observed: .4203, fp32 .4203; single clips move by up to .13.
     """
     if len(davis.sequences()) != 27:

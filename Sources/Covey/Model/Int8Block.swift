@@ -137,8 +137,9 @@ struct Int8Block {
   }
 
   /// keys [N, C] = W_k norm1(x) + b_k of the patches; and, on request, their
-  /// queries [N, C] likewise, and the saliency [N]: softmax over all tokens of the CLS query against the keys,
-  /// mean over heads, the CLS token's own share left out.
+  /// queries [N, C] likewise, and the saliency [N]: softmax over all tokens of the
+  /// CLS query against the keys, mean over heads, the CLS token's own share left
+  /// out.
   func lastKeys(
     _ weights: Int8KeyWeights, _ x: UnsafePointer<Float>,
     keys: UnsafeMutablePointer<Float>, queries: UnsafeMutablePointer<Float>?,

@@ -63,7 +63,9 @@ struct PatchEmbedding {
       if monitor.isCancelled { return }
       let tile = tiles.range(index)
       let patches = gathered + worker * tiles.size * inputs
-      for patch in tile { gather(patch, planes, into: patches + (patch - tile.lowerBound) * inputs) }
+      for patch in tile {
+        gather(patch, planes, into: patches + (patch - tile.lowerBound) * inputs)
+      }
       let first = (1 + tile.lowerBound) * channels
       (x + first).copy(from: positions + first, count: tile.count * channels)
       BLAS.multiply(
