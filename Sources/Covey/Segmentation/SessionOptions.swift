@@ -73,6 +73,9 @@ struct Settings {
   let keyPool: Int
   let keyRounding: SessionOptions.KeyRounding
   let tau: Float
+  /// Nats: what maps differ by within one thing.  The model's tau, whatever tau the
+  /// session cuts at; for affinities that no file speaks of, the session's.
+  let scale: Float
   let output: SessionOptions.Output
   let maxObjects: Int
   let minArea: Float
@@ -149,6 +152,7 @@ struct Settings {
         .argument, "options.tau: expected 0 to 1000, found \(NumberText.of(options.tau))")
     }
     tau = options.tau == 0 ? defaults.tau : options.tau
+    scale = options.affinity == .correlator ? defaults.tau : tau
     output = options.output
     maxObjects = try check("max_objects", options.maxObjects, 65_535, else: 65_535)
     guard options.minArea < 1 else {  // also refuses NaN
