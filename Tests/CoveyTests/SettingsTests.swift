@@ -33,6 +33,15 @@ import Testing
     #expect(settings.threads == 0 && settings.memoryLimit == .max && settings.output == .objects)
   }
 
+  /// What maps differ by within one thing is the model's to say, wherever the session
+  /// cuts; of affinities that the model does not speak of, the session's.
+  @Test func scaleOfDistances() throws {
+    #expect(try made { _ in }.scale == 0.75)
+    #expect(try made { $0.tau = 2 }.scale == 0.75)
+    #expect(try made { ($0.tau, $0.affinity) = (2, .features) }.scale == 2)
+    #expect(try made { $0.affinity = .attention }.scale == 0.75)
+  }
+
   /// As the authors' code: all key frames, keys and queries as they are.
   @Test func whatIsLeftOpenInReferenceMode() throws {
     let settings = try made { $0.mode = .reference }
