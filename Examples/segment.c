@@ -12,7 +12,8 @@
  *
  * From the top of the repository, after `make lib`:
  *
- *     cc -std=c99 Examples/segment.c -IInclude -Lbuild -lcovey -lpng -Wl,-rpath,$PWD/build -o segment
+ *     cc -std=c99 Examples/segment.c -IInclude -Lbuild -lcovey -lpng \
+ *        -Wl,-rpath,$PWD/build -o segment
  *
  * main() is last, and shows the whole use of the library; what stands before it
  * is for options, PNG and YUV4MPEG2.

@@ -2,15 +2,6 @@ import Testing
 
 @testable import Covey
 
-private func kind(_ body: () throws -> Void) -> CoveyError.Kind? {
-  do {
-    try body()
-    return nil
-  } catch {
-    return (error as? CoveyError)?.kind ?? .internalError
-  }
-}
-
 /// Streams through a session, and cutting the tree of a whole video again.
 @Suite struct SessionStreamTests {
   private let model = TestCheckpoint(sharpness: 4, tau: 0.1, keyStride: 2, seed: 41)

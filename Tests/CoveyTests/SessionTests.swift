@@ -3,15 +3,6 @@ import Testing
 
 @testable import Covey
 
-private func kind(_ body: () throws -> Void) -> CoveyError.Kind? {
-  do {
-    try body()
-    return nil
-  } catch {
-    return (error as? CoveyError)?.kind ?? .internalError
-  }
-}
-
 @Suite struct SessionTests {
   /// Maps sharp enough for several clusters.
   private let model = TestCheckpoint(sharpness: 4, tau: 0.3, keyStride: 2, seed: 41)

@@ -75,3 +75,13 @@ extension TestVideo {
     (width, height, self.frames) = (other.width, other.height, frames)
   }
 }
+
+/// Of what a body throws; nil where it does not.
+func kind(_ body: () throws -> Void) -> CoveyError.Kind? {
+  do {
+    try body()
+    return nil
+  } catch {
+    return (error as? CoveyError)?.kind ?? .internalError
+  }
+}

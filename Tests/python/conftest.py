@@ -17,6 +17,7 @@ try:
 except ImportError:
     sys.path.insert(0, str(SOURCE))
 
+import davis  # noqa: E402
 from covey.convert import Settings, convert  # noqa: E402
 
 HEADER = ROOT / "Include" / "covey.h"
@@ -113,6 +114,16 @@ def model_path(make_model):
 @pytest.fixture
 def model(model_path):
     with covey_module().Model(model_path) as opened:
+        yield opened
+
+
+@pytest.fixture(scope="session")
+def nano():
+    """The default model."""
+    path = davis.model_path()
+    if not path.is_file():
+        pytest.skip(f"{path}: not there (COVEY_MODEL names a weight file)")
+    with covey_module().Model(path) as opened:
         yield opened
 
 

@@ -37,12 +37,8 @@ def frames_of(clip):
 
 
 @pytest.fixture(scope="module")
-def model():
-    path = davis.model_path()
-    if not path.is_file():
-        pytest.skip(f"{path}: not there (COVEY_MODEL names a weight file)")
-    with covey.Model(path) as opened:
-        yield opened
+def model(nano):
+    return nano
 
 
 @pytest.fixture(scope="module")

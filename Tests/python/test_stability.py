@@ -138,13 +138,10 @@ def measure(sequences, info, options):
 
 
 @pytest.fixture(scope="module")
-def default_model():
+def default_model(nano):
     if len(davis.sequences()) != 27:
         pytest.skip(f"{davis.data_folder()}: no davis16_train there (COVEY_DATA names the folder)")
-    if not davis.model_path().is_file():
-        pytest.skip(f"{davis.model_path()}: not there (COVEY_MODEL names a weight file)")
-    with covey.Model(davis.model_path()) as model:
-        yield model
+    return nano
 
 
 def test_overlap_from_counts():

@@ -11,7 +11,7 @@ import time
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -183,35 +183,16 @@ class _Display:
 
 
 def _options(arguments: argparse.Namespace) -> Options:
-    options: Options = {"output": "clusters" if arguments.clusters else "objects"}
+    # Those of the command have the names of the session's, but for two.
+    options: dict[str, Any] = {
+        name: getattr(arguments, name, None) for name in Options.__annotations__
+    }
+    options["output"] = "clusters" if arguments.clusters else "objects"
+    options["streaming"] = arguments.stream
     if arguments.working_size:
         options["working_height"], options["working_width"] = arguments.working_size
-    for name in (
-        "mode",
-        "tau",
-        "window",
-        "key_stride",
-        "key_pool",
-        "query_pool",
-        "key_budget",
-        "target_clusters",
-        "max_clusters",
-        "bank_clusters",
-        "key_rounding",
-        "affinity",
-        "max_objects",
-        "min_area",
-        "mask",
-        "min_region",
-        "threads",
-        "memory_limit",
-    ):
-        value = getattr(arguments, name)
-        if value is not None:
-            options[name] = value
-    if arguments.stream:
-        options["streaming"] = True
-    return options
+    given = {name: value for name, value in options.items() if value is not None}
+    return cast(Options, given)
 
 
 def _check_mode(arguments: argparse.Namespace) -> None:
