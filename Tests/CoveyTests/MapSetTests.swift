@@ -84,15 +84,17 @@ import Testing
     let exact = NaiveClustering.distances(maps, maps)
     let sorted = Set(exact.flatMap { $0 }).sorted()
     let from = sorted.count / 20
-    let gap = (from..<3 * from).max { sorted[$0 + 1] - sorted[$0] < sorted[$1 + 1] - sorted[$1] }!
+    func width(_ index: Int) -> Double { sorted[index + 1] - sorted[index] }
+    let gap = (from..<3 * from).max { width($0) < width($1) }!
     let radius = (sorted[gap] + sorted[gap + 1]) / 2
     try #require(sorted[gap + 1] - radius > DivergenceTests.bound * (1 + radius))
-    let weights = maps.indices.map { Float(1 + $0 % 5) }
-    let moved = exact.map { row in
+    let weights: [Float] = maps.indices.map { Float(1 + $0 % 5) }
+    let moved: [[Double]] = exact.map { (row: [Double]) -> [Double] in
       var (sum, total) = ([Double](repeating: 0, count: keyCount), 0.0)
-      for (other, distance) in row.enumerated() where distance <= radius {
-        total += Double(weights[other])
-        for c in 0..<keyCount { sum[c] += Double(weights[other]) * maps[other][c] }
+      for other in row.indices where row[other] <= radius {
+        let weight = Double(weights[other])
+        total += weight
+        for c in 0..<keyCount { sum[c] += weight * maps[other][c] }
       }
       return sum.map { $0 / total }
     }
