@@ -40,7 +40,7 @@ class Options(TypedDict, total=False):
     tau: clustering distance threshold in nats; default the model's.
     output: "objects" (default; 0 is background) or "clusters" (every cluster
         an id, 0 unused).
-    max_objects: the best so many are kept; default 65535.
+    max_objects: the best so many are kept, of a stream the first; default 65535.
     min_area: objects that never cover more than this fraction of a frame are
         background; default 0.001, negative: none.
     mask: "refined" (default; along the edges of the frame), "bilinear" or

@@ -39,7 +39,8 @@ class Object:
     height: bounding box in pixels.  centroid_x, centroid_y: pixels, a pixel's
     centre being at its index.  confidence: how clearly its patches, or those
     that its pixels lie in, belong to one object rather than the next best, in
-    [0, 1].  objectness: of the object over the whole video, in [0, 1].
+    [0, 1].  objectness: of the object over the whole video, of a stream so far,
+    in [0, 1].
     first_frame: index where it first has a patch.
     """
 

@@ -26,11 +26,11 @@ class Memory:
     """All in bytes.
 
     weights: of the model.  features: queries and keys kept of the frames, until
-    reset() or close(), as another cut of the tree needs them (of a stream, those
-    of the window that is not full yet); with refined masks also the frames at the
-    working size.  workspace: of encoding, clustering and drawing, at its largest.
-    current, peak: of the session, now and at its largest so
-    far, without the weights.
+    reset() or close(), as another cut of the tree needs them (in reference mode
+    until finish(); of a stream, those of the window that is not full yet and of
+    the key frames); with refined masks also the frames at the working size.
+    workspace: of encoding, clustering and drawing, at its largest.  current, peak:
+    of the session, now and at its largest so far, without the weights.
     """
 
     weights: int
