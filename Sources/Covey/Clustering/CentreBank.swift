@@ -2,11 +2,11 @@ import CCoveyKernels
 
 /// The clusters of a stream, those in sight and those remembered.
 ///
-/// A cluster is a handful of prototypes.  The prototypes of a new window are
-/// linked with the clusters of the bank, of which no two ever join: what links
-/// with one of them belongs to it, and what links with none is new.  So a cluster
-/// that has not been seen for long is found again by the same rule, as long as
-/// the bank remembers it.
+/// A cluster is a handful of prototypes.  The prototypes of a new window are drawn
+/// to and linked with the clusters of the bank, of which no two draw each other or
+/// ever join: what links with one of them belongs to it, and what links with none
+/// is new.  So a cluster that has not been seen for long is found again by the same
+/// rule, as long as the bank remembers it.
 struct CentreBank {
   private struct Cluster {
     var prototypes: Prototypes
@@ -65,7 +65,8 @@ struct CentreBank {
       all.queries.base, count: all.count, affinity: affinity, pool: pool, monitor: monitor,
       budget: budget)
     let distances = try set.distancesShifted(
-      all.weights, radius: scale, pool: pool, monitor: monitor, budget: budget)
+      all.weights, owners: owner.map { $0 < clusters.count ? Int32($0) : -1 }, radius: scale,
+      pool: pool, monitor: monitor, budget: budget)
     defer { withExtendedLifetime((all.queries, set.maps, distances)) {} }
 
     let tree = try linked(all, owner, distances.base, budget, monitor)

@@ -112,16 +112,19 @@ struct MapSet {
   /// What lies in the same dense region comes together, however far it reaches;
   /// what lies in different ones does not.  A linkage then need not choose between
   /// cutting long regions and joining near ones.
+  /// - Parameter owners: maps of different owners, -1 being none, do not move each
+  ///   other.
   func distancesShifted(
-    _ weights: [Float], radius: Float, pool: ThreadPool, monitor: Monitor, budget: Budget
+    _ weights: [Float], owners: [Int32]? = nil, radius: Float, pool: ThreadPool,
+    monitor: Monitor, budget: Budget
   ) throws(CoveyError) -> Buffer<Float> {
-    let moved = try shifted(weights, radius, pool, monitor, budget)
+    let moved = try shifted(weights, owners, radius, pool, monitor, budget)
     return try moved.distances(pool: pool, monitor: monitor, budget: budget)
   }
 
   private func shifted(
-    _ weights: [Float], _ radius: Float, _ pool: ThreadPool, _ monitor: Monitor,
-    _ budget: Budget
+    _ weights: [Float], _ owners: [Int32]?, _ radius: Float, _ pool: ThreadPool,
+    _ monitor: Monitor, _ budget: Budget
   ) throws(CoveyError) -> MapSet {
     let distances = try self.distances(pool: pool, monitor: monitor, budget: budget)
     defer { withExtendedLifetime(distances) {} }
@@ -130,6 +133,11 @@ struct MapSet {
       // Distances become shares in place.
       for row in rows {
         let shares = pairs + row * count
+        if let owners, owners[row] >= 0 {
+          for other in 0..<count where owners[other] >= 0 && owners[other] != owners[row] {
+            shares[other] = .infinity
+          }
+        }
         var total: Float = 0
         for other in 0..<count {
           shares[other] = shares[other] <= radius ? weights[other] : 0
