@@ -96,7 +96,9 @@ def rand_index(table):
 
     together, rows, columns = pairs(table), pairs(table.sum(axis=1)), pairs(table.sum(axis=0))
     expected = rows * columns / pairs(np.array([table.sum()]))
-    return float((together - expected) / ((rows + columns) / 2 - expected))
+    most = (rows + columns) / 2
+    # Nothing apart in either: the same.
+    return float((together - expected) / (most - expected)) if most > expected else 1.0
 
 
 def main():
