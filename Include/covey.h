@@ -628,6 +628,72 @@ COVEY_API COVEY_CHECK covey_status covey_cluster(
     const covey_maps *maps, const covey_session_options *options,
     int32_t *labels, float *confidence, int32_t *out_clusters);
 
+/* ---- Training, its numerical core ---------------------------------------- */
+
+/* What one clip says about the weights of the spatio-temporal block: losses and
+ * gradients (docs/ALGORITHM.md).  T frames of N patches and a CLS token each,
+ * n = T (N + 1) tokens.  Weights, gradients and moments are flat, in this order:
+ * norm1.weight [C], norm1.bias [C], attn.qkv.weight [3C, C], attn.proj.weight
+ * [C, C], attn.proj.bias [C], norm2.weight [C], norm2.bias [C], mlp.fc1.weight
+ * [F, C], mlp.fc1.bias [F], mlp.fc2.weight [C, F], mlp.fc2.bias [C]. */
+typedef struct covey_train_clip {
+    uint32_t       struct_size;
+    int32_t        frames, patches;         /* T, N                          */
+    int32_t        channels, heads, hidden; /* C, H, F                       */
+    int32_t        position_count;
+    float          layer_norm_eps;          /* 0: 1e-5                       */
+    const float   *features;                /* [n, C]: of every frame the CLS
+                                             * token, then its patches       */
+    const int32_t *positions;               /* [position_count] patches, all
+                                             * different, the queries of every
+                                             * frame; NULL: drawn            */
+} covey_train_clip;
+
+typedef struct covey_train_options {
+    uint32_t struct_size;
+    int32_t  threads;                       /* 0: one per usable core        */
+    float    attention_dropout;             /* 0: 0.4; negative: none        */
+    float    dropout;                       /* behind proj, GELU and fc2;
+                                             * 0: 0.1; negative: none        */
+    int32_t  positives, negatives;          /* semantic; 0: 30, 200          */
+    int32_t  motion_positives, motion_negatives;  /* 0: 10, 50               */
+    int32_t  weigh_both;                    /* 1: both losses by the sharpness
+                                             * of the maps; 0: motion alone  */
+    uint32_t step;                          /* of the random numbers         */
+    uint64_t seed;
+    int64_t  memory_limit;                  /* bytes; 0: none                */
+} covey_train_options;
+
+typedef struct covey_train_losses {
+    uint32_t struct_size;
+    int32_t  reserved;
+    double   semantic, motion;
+    int64_t  peak_bytes;                    /* of large memory               */
+} covey_train_losses;
+
+/* `gradients` [weight_count] is overwritten. */
+COVEY_API COVEY_CHECK covey_status covey_train_gradients(
+    const covey_train_clip *clip, const covey_train_options *options,
+    const float *weights, size_t weight_count, float *gradients,
+    covey_train_losses *losses);
+
+typedef struct covey_train_update {
+    uint32_t struct_size;
+    int32_t  channels, heads, hidden;
+    int32_t  step;                          /* updates made before, from 0   */
+    int32_t  total_steps;                   /* of the cosine; 0: constant    */
+    double   learning_rate;                 /* at step 0; at the end 1e-6    */
+    double   weight_decay;                  /* of matrices                   */
+    double   clip_norm;                     /* 0: none                       */
+} covey_train_update;
+
+/* One step of AdamW.  first, second: its moments, 0 before the first step;
+ * `gradients` are scaled where clip_norm says so.  out_norm (may be NULL): the
+ * norm of the gradients before. */
+COVEY_API COVEY_CHECK covey_status covey_train_apply(
+    const covey_train_update *update, float *weights, float *gradients, float *first,
+    float *second, size_t weight_count, double *out_norm);
+
 #ifdef __cplusplus
 }
 #endif

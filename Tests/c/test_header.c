@@ -15,6 +15,10 @@ SIZE_FIRST(covey_result_info);
 SIZE_FIRST(covey_object);
 SIZE_FIRST(covey_grid);
 SIZE_FIRST(covey_maps);
+SIZE_FIRST(covey_train_clip);
+SIZE_FIRST(covey_train_options);
+SIZE_FIRST(covey_train_losses);
+SIZE_FIRST(covey_train_update);
 
 /* Enumerations are as large as an int32_t: they are fields of structs. */
 #define ENUM_SIZE(type) typedef char type##_size[sizeof(type) == sizeof(int32_t) ? 1 : -1]
@@ -43,6 +47,10 @@ LAYOUT(covey_result_info, 80);
 LAYOUT(covey_object, 56);
 LAYOUT(covey_grid, 16);
 LAYOUT(covey_maps, 56);
+LAYOUT(covey_train_clip, 48);
+LAYOUT(covey_train_options, 56);
+LAYOUT(covey_train_losses, 32);
+LAYOUT(covey_train_update, 48);
 #endif
 
 /* The example at the top of the header. */

@@ -17,6 +17,10 @@ enum FirstSize {
   static let merge = 20
   static let grid = 16
   static let maps = 48
+  static let trainClip = 48
+  static let trainOptions = 56
+  static let trainLosses = 32
+  static let trainUpdate = 48
 }
 
 /// Larger than any struct will ever be; what is beyond was never set.
