@@ -147,10 +147,13 @@ def losses(outputs, maps, frames, positions, *, counts=(30, 200, 10, 50), weigh_
     return semantic, motion, gap
 
 
-def step(weights, x, heads, frames, positions, keep, **options):
-    """(semantic, motion, {name: gradient}, gap) of float64 arrays."""
+def step(weights, x, heads, frames, positions, keep, *, least_gap, **options):
+    """(semantic, motion, {name: gradient}) of float64 arrays; None where the gap is less:
+    who is ranked would depend on rounding then."""
     w = {name: value.clone().requires_grad_() for name, value in weights.items()}
     outputs, maps = block(w, x, heads, keep)
     semantic, motion, gap = losses(outputs, maps, frames, positions, **options)
+    if gap < least_gap:
+        return None
     (semantic + motion).backward()
-    return semantic.item(), motion.item(), {name: w[name].grad for name in w}, gap
+    return semantic.item(), motion.item(), {name: w[name].grad for name in w}

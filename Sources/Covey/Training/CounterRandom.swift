@@ -29,17 +29,21 @@ struct CounterRandom {
   func block(
     _ purpose: Purpose, _ number: Int = 0, row: UInt32 = 0, block: UInt32
   ) -> (UInt32, UInt32, UInt32, UInt32) {
-    var (k0, k1) = key
-    var c = (block, row, CounterRandom.stream(purpose, number), step)
+    CounterRandom.philox((block, row, CounterRandom.stream(purpose, number), step), key: key)
+  }
+
+  static func philox(
+    _ counter: (UInt32, UInt32, UInt32, UInt32), key: (UInt32, UInt32)
+  ) -> (UInt32, UInt32, UInt32, UInt32) {
+    var (c, k) = (counter, key)
     for _ in 0..<10 {
       let p0 = UInt64(c.0) &* 0xD251_1F53
       let p1 = UInt64(c.2) &* 0xCD9E_8D57
       c = (
-        UInt32(truncatingIfNeeded: p1 >> 32) ^ c.1 ^ k0, UInt32(truncatingIfNeeded: p1),
-        UInt32(truncatingIfNeeded: p0 >> 32) ^ c.3 ^ k1, UInt32(truncatingIfNeeded: p0)
+        UInt32(truncatingIfNeeded: p1 >> 32) ^ c.1 ^ k.0, UInt32(truncatingIfNeeded: p1),
+        UInt32(truncatingIfNeeded: p0 >> 32) ^ c.3 ^ k.1, UInt32(truncatingIfNeeded: p0)
       )
-      k0 &+= 0x9E37_79B9
-      k1 &+= 0xBB67_AE85
+      k = (k.0 &+ 0x9E37_79B9, k.1 &+ 0xBB67_AE85)
     }
     return c
   }
