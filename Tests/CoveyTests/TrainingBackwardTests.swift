@@ -64,8 +64,10 @@ import Testing
     func loss(_ qkv: [Float]) -> Double {
       var out = [Float](repeating: 0, count: n * c)
       var maps = [Float](repeating: 0, count: tokens.count * n)
-      stage.forward(qkv, dropout, out: &out, lse: &lse, pool: pool)
-      stage.maps(of: tokens, count: tokens.count, qkv, lse: lse, dropout, out: &maps, pool: pool)
+      stage.forward(qkv, dropout, out: &out, lse: &lse, pool: pool, monitor: Monitor())
+      stage.maps(
+        of: tokens, count: tokens.count, qkv, lse: lse, dropout, out: &maps, pool: pool,
+        monitor: Monitor())
       return dot(out, weightOut) + dot(maps, weightMaps)
     }
     _ = loss(point)
@@ -74,7 +76,7 @@ import Testing
     var gradient = [Float](repeating: .nan, count: n * 3 * c)
     stage.backward(
       point, lse: lse, dropout, dOut: weightOut, mapRow: rowOf, dMaps: weightMaps,
-      dQKV: &gradient, pool: pool)
+      dQKV: &gradient, pool: pool, monitor: Monitor())
     try compare(point, gradient, seed: 4, "attention", loss: loss)
   }
 
@@ -87,11 +89,12 @@ import Testing
     let (features, weight) = (random(n * c, 6), random(n * c, 7))
     block.x.base.copy(from: features, count: n * c)
     let none = [Int32](repeating: -1, count: n)
-    block.forward(parameters, dropouts, pool: pool)
+    try block.forward(parameters, dropouts, pool: pool, monitor: Monitor())
     block.dY.base.copy(from: weight, count: n * c)
     var gradient = [Float](repeating: 0, count: layout.count)
-    block.backward(
-      parameters, dropouts, mapRow: none, dMaps: weight, into: &gradient, pool: pool)
+    try block.backward(
+      parameters, dropouts, mapRow: none, dMaps: weight, into: &gradient, pool: pool,
+      monitor: Monitor())
     for tensor in layout.tensors {
       let range = tensor.offset..<tensor.offset + tensor.count
       try compare(
@@ -99,7 +102,7 @@ import Testing
       ) { values in
         var changed = parameters
         changed.replaceSubrange(range, with: values)
-        block.forward(changed, dropouts, pool: pool)
+        try block.forward(changed, dropouts, pool: pool, monitor: Monitor())
         return dot(block.y.base, weight)
       }
     }

@@ -99,6 +99,32 @@ import Testing
     #expect(gradients.allSatisfy { $0 == 0 })
   }
 
+  /// A flag set before ends one run, and the next is as if there had been none.
+  @Test func cancellingEndsOneStep() throws {
+    let layout = try BlockLayout(channels: 16, heads: 2, hidden: 32, epsilon: 1e-5)
+    let shape = try ClipShape(frames: 2, patches: 90)
+    let parameters = try BlockParameters(layout, seed: 3)
+    let pool = try ThreadPool(threads: 2)
+    var step = try TrainingStep(
+      layout, shape, positions: 4, TrainingStep.Options(), threads: 2, budget: nil)
+    let flag = CancelFlag()
+    let zeros = [Float](repeating: 0, count: layout.count)
+    let x = features(shape.tokens * 16, 1)
+    func run(_ gradients: inout [Float]) throws -> Double {
+      try step.run(
+        parameters.values.base, features: x, positions: [1, 5, 9, 89],
+        CounterRandom(seed: 1), into: &gradients, pool: pool, monitor: Monitor(flag: flag)
+      ).total
+    }
+    var (before, between, after) = (zeros, zeros, zeros)
+    let first = try run(&before)
+    flag.set()
+    #expect(throws: CoveyError.self) { try run(&between) }
+    #expect(!flag.isSet)
+    let last = try run(&after)
+    #expect(first == last && before == after)
+  }
+
   /// The sizes of the published training: 3,459 tokens.
   @Test(arguments: [(384, 1_500_000_000), (192, 500_000_000)])
   func memoryOfARealClip(channels: Int, limit: Int) throws {

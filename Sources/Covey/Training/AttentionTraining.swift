@@ -8,7 +8,8 @@ import CCoveyKernels
 /// Forward keeps o and the logarithm of each row's sum; whoever wants rows of the
 /// maps later (`maps`, backward) computes them again from these, with the same
 /// elements dropped, as FlashAttention does (Dao et al., arXiv 2205.14135).
-/// CLS tokens are tokens as all others.
+/// CLS tokens are tokens as all others.  What is left behind by a call that is
+/// cancelled is undefined.
 struct AttentionTraining {
   /// Of the scores that a thread holds, [rows, n] once or twice.  Products with the
   /// keys and values are thin (D columns): more rows share the reading of them.
@@ -48,13 +49,14 @@ struct AttentionTraining {
   ///   - lse: [H, n], ln of the sum of exp S
   func forward(
     _ qkv: UnsafePointer<Float>, _ dropout: [cv_dropout], out: UnsafeMutablePointer<Float>,
-    lse: UnsafeMutablePointer<Float>, pool: ThreadPool
+    lse: UnsafeMutablePointer<Float>, pool: ThreadPool, monitor: Monitor
   ) {
     let (n, c, d, stride) = (shape.tokens, layout.channels, layout.headDim, scoreStride)
     let (scratch, scratchEach, scale) = (scratch, scratchEach, scale)
     let kernels = cv_rows().pointee
     let tiles = RowTiles(rows: n, exactly: AttentionTraining.rows)
     pool.run(tiles.count * layout.heads) { task, worker in
+      if monitor.isCancelled { return }
       let (head, index) = task.quotientAndRemainder(dividingBy: tiles.count)
       let tile = tiles.range(index)
       let first = tile.lowerBound
@@ -70,6 +72,7 @@ struct AttentionTraining {
       BLAS.multiply(
         tile.count, d, n, scores, stride, qkv + 2 * c + head * d, 3 * c, transposed: false,
         into: out + first * c + head * d, c)
+      monitor.pulse(worker: worker)
     }
     withExtendedLifetime(scratch) {}
   }
@@ -81,7 +84,7 @@ struct AttentionTraining {
   func maps(
     of tokens: UnsafePointer<Int32>, count: Int, _ qkv: UnsafePointer<Float>,
     lse: UnsafePointer<Float>, _ dropout: [cv_dropout], out: UnsafeMutablePointer<Float>,
-    pool: ThreadPool
+    pool: ThreadPool, monitor: Monitor
   ) {
     let (n, c, d, stride) = (shape.tokens, layout.channels, layout.headDim, scoreStride)
     let (heads, scratch, scratchEach, scale) = (layout.heads, scratch, scratchEach, scale)
@@ -93,6 +96,7 @@ struct AttentionTraining {
       let scores = scratch.base + worker * scratchEach
       let queries = scores + 2 * AttentionTraining.rows * stride
       for head in 0..<heads {
+        if monitor.isCancelled { return }
         for row in tile {
           (queries + (row - tile.lowerBound) * d).copy(
             from: qkv + Int(tokens[row]) * 3 * c + head * d, count: d)
@@ -107,6 +111,7 @@ struct AttentionTraining {
               lse[head * n + Int(tokens[row])], 1 / Float(heads), head > 0 ? 1 : 0, out + row * n)
           }
         }
+        monitor.pulse(worker: worker)
       }
     }
     withExtendedLifetime(scratch) {}
@@ -128,7 +133,7 @@ struct AttentionTraining {
   func backward(
     _ qkv: UnsafePointer<Float>, lse: UnsafePointer<Float>, _ dropout: [cv_dropout],
     dOut: UnsafePointer<Float>, mapRow: UnsafePointer<Int32>, dMaps: UnsafePointer<Float>,
-    dQKV: UnsafeMutablePointer<Float>, pool: ThreadPool
+    dQKV: UnsafeMutablePointer<Float>, pool: ThreadPool, monitor: Monitor
   ) {
     let (n, c, d, stride) = (shape.tokens, layout.channels, layout.headDim, scoreStride)
     let (heads, scale) = (layout.heads, scale)
@@ -151,6 +156,7 @@ struct AttentionTraining {
 
       var first = segment * segmentRows
       while first < min(n, (segment + 1) * segmentRows) {
+        if monitor.isCancelled { return }
         let count = min(rows, n - first)
         let dRows = dOut + first * c + head * d
         BLAS.multiply(
@@ -174,6 +180,7 @@ struct AttentionTraining {
           count, d, n, gradients, stride, key, 3 * c, transposed: false,
           into: dQKV + first * 3 * c + head * d, 3 * c)
         first += count
+        monitor.pulse(worker: worker)
       }
 
       // The first segment's sums go to their place, the others' beside it.

@@ -78,7 +78,10 @@ struct BlockTraining {
 
   /// From `x` to `y`.
   /// - Parameter parameters: [layout.count]
-  func forward(_ parameters: UnsafePointer<Float>, _ dropouts: Dropouts, pool: ThreadPool) {
+  /// - Throws: `.cancelled`.
+  func forward(
+    _ parameters: UnsafePointer<Float>, _ dropouts: Dropouts, pool: ThreadPool, monitor: Monitor
+  ) throws(CoveyError) {
     let (layout, c, f) = (layout, layout.channels, layout.hidden)
     let (x, z1, qkv, attended, x1) = (x.base, z1.base, qkv.base, attended.base, x1.base)
     let (z2, hidden, y, scratch) = (z2.base, hidden.base, y.base, scratch.base)
@@ -86,6 +89,7 @@ struct BlockTraining {
     let kernels = cv_rows().pointee
 
     pool.run(tiles.count) { index, _ in
+      if monitor.isCancelled { return }
       let tile = tiles.range(index)
       let first = tile.lowerBound
       kernels.layer_norm(
@@ -95,8 +99,9 @@ struct BlockTraining {
         tile.count, 3 * c, c, z1 + first * c, c, parameters + layout.qkvWeight, c,
         transposed: true, into: qkv + first * 3 * c, 3 * c)
     }
-    attention.forward(qkv, dropouts.attention, out: attended, lse: lse.base, pool: pool)
+    attention.forward(qkv, dropouts.attention, out: attended, lse: lse.base, pool: pool, monitor: monitor)
     pool.run(tiles.count) { index, worker in
+      if monitor.isCancelled { return }
       let tile = tiles.range(index)
       let (first, count) = (tile.lowerBound, tile.count)
       let work = scratch + worker * scratchEach
@@ -128,8 +133,10 @@ struct BlockTraining {
           y + first * c, c, count, c, $0, UInt32(first), 0, y + first * c, c)
       }
       for row in tile { kernels.accumulate(x1 + row * c, c, y + row * c) }
+      monitor.pulse(worker: worker)
     }
     withExtendedLifetime(self) {}
+    try monitor.check()
   }
 
   // ---- Backward ---------------------------------------------------------------
@@ -137,21 +144,25 @@ struct BlockTraining {
   /// Adds to `gradients` [layout.count] what follows from `dY` and from gradients of
   /// rows of the maps (see `AttentionTraining.backward`).  Once for each forward:
   /// activations are overwritten.
+  /// - Throws: `.cancelled`; `gradients` are undefined then.
   func backward(
     _ parameters: UnsafePointer<Float>, _ dropouts: Dropouts, mapRow: UnsafePointer<Int32>,
-    dMaps: UnsafePointer<Float>, into gradients: UnsafeMutablePointer<Float>, pool: ThreadPool
-  ) {
+    dMaps: UnsafePointer<Float>, into gradients: UnsafeMutablePointer<Float>, pool: ThreadPool,
+    monitor: Monitor
+  ) throws(CoveyError) {
     let (layout, c) = (layout, layout.channels)
-    transformBackward(parameters, dropouts, gradients, pool)
+    transformBackward(parameters, dropouts, gradients, pool, monitor)
     attention.backward(
       qkv.base, lse: lse.base, dropouts.attention, dOut: dAttended.base, mapRow: mapRow,
-      dMaps: dMaps, dQKV: dQKV.base, pool: pool)
+      dMaps: dMaps, dQKV: dQKV.base, pool: pool, monitor: monitor)
+    try monitor.check()
 
     // dz1 = W_qkv^T d(q k v), of use for norm1's weights alone: x is given.
     let (x, dQKV, normPartial, scratch) = (x.base, dQKV.base, normPartial.base, scratch.base)
     let (tiles, scratchEach) = (tiles, tiles.size * max(layout.hidden, c))
     let kernels = cv_rows().pointee
     pool.run(tiles.count) { index, worker in
+      if monitor.isCancelled { return }
       let tile = tiles.range(index)
       let first = tile.lowerBound
       let (work, sums) = (scratch + worker * scratchEach, normPartial + index * 2 * c)
@@ -164,14 +175,15 @@ struct BlockTraining {
         layout.epsilon, nil, 0, sums, sums + c)
     }
     addNormPartial(gradients, layout.norm1Weight, layout.norm1Bias)
-    addWeightGradients(gradients, pool)
+    addWeightGradients(gradients, pool, monitor)
     withExtendedLifetime(self) {}
+    try monitor.check()
   }
 
   /// From dY to the gradients of all that is behind o, row by row.
   private func transformBackward(
     _ parameters: UnsafePointer<Float>, _ dropouts: Dropouts,
-    _ gradients: UnsafeMutablePointer<Float>, _ pool: ThreadPool
+    _ gradients: UnsafeMutablePointer<Float>, _ pool: ThreadPool, _ monitor: Monitor
   ) {
     let (layout, c, f) = (layout, layout.channels, layout.hidden)
     let (dY, dOutput, dHidden) = (dY.base, dOutput.base, dHidden.base)
@@ -182,6 +194,7 @@ struct BlockTraining {
     let (tiles, scratchEach) = (tiles, tiles.size * max(f, c))
     let kernels = cv_rows().pointee
     pool.run(tiles.count) { index, worker in
+      if monitor.isCancelled { return }
       let tile = tiles.range(index)
       let (first, count) = (tile.lowerBound, tile.count)
       let (work, sums) = (scratch + worker * scratchEach, normPartial + index * 2 * c)
@@ -215,6 +228,7 @@ struct BlockTraining {
       BLAS.multiply(
         count, c, c, dProjected + first * c, c, parameters + layout.projWeight, c,
         transposed: false, into: dAttended + first * c, c)
+      monitor.pulse(worker: worker)
     }
     addNormPartial(gradients, layout.norm2Weight, layout.norm2Bias)
   }
@@ -241,7 +255,9 @@ struct BlockTraining {
 
   /// dW += dy^T x, db += sum of dy over the tokens, in tasks of some outputs each,
   /// which sum over all tokens: nothing is left to be added up.
-  private func addWeightGradients(_ gradients: UnsafeMutablePointer<Float>, _ pool: ThreadPool) {
+  private func addWeightGradients(
+    _ gradients: UnsafeMutablePointer<Float>, _ pool: ThreadPool, _ monitor: Monitor
+  ) {
     let (n, c, f) = (shape.tokens, layout.channels, layout.hidden)
     let layers = [
       Linear(
@@ -259,7 +275,9 @@ struct BlockTraining {
     ]
     let tiles = layers.map { RowTiles(rows: $0.outputs, exactly: BlockTraining.gradientRows) }
     let kernels = cv_rows().pointee
-    pool.run(tiles.reduce(0) { $0 + $1.count }) { task, _ in
+    pool.run(tiles.reduce(0) { $0 + $1.count }) { task, worker in
+      if monitor.isCancelled { return }
+      monitor.pulse(worker: worker)
       var (index, layer) = (task, 0)
       while index >= tiles[layer].count {
         index -= tiles[layer].count

@@ -64,11 +64,12 @@ struct TrainingStep {
   ///   - random: decides what is dropped
   ///   - scale: times this, gradients are added to `gradients` [layout.count]: one
   ///     over the clips of a step
-  /// - Throws: `.argument` for positions beyond the frame.
+  /// - Throws: `.argument` for positions beyond the frame; `.cancelled`, and
+  ///   `gradients` are undefined then.
   mutating func run(
     _ parameters: UnsafePointer<Float>, features: UnsafePointer<Float>,
     positions: UnsafePointer<Int32>, _ random: CounterRandom, scale: Float = 1,
-    into gradients: UnsafeMutablePointer<Float>, pool: ThreadPool
+    into gradients: UnsafeMutablePointer<Float>, pool: ThreadPool, monitor: Monitor = Monitor()
   ) throws(CoveyError) -> Losses {
     let (layout, shape) = (block.layout, block.shape)
     for index in 0..<ranking.perFrame
@@ -79,28 +80,30 @@ struct TrainingStep {
     }
     let dropouts = BlockTraining.Dropouts(options.rates, random, heads: layout.heads)
     block.x.base.copy(from: features, count: shape.tokens * layout.channels)
-    block.forward(parameters, dropouts, pool: pool)
+    try block.forward(parameters, dropouts, pool: pool, monitor: monitor)
 
     ranking.place(positions)
     block.attention.maps(
       of: ranking.queries.base, count: ranking.queryCount, block.qkv.base, lse: block.lse.base,
-      dropouts.attention, out: queries.maps.base, pool: pool)
+      dropouts.attention, out: queries.maps.base, pool: pool, monitor: monitor)
+    try monitor.check()
     ranking.rank(queries.maps.base, pool: pool)
     queries.normalise(pool: pool)
 
     motion.collect(ranking)
     block.attention.maps(
       of: motion.rows.base, count: motion.rowCount, block.qkv.base, lse: block.lse.base,
-      dropouts.attention, out: motion.maps.base, pool: pool)
+      dropouts.attention, out: motion.maps.base, pool: pool, monitor: monitor)
+    try monitor.check()
     var losses = Losses()
     losses.motion = motion.run(queries, ranking, scale: scale, pool: pool)
     losses.semantic = semantic.run(
       block.y.base, ranking, weights: options.weighting == .both ? queries.weights.base : nil,
       scale: scale, gradients: block.dY.base, pool: pool)
 
-    block.backward(
+    try block.backward(
       parameters, dropouts, mapRow: motion.rowOf.base, dMaps: motion.maps.base,
-      into: gradients, pool: pool)
+      into: gradients, pool: pool, monitor: monitor)
     withExtendedLifetime(self) {}
     return losses
   }
