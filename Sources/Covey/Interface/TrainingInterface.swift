@@ -127,10 +127,13 @@ private struct TrainSettings {
         .argument, "options.memory_limit: expected 0 or more, found \(read.memory_limit)")
     }
     if read.memory_limit > 0 { memoryLimit = Int(clamping: read.memory_limit) }
-    if read.attention_dropout != 0 { step.rates.attention = max(0, read.attention_dropout) }
+    // Not by max(), which would take NaN for none.
+    if read.attention_dropout != 0 {
+      step.rates.attention = read.attention_dropout < 0 ? 0 : read.attention_dropout
+    }
     if read.dropout != 0 {
-      step.rates.projection = max(0, read.dropout)
-      step.rates.mlp = max(0, read.dropout)
+      let rate = read.dropout < 0 ? 0 : read.dropout
+      (step.rates.projection, step.rates.mlp) = (rate, rate)
     }
     if read.positives != 0 { step.counts.positives = Int(read.positives) }
     if read.negatives != 0 { step.counts.negatives = Int(read.negatives) }
