@@ -136,7 +136,7 @@ import Testing
       layout, shape, positions: 8, TrainingStep.Options(), threads: 4, budget: budget)
     let parameters = try BlockParameters(layout, seed: 3, budget: budget)
     let optimiser = try AdamW(layout, budget: budget)
-    // Observed 178 and 107 MB with four threads, without OpenBLAS's own.
+    // About 200 and 108 MB with four threads, without what OpenBLAS has.
     #expect(budget.peak < limit / 4)
     withExtendedLifetime((step, parameters, optimiser)) {}
   }
