@@ -1,4 +1,5 @@
-"""What the modes are worth on labelled video: J and FG-ARI of edge against reference.
+"""What the modes are worth on labelled video: J and FG-ARI of edge against reference, and
+how near labels are to edge's of the whole video.
 
     make bench-quality
     python Benchmarks/quality.py [--data FOLDER] [--frames 20]
@@ -6,7 +7,8 @@
 J: region IoU of the single cluster that is best for an object over the whole video,
 mean over its frames and over the objects.  FG-ARI: adjusted Rand index of clusters and
 instances (for the clips of Xiph classes) over the truth's foreground pixels of the whole
-video at once.  Every cluster is kept; of each clip some frames evenly spaced, at the
+video at once.  ARI to edge: adjusted Rand index with the labels of "edge, nearest", all
+pixels of a clip, median and 10th percentile.  Every cluster is kept; of each clip some frames evenly spaced, at the
 model's working size.  Reference: keys averaged over 4 x 4 patches as in edge.
 
 The folder is that of the tests (docs/TESTING.md).  Writes build/quality.json;
@@ -84,9 +86,11 @@ def best_j(counts, ids):
 def fg_ari(counts, ids):
     """None where there is one object only: any clustering of it has the same index."""
     table = counts.sum(axis=0)[ids > 0]
-    if len(table) < 2:
-        return None
+    return rand_index(table) if len(table) > 1 else None
 
+
+def rand_index(table):
+    """Adjusted, of two partitions with so many members in common."""
     def pairs(n):
         return (n * (n - 1) / 2).sum()
 
@@ -107,30 +111,38 @@ def main():
         sys.exit(f"{options.data}: no such folder; $COVEY_DATA names another")
     rows = []
     table = Table(title=f"{options.frames} frames a clip", title_justify="left")
-    for heading in ("clips", "", "J", "FG-ARI", "clusters"):
+    for heading in ("clips", "", "J", "FG-ARI", "clusters", "ARI to edge"):
         table.add_column(heading, justify="right" if heading in ("J", "FG-ARI") else "left")
     with covey.Model(options.model) as model:
         for group, (masks, clips) in GROUPS.items():
             scores = {case: [] for case in CASES}
             for clip in clips(options.data):
                 images, truth = read(clip, masks, options.frames)
-                for case, settings in CASES.items():
-                    results = model.segment(images, output="clusters", **settings)
-                    counts, ids = contingency(np.asarray(results), truth)
-                    scores[case].append(
-                        (best_j(counts, ids), fg_ari(counts, ids), len(np.unique(results))))
+                labels = {
+                    case: np.asarray(model.segment(images, output="clusters", **settings))
+                    for case, settings in CASES.items()
+                }
+                for case, found in labels.items():
+                    counts, ids = contingency(found, truth)
+                    same, _ = contingency(found, labels["edge, nearest"])
+                    scores[case].append((
+                        best_j(counts, ids), fg_ari(counts, ids), len(np.unique(found)),
+                        rand_index(same.sum(axis=0)),
+                    ))
             for case, found in scores.items():
-                aris = [ari for _, ari, _ in found if ari is not None]
+                js, aris, clusters, same = zip(*found)
+                aris = [ari for ari in aris if ari is not None]
                 row = {
-                    "clips": group, "case": case, "j": float(np.mean([j for j, _, _ in found])),
+                    "clips": group, "case": case, "j": float(np.mean(js)),
                     "fg_ari": float(np.mean(aris)) if aris else None,
-                    "clusters": float(np.mean([count for _, _, count in found])),
+                    "clusters": float(np.mean(clusters)), "to_edge": float(np.median(same)),
+                    "to_edge_p10": float(np.quantile(same, 0.1)),
                 }
                 rows.append(row)
                 table.add_row(
                     group, case, f"{row['j']:.3f}",
                     "-" if row["fg_ari"] is None else f"{row['fg_ari']:.3f}",
-                    f"{row['clusters']:.1f}")
+                    f"{row['clusters']:.1f}", f"{row['to_edge']:.2f} {row['to_edge_p10']:.2f}")
     Console().print(table)
     options.output.write_text(json.dumps(rows, indent=1) + "\n")
 

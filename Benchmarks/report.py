@@ -127,9 +127,10 @@ def clustering_section(rows):
 
 def quality_section(rows):
     return table(
-        ["clips", "", "J", "FG-ARI", "clusters"],
+        ["clips", "", "J", "FG-ARI", "clusters", "ARI to edge: median, p10"],
         [[row["clips"], row["case"], f"{row['j']:.3f}",
-          "-" if row["fg_ari"] is None else f"{row['fg_ari']:.3f}", f"{row['clusters']:.1f}"]
+          "-" if row["fg_ari"] is None else f"{row['fg_ari']:.3f}", f"{row['clusters']:.1f}",
+          f"{row['to_edge']:.2f}, {row['to_edge_p10']:.2f}"]
          for row in rows])
 
 

@@ -449,8 +449,9 @@ COVEY_API covey_status covey_session_get_merge(
 /* Cuts the tree elsewhere, without running the network again: at `tau` (0: that
  * of the session), or, unless target_clusters is 0, at that number of clusters.
  * covey_session_next then hands out all frames anew, with new ids.  Of clusters
- * smaller than 1/200 of all patches the patches go to the others.  A tau below
- * about 0.4 of the session's finds no clusters finer than its prototypes; the
+ * smaller than 1/200 of all patches the patches go to the others.  The labels
+ * are those of a session with that target, or that tau, from half to twice the
+ * model's; a tau far below finds no clusters finer than the prototypes.  The
  * session's max_clusters still holds.  After an error (cancelling included) the
  * session is as it was. */
 COVEY_API COVEY_CHECK covey_status covey_session_recut(

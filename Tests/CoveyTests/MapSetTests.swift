@@ -5,7 +5,8 @@ import Testing
 
 @Suite struct MapSetTests {
   private func made(
-    _ scene: TestScene, threads: Int = 2, budget: Budget = Budget(), monitor: Monitor = Monitor()
+    _ scene: TestScene, shift: (weights: [Float], radius: Float)? = nil, threads: Int = 2,
+    budget: Budget = Budget(), monitor: Monitor = Monitor()
   ) throws -> (maps: [Float], distances: [Float]) {
     let queries = scene.frames.flatMap { $0 }
     let count = queries.count / scene.channels
@@ -20,7 +21,13 @@ import Testing
             keys: keys.baseAddress!, keyCount: scene.keyCount, channels: scene.channels,
             heads: scene.heads),
           pool: pool, monitor: monitor, budget: budget)
-        let distances = try set.distances(pool: pool, monitor: monitor, budget: budget)
+        let distances =
+          if let shift {
+            try set.distancesShifted(
+              shift.weights, radius: shift.radius, pool: pool, monitor: monitor, budget: budget)
+          } else {
+            try set.distances(pool: pool, monitor: monitor, budget: budget)
+          }
         return (
           (0..<count * scene.keyCount).map { set.maps[$0] },
           (0..<count * count).map { distances[$0] }
@@ -64,6 +71,48 @@ import Testing
       #expect(worst <= DivergenceTests.bound, "\(worst)")
       if keyCount > 1 { #expect(largest > 0.05) }
     }
+  }
+
+  /// Observed: 2e-6.  A radius that no distance is near, so that rounding moves none
+  /// over it, and with which some rows have company and none has all.
+  @Test(arguments: [(1, 8, 8, 100), (3, 6, 12, 576)])
+  func shiftsAsInDouble(frames: Int, rows: Int, columns: Int, keyCount: Int) throws {
+    let scene = TestScene(
+      .noisy, frames: frames, rows: rows, columns: columns, heads: 2, headDim: 8,
+      keyCount: keyCount, gain: 8, seed: UInt64(rows))
+    let maps = scene.naive.frames.flatMap { scene.naive.maps(of: $0) }
+    let exact = NaiveClustering.distances(maps, maps)
+    let sorted = Set(exact.flatMap { $0 }).sorted()
+    let from = sorted.count / 20
+    func width(_ index: Int) -> Double { sorted[index + 1] - sorted[index] }
+    let gap = (from..<3 * from).max { width($0) < width($1) }!
+    let radius = (sorted[gap] + sorted[gap + 1]) / 2
+    try #require(sorted[gap + 1] - radius > DivergenceTests.bound * (1 + radius))
+    let weights: [Float] = maps.indices.map { Float(1 + $0 % 5) }
+    let moved: [[Double]] = exact.map { (row: [Double]) -> [Double] in
+      var (sum, total) = ([Double](repeating: 0, count: keyCount), 0.0)
+      for other in row.indices where row[other] <= radius {
+        let weight = Double(weights[other])
+        total += weight
+        for c in 0..<keyCount { sum[c] += weight * maps[other][c] }
+      }
+      return sum.map { $0 / total }
+    }
+    let expected = NaiveClustering.distances(moved, moved)
+    let budget = Budget()
+    let found = try made(scene, shift: (weights, Float(radius)), budget: budget)
+    var worst = 0.0
+    for i in maps.indices {
+      for j in maps.indices {
+        let distance = Double(found.distances[i * maps.count + j])
+        worst = max(worst, abs(distance - expected[i][j]) / (1 + expected[i][j]))
+      }
+    }
+    #expect(worst <= DivergenceTests.bound, "\(worst)")
+    #expect(
+      budget.peak <= MapSet.shiftedByteCount(maps.count, keyCount: keyCount, threads: 2))
+    let one = try made(scene, shift: (weights, Float(radius)), threads: 1)
+    #expect(one == found)
   }
 
   @Test func threadsDoNotMatter() throws {

@@ -1,13 +1,14 @@
 @testable import Covey
 
-/// The edge clustering written out plainly in Double: blocks, prototypes, tree,
-/// cut, k-means, smoothed assignment.
+/// The edge clustering written out plainly in Double: blocks, prototypes, their
+/// shift, tree, cut, smoothed assignment.
 struct NaiveEdge {
   let scene: TestScene
   let rows: Int
   let columns: Int
   let window: Int
   let queryPool: Int
+  let scale: Double
   let tau: Double
 
   struct Outcome {
@@ -53,22 +54,28 @@ struct NaiveEdge {
     return zip(sums, totals).map { sum, total in sum.map { $0 / total } }
   }
 
-  private func linkage(_ queries: [[Double]], _ weights: [Double]) -> (
-    maps: [[Double]], tree: NaiveLinkage
-  ) {
-    let maps = scene.naive.maps(of: queries.flatMap { $0 })
-    return (maps, NaiveLinkage(NaiveClustering.distances(maps, maps), weights: weights))
+  /// Every map moved to the mean of those within the scale.
+  private func shifted(
+    _ maps: [[Double]], _ weights: [Double], _ margin: inout Double
+  ) -> [[Double]] {
+    NaiveClustering.distances(maps, maps).map { row in
+      for distance in row { margin = min(margin, abs(distance - scale)) }
+      let near = row.indices.map { row[$0] <= scale ? 0 : -1 }
+      return means(maps, weights, near, count: 1)[0]
+    }
   }
 
   /// Prototypes of all windows.
   func prototypes(_ margin: inout Double) -> (queries: [[Double]], weights: [Double]) {
     var (queries, weights): ([[Double]], [Double]) = ([], [])
-    let radius = 0.3 * 1.25 * tau
+    let radius = 0.5 * scale
     for start in stride(from: 0, to: scene.frames.count, by: window) {
       let leaves = scene.naive.frames[start..<min(start + window, scene.frames.count)].flatMap {
         blocks($0)
       }
-      let (_, tree) = linkage(leaves.map(\.query), leaves.map(\.weight))
+      let maps = scene.naive.maps(of: leaves.flatMap(\.query))
+      let tree = NaiveLinkage(
+        NaiveClustering.distances(maps, maps), weights: leaves.map(\.weight))
       for merge in tree.merges { margin = min(margin, abs(merge.distance - radius)) }
       let groups = tree.groups(merging: tree.mergeCount(upTo: radius))
       let count = groups.max()! + 1
@@ -99,25 +106,16 @@ struct NaiveEdge {
     var outcome = Outcome()
     let (queries, weights) = prototypes(&outcome.margin)
     outcome.prototypes = queries.count
-    let (maps, tree) = linkage(queries, weights)
+    let maps = scene.naive.maps(of: queries.flatMap { $0 })
+    let moved = shifted(maps, weights, &outcome.margin)
+    let tree = NaiveLinkage(NaiveClustering.distances(moved, moved), weights: weights)
+    let cut = 0.65 * tau
     for merge in tree.merges {
-      outcome.margin = min(outcome.margin, abs(merge.distance - 1.25 * tau))
+      outcome.margin = min(outcome.margin, abs(merge.distance - cut))
     }
-    var (groups, count) = Self.large(
-      tree.groups(merging: tree.mergeCount(upTo: 1.25 * tau)), weights)
-    var centres = means(maps, weights, groups, count: count)
-    for _ in 0..<8 {
-      let distances = NaiveClustering.distances(maps, centres)
-      let moved = distances.map { row in
-        let sorted = row.sorted()
-        if count > 1 { outcome.margin = min(outcome.margin, sorted[1] - sorted[0]) }
-        return row.indices.min { row[$0] < row[$1] }!
-      }
-      if moved == groups { break }
-      groups = moved
-      for (centre, mean) in means(maps, weights, groups, count: count).enumerated()
-      where !mean[0].isNaN { centres[centre] = mean }
-    }
+    let (groups, count) = Self.large(
+      tree.groups(merging: tree.mergeCount(upTo: cut)), weights)
+    let centres = means(maps, weights, groups, count: count)
     assign(to: centres, &outcome)
     return outcome
   }
@@ -129,10 +127,10 @@ struct NaiveEdge {
       for y in 0..<rows {
         for x in 0..<columns {
           var smooth = [Double](repeating: 0, count: centres.count)
-          for (dy, wy) in [(-1, 1.0), (0, 2), (1, 1)] {
-            for (dx, wx) in [(-1, 1.0), (0, 2), (1, 1)] {
+          for (dy, wy) in [(-1, 0.1), (0, 0.8), (1, 0.1)] {
+            for (dx, wx) in [(-1, 0.1), (0, 0.8), (1, 0.1)] {
               let near = min(max(y + dy, 0), rows - 1) * columns + min(max(x + dx, 0), columns - 1)
-              for s in centres.indices { smooth[s] += wy * wx / 16 * distances[near][s] }
+              for s in centres.indices { smooth[s] += wy * wx * distances[near][s] }
             }
           }
           let sorted = smooth.sorted()
@@ -159,8 +157,8 @@ struct NaiveEdge {
 extension TestScene {
   /// What the library makes of it in edge mode.
   func edge<Result>(
-    rows: Int, columns: Int, window: Int = 3, queryPool: Int = 4, tau: Float, threads: Int = 2,
-    budget: Budget = Budget(), monitor: Monitor = Monitor(),
+    rows: Int, columns: Int, window: Int = 3, queryPool: Int = 4, scale: Float,
+    threads: Int = 2, budget: Budget = Budget(), monitor: Monitor = Monitor(),
     _ body: (EdgeClustering, Hierarchy) throws -> Result
   ) throws -> Result {
     let queries = frames.flatMap { $0 }
@@ -174,7 +172,7 @@ extension TestScene {
           rows: rows, columns: columns,
           affinity: Affinity(
             keys: keys.baseAddress!, keyCount: keyCount, channels: channels, heads: heads),
-          window: window, queryPool: queryPool, tau: tau, pool: pool, budget: budget,
+          window: window, queryPool: queryPool, scale: scale, pool: pool, budget: budget,
           monitor: monitor)
         return try body(clustering, try clustering.hierarchy())
       }
@@ -188,15 +186,16 @@ extension TestScene {
     return Clusters(found, count: try clustering.assign(hierarchy, cut, into: found))
   }
 
+  /// - Parameter scale: tau where none is given.
   func edgeClusters(
-    rows: Int, columns: Int, window: Int = 3, queryPool: Int = 4, tau: Float, threads: Int = 2,
-    cut: Hierarchy.Cut? = nil, budget: Budget = Budget(), monitor: Monitor = Monitor()
+    rows: Int, columns: Int, window: Int = 3, queryPool: Int = 4, scale: Float? = nil,
+    tau: Float, threads: Int = 2, budget: Budget = Budget(), monitor: Monitor = Monitor()
   ) throws -> Clusters {
     try edge(
-      rows: rows, columns: columns, window: window, queryPool: queryPool, tau: tau,
+      rows: rows, columns: columns, window: window, queryPool: queryPool, scale: scale ?? tau,
       threads: threads, budget: budget, monitor: monitor
     ) { clustering, hierarchy in
-      try assigned(clustering, hierarchy, cut ?? Hierarchy.Cut(tau: tau))
+      try assigned(clustering, hierarchy, Hierarchy.Cut(tau: tau))
     }
   }
 }

@@ -111,7 +111,8 @@ import Testing
       frames: queries, keys: keys, patches: 24, channels: 24, heads: model.correlatorHeads)
     let clusters =
       mode == .edge
-      ? try scene.edgeClusters(rows: 4, columns: 6, window: 2, queryPool: 1, tau: 0.1)
+      ? try scene.edgeClusters(
+        rows: 4, columns: 6, window: 2, queryPool: 1, scale: 0.2, tau: 0.1)
       : try scene.clusters(window: 2, tau: model.tau)
     #expect(clusters.count == found.clusters && clusters.count > 1)
     // Ids are others' numbers, one for one, and pixels have their patch's.

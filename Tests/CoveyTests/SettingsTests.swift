@@ -33,6 +33,15 @@ import Testing
     #expect(settings.threads == 0 && settings.memoryLimit == .max && settings.output == .objects)
   }
 
+  /// What maps differ by within one thing is the model's to say, unless the session
+  /// cuts far from there.
+  @Test func scaleOfDistances() throws {
+    #expect(try made { _ in }.scale == 0.75)
+    for tau: Float in [0.375, 0.5, 1.5] { #expect(try made { $0.tau = tau }.scale == 0.75) }
+    #expect(try made { $0.tau = 0.25 }.scale == 0.5)
+    #expect(try made { $0.tau = 4 }.scale == 2)
+  }
+
   /// As the authors' code: all key frames, keys and queries as they are.
   @Test func whatIsLeftOpenInReferenceMode() throws {
     let settings = try made { $0.mode = .reference }

@@ -29,11 +29,10 @@ def agreement(a, b):
 
 
 def test_beside_the_truth(record):
-    """Five seeds of every kind.  Observed, edge and reference: easy .945, .966; medium
-    .928, .975; cluttered .762, .942; return .904, .988; pan .960, .985.  In "cluttered"
-    features of a region vary as much as they differ between regions, over less than the
-    4 x 4 patches that are averaged: what the reference joins by its leaders' reach, the
-    mean distance keeps apart."""
+    """Five seeds of every kind: no worse than the reference by more than .01.  Observed,
+    edge and reference: easy .981, .966; medium .969, .975; cluttered .898, .942; return
+    .994, .988; pan .977, .985.  In "cluttered" features of a region vary as much as they
+    differ between regions, over less than the 4 x 4 patches that are averaged."""
     differences = {}
     figures = {}
     for kind in scenes.KINDS:
@@ -48,9 +47,8 @@ def test_beside_the_truth(record):
         figures[kind] = f"{edge:.3f} {by_reference:.3f}"
         differences[kind] = edge - by_reference
     record(**figures)
-    plain = [differences[kind] for kind in scenes.KINDS if kind != "cluttered"]
-    assert np.mean(plain) > -0.06
-    assert differences["cluttered"] > -0.25
+    assert np.mean(list(differences.values())) > -0.01
+    assert min(differences.values()) > -0.06
 
 
 @pytest.mark.parametrize("kind", scenes.KINDS)

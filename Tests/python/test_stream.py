@@ -52,8 +52,8 @@ def test_what_comes_back_gets_its_old_id(seed, nano, record):
 
 
 def test_stream_and_whole_agree(nano, record):
-    """ARI of short films streamed and clustered as a whole.  Observed: .20 to .97, mean
-    .67: a stream decides at once what the whole video may tell better, and in a few
+    """ARI of short films streamed and clustered as a whole.  Observed: .37 to .98, mean
+    .75: a stream decides at once what the whole video may tell better, and in a few
     frames of a made-up scene much is near tau; docs/STABILITY.md has real videos."""
     indices = []
     for kind, seed in itertools.product(("easy", "return", "pan"), (1, 2)):
@@ -62,7 +62,7 @@ def test_stream_and_whole_agree(nano, record):
         whole = labels(nano, frames, **PATCHES)
         indices.append(reference.adjusted_rand_index(streamed, whole))
     record(mean=float(np.mean(indices)), least=float(np.min(indices)))
-    assert np.mean(indices) > 0.5
+    assert np.mean(indices) > 0.6
 
 
 @pytest.mark.parametrize("window", [1, 3, 4])

@@ -8,7 +8,7 @@ import CCoveyKernels
 /// where there is only one centre.
 ///
 /// With smoothing, the distances of a patch are first averaged with those of its
-/// eight neighbours in the frame, with weights 1 2 1 in both directions: a patch
+/// eight neighbours in the frame, with weights .1 .8 .1 in both directions: a patch
 /// on its own seldom belongs to something else than all around it.
 struct Assignment {
   private let centres: Centres
@@ -153,7 +153,7 @@ struct Assignment {
       for right in -1...1 {
         let y = min(max(row + down, 0), grid.rows - 1)
         let x = min(max(column + right, 0), grid.columns - 1)
-        let weight: Float = (down == 0 ? 0.5 : 0.25) * (right == 0 ? 0.5 : 0.25)
+        let weight: Float = (down == 0 ? 0.8 : 0.1) * (right == 0 ? 0.8 : 0.1)
         let from = distances + (y * grid.columns + x) * count
         for s in 0..<count { smoothed[s] += weight * from[s] }
       }

@@ -2,11 +2,11 @@ import CCoveyKernels
 
 /// The clusters of a stream, those in sight and those remembered.
 ///
-/// A cluster is a handful of prototypes.  The prototypes of a new window are
-/// linked with the clusters of the bank, of which no two ever join: what links
-/// with one of them belongs to it, and what links with none is new.  So a cluster
-/// that has not been seen for long is found again by the same rule, as long as
-/// the bank remembers it.
+/// A cluster is a handful of prototypes.  The prototypes of a new window are drawn
+/// to and linked with the clusters of the bank, of which no two draw each other or
+/// ever join: what links with one of them belongs to it, and what links with none
+/// is new.  So a cluster that has not been seen for long is found again by the same
+/// rule, as long as the bank remembers it.
 struct CentreBank {
   private struct Cluster {
     var prototypes: Prototypes
@@ -42,12 +42,13 @@ struct CentreBank {
 
   /// - Parameters:
   ///   - window: prototypes of the patches of one window.
-  ///   - cut: nats.
+  ///   - scale: nats, as of `Hierarchy`.
+  ///   - cut: nats, the mean distance up to which prototypes join.
   ///   - most: clusters that there may be, in sight or remembered.  Unlike for
   ///     want of capacity, none is forgotten for new ones, unless nothing of the
   ///     window belongs to one of the bank.
   mutating func take(
-    _ window: Prototypes, affinity: Affinity, cut: Float, most: Int, pool: ThreadPool,
+    _ window: Prototypes, affinity: Affinity, scale: Float, cut: Float, most: Int, pool: ThreadPool,
     budget: Budget, monitor: Monitor
   ) throws(CoveyError) -> Sighting {
     var all = try Prototypes(channels: window.channels, budget: budget)
@@ -59,11 +60,13 @@ struct CentreBank {
     let known = all.count
     try all.append(window)
     for index in 0..<window.count { owner.append(clusters.count + index) }
-    monitor.begin(.merge, total: MapSet.pieces(all.count))
+    monitor.begin(.merge, total: MapSet.piecesShifted(all.count))
     let set = try MapSet(
       all.queries.base, count: all.count, affinity: affinity, pool: pool, monitor: monitor,
       budget: budget)
-    let distances = try set.distances(pool: pool, monitor: monitor, budget: budget)
+    let distances = try set.distancesShifted(
+      all.weights, owners: owner.map { $0 < clusters.count ? Int32($0) : -1 }, radius: scale,
+      pool: pool, monitor: monitor, budget: budget)
     defer { withExtendedLifetime((all.queries, set.maps, distances)) {} }
 
     let tree = try linked(all, owner, distances.base, budget, monitor)
@@ -212,7 +215,7 @@ struct CentreBank {
   ) -> Int {
     let all = mostKnown(capacity: capacity, windows: windows, window: prototypes) + prototypes
     return Prototypes.byteCount(all, channels: channels)
-      + MapSet.byteCount(all, keyCount: keyCount, threads: threads)
+      + MapSet.shiftedByteCount(all, keyCount: keyCount, threads: threads)
       + 4 * (capacity + prototypes) * (capacity + prototypes)
       + Centres.byteCount(keyCount: keyCount, centres: min(capacity, prototypes))
   }

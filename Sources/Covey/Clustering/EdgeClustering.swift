@@ -11,7 +11,9 @@ struct EdgeClustering {
   let affinity: Affinity
   let window: Int  // frames
   let queryPool: Int
-  let tau: Float  // nats
+  /// Nats: what maps differ by within one thing.  Where the tree is cut is said by tau;
+  /// what it is made of does not depend on that.
+  let scale: Float
   let pool: ThreadPool
   let budget: Budget
   let monitor: Monitor
@@ -19,8 +21,7 @@ struct EdgeClustering {
   func hierarchy() throws(CoveyError) -> Hierarchy {
     let level = Prototyping(
       rows: rows, columns: columns, affinity: affinity, queryPool: queryPool,
-      radius: tau * Hierarchy.reach * Prototyping.radiusShare, pool: pool, monitor: monitor,
-      budget: budget)
+      scale: scale, pool: pool, monitor: monitor, budget: budget)
     let starts = stride(from: 0, to: queries.count, by: window)
     var pieces = 0
     for start in starts { pieces += level.pieces(min(window, queries.count - start)) }
@@ -32,9 +33,9 @@ struct EdgeClustering {
       if list.count > Prototyping.mostPrototypes { list = try level.condensed(list) }
     }
     try monitor.end()
-    monitor.begin(.merge, total: MapSet.pieces(list.count))
+    monitor.begin(.merge, total: MapSet.piecesShifted(list.count))
     let hierarchy = try Hierarchy(
-      list, affinity: affinity, pool: pool, monitor: monitor, budget: budget)
+      list, affinity: affinity, scale: scale, pool: pool, monitor: monitor, budget: budget)
     try monitor.end()
     return hierarchy
   }
@@ -43,7 +44,7 @@ struct EdgeClustering {
   func assign(
     _ hierarchy: Hierarchy, _ cut: Hierarchy.Cut, into clusters: PatchClusters
   ) throws(CoveyError) -> Int {
-    let centres = try hierarchy.centres(cut, pool: pool, monitor: monitor, budget: budget)
+    let centres = try hierarchy.centres(cut, monitor: monitor, budget: budget)
     try Assignment.run(
       queries, patches: rows * columns, affinity: affinity, to: centres,
       smoothing: (rows, columns), pool: pool, monitor: monitor, budget: budget, into: clusters)
@@ -63,7 +64,7 @@ struct EdgeClustering {
       rows: rows, columns: columns, window: window, queryPool: queryPool, keyCount: keyCount,
       channels: channels, threads: threads)
     // Of the whole list, or before that of what is to be condensed.
-    let linking = MapSet.byteCount(listed, keyCount: keyCount, threads: threads)
+    let linking = MapSet.shiftedByteCount(listed, keyCount: keyCount, threads: threads)
     return Prototypes.byteCount(listed, channels: channels) + max(level, linking)
   }
 
@@ -72,8 +73,7 @@ struct EdgeClustering {
   ) -> Int {
     let prototypes = treePrototypes(frames, rows, columns, window, queryPool)
     let centres = min(prototypes, Hierarchy.mostClusters)
-    // Their maps; of these the logarithms while they move, and then to assign.
-    return MapSet.keptByteCount(prototypes, keyCount: keyCount) + 4 * centres * keyCount
+    return 4 * (prototypes + centres) * keyCount
       + Assignment.byteCount(
         keyCount: keyCount, centres: centres, threads: threads, smoothing: rows * columns)
   }
@@ -82,8 +82,7 @@ struct EdgeClustering {
   static func treeByteCount(
     frames: Int, rows: Int, columns: Int, window: Int, queryPool: Int, keyCount: Int
   ) -> Int {
-    MapSet.keptByteCount(
-      treePrototypes(frames, rows, columns, window, queryPool), keyCount: keyCount)
+    4 * treePrototypes(frames, rows, columns, window, queryPool) * keyCount
   }
 
   private static func treePrototypes(

@@ -1,13 +1,13 @@
-import CCoveyKernels
-
-/// The upper levels of the `edge` clustering: all prototypes linked to one tree,
-/// the tree cut, and the centres of the clusters that are large enough.
+/// The upper levels of the `edge` clustering: all prototypes drawn together and
+/// linked to one tree, the tree cut, and the centres of the clusters that are large
+/// enough.
 ///
 /// The tree does not depend on where it is cut: another tau, or another number
 /// of clusters, is another cut.
 struct Hierarchy {
   let tree: MergeTree
-  private let prototypes: MapSet
+  private let keyCount: Int  // M
+  private let maps: Buffer<Float>  // of the prototypes [leaves, M]
 
   /// Where the tree is cut.
   struct Cut {
@@ -18,28 +18,29 @@ struct Hierarchy {
     var maxClusters = 0
   }
 
-  /// Mean distances within a cluster are up to this many tau.  In the reference
-  /// all members of a cluster are within tau of its leader, which is not at its
-  /// middle: their mean distance to each other may be somewhat more
-  /// (docs/ALGORITHM.md has what was measured).
-  static let reach: Float = 1.25
+  /// Mean distances within a cluster are up to this many tau: less than in the
+  /// reference, whose clusters reach tau from a leader, because they are those of
+  /// prototypes that have been drawn together (docs/ALGORITHM.md has what was
+  /// measured).
+  static let reach: Float = 0.65
   /// Of all patches; smaller clusters give their patches to the others.
   static let leastShare: Float = 0.005
   /// No cut has more.
   static let mostClusters = Int((1 / leastShare).rounded())
-  /// Rounds in which prototypes move to the nearest centre, and centres to the
-  /// mean of their prototypes.
-  private static let rounds = 8
 
+  /// - Parameter scale: nats; prototypes within it of each other draw together.
   init(
-    _ list: Prototypes, affinity: Affinity, pool: ThreadPool, monitor: Monitor, budget: Budget
+    _ list: Prototypes, affinity: Affinity, scale: Float, pool: ThreadPool, monitor: Monitor,
+    budget: Budget
   ) throws(CoveyError) {
-    prototypes = try MapSet(
+    let prototypes = try MapSet(
       list.queries.base, count: list.count, affinity: affinity, pool: pool, monitor: monitor,
       budget: budget)
-    let distances = try prototypes.distances(pool: pool, monitor: monitor, budget: budget)
+    let distances = try prototypes.distancesShifted(
+      list.weights, radius: scale, pool: pool, monitor: monitor, budget: budget)
     defer { withExtendedLifetime((list.queries, distances)) {} }
     tree = try Linkage.tree(distances.base, weights: list.weights, monitor: monitor)
+    (maps, keyCount) = (prototypes.maps, prototypes.keyCount)
   }
 
   /// How many merges a cut makes.
@@ -71,64 +72,13 @@ struct Hierarchy {
     tree.partition(merging: count).dropping(below: Hierarchy.leastShare)
   }
 
-  func centres(
-    _ cut: Cut, pool: ThreadPool, monitor: Monitor, budget: Budget
-  ) throws(CoveyError) -> Centres {
-    var partition = clusters(merging: try mergeCount(cut, monitor: monitor))
-    let n = prototypes.keyCount
-    let centres = try Centres(keyCount: n, capacity: partition.count, budget: budget)
+  func centres(_ cut: Cut, monitor: Monitor, budget: Budget) throws(CoveyError) -> Centres {
+    let partition = clusters(merging: try mergeCount(cut, monitor: monitor))
+    let centres = try Centres(keyCount: keyCount, capacity: partition.count, budget: budget)
     for _ in 0..<partition.count { _ = try centres.append() }
-    let logs = try Buffer<Float>(
-      partition.count * n, budget: budget, for: "logarithms of the centres")
-    defer { withExtendedLifetime((logs, prototypes.maps)) {} }
-    Prototypes.means(
-      prototypes.maps.base, tree.weights, partition, width: n, into: centres.maps)
-    for _ in 0..<Hierarchy.rounds {
-      let moved = try nearest(centres, logs.base, pool, monitor)
-      if moved == partition.groups { break }
-      // A cluster left without prototypes keeps its centre.
-      var weights = [Float](repeating: 0, count: partition.count)
-      for (leaf, group) in moved.enumerated() { weights[Int(group)] += tree.weights[leaf] }
-      partition = MergeTree.Partition(groups: moved, weights: weights)
-      Prototypes.means(
-        prototypes.maps.base, tree.weights, partition, width: n, into: centres.maps)
-    }
+    defer { withExtendedLifetime(maps) {} }
+    Prototypes.means(maps.base, tree.weights, partition, width: keyCount, into: centres.maps)
     return centres
-  }
-
-  /// Of every prototype the nearest centre, the first on ties.
-  private func nearest(
-    _ centres: Centres, _ centreLogs: UnsafeMutablePointer<Float>, _ pool: ThreadPool,
-    _ monitor: Monitor
-  ) throws(CoveyError) -> [Int32] {
-    let (n, count) = (prototypes.keyCount, centres.count)
-    let (maps, logs, centreMaps) = (prototypes.maps.base, prototypes.logs.base, centres.maps)
-    let middle = prototypes.middle.base
-    let kernels = cv_rows().pointee
-    Divergence.logarithms(centreMaps, rows: count, n: n, into: centreLogs)
-    kernels.subtract(centreLogs, n, count, n, middle)
-    var groups = [Int32](repeating: 0, count: prototypes.count)
-    groups.withUnsafeMutableBufferPointer { groups in
-      let groups = groups.baseAddress!
-      let leaves = prototypes.count
-      let size = 16
-      pool.run((leaves + size - 1) / size) { index, worker in
-        if monitor.isCancelled { return }
-        for leaf in index * size..<min(leaves, (index + 1) * size) {
-          var least = Double.infinity
-          for centre in 0..<count {
-            let distance = Double(
-              kernels.jeffreys(
-                maps + leaf * n, logs + leaf * n, centreMaps + centre * n,
-                centreLogs + centre * n, n))
-            if distance < least { (groups[leaf], least) = (Int32(centre), distance) }
-          }
-        }
-        monitor.pulse(worker: worker)
-      }
-    }
-    try monitor.check()
-    return groups
   }
 }
 

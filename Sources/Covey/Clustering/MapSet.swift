@@ -6,8 +6,7 @@ struct MapSet {
   let count: Int
   let keyCount: Int  // M
   let maps: Buffer<Float>  // [count, M]
-  let logs: Buffer<Float>  // [count, M], less `middle`
-  let middle: Buffer<Float>  // [M], that row: the logarithm of the mean map
+  private let logs: Buffer<Float>  // [count, M], less the logarithm of the mean map
   private let selfProducts: Buffer<Float>  // [count]
 
   /// 17 GB of distances.
@@ -21,32 +20,46 @@ struct MapSet {
     _ queries: UnsafePointer<Float>, count: Int, affinity: Affinity, pool: ThreadPool,
     monitor: Monitor, budget: Budget
   ) throws(CoveyError) {
-    let n = affinity.keyCount
+    try self.init(count, affinity.keyCount, pool, monitor, budget) { rows, maps, scores, worker in
+      affinity.maps(
+        queries + rows.lowerBound * affinity.channels, count: rows.count, into: maps,
+        scores: scores, monitor: monitor, worker: worker)
+    }
+    guard cv_first_not_finite(selfProducts.base, count) == count else {
+      throw CoveyError(
+        .argument, "attention maps: not finite; products of queries and keys overflow")
+    }
+  }
+
+  /// - Parameter fill: makes some rows of the maps, [rows, M], with room for as much
+  ///   beside.
+  private init(
+    _ count: Int, _ keyCount: Int, _ pool: ThreadPool, _ monitor: Monitor, _ budget: Budget,
+    fill: @escaping (Range<Int>, UnsafeMutablePointer<Float>, UnsafeMutablePointer<Float>, Int)
+      -> Void
+  ) throws(CoveyError) {
+    let n = keyCount
     self.count = count
-    keyCount = n
+    self.keyCount = n
     maps = try Buffer(count * n, budget: budget, for: "maps to be linked")
     logs = try Buffer(count * n, budget: budget, for: "logarithms of the maps")
     selfProducts = try Buffer(count, budget: budget, for: "self products")
-    middle = try Buffer(n, budget: budget, for: "mean map")
-    let (maps, logs, products, mean) = (maps.base, logs.base, selfProducts.base, middle.base)
-    let tile = MapSet.tileRows
-    let tiles = (count + tile - 1) / tile
-    pool.run(tiles) { index, worker in
-      let first = index * tile
-      // The logarithms come later: their place serves for the scores.
-      affinity.maps(
-        queries + first * affinity.channels, count: min(tile, count - first),
-        into: maps + first * n, scores: logs + first * n, monitor: monitor, worker: worker)
+    let middle = try Buffer<Float>(n, budget: budget, for: "mean map")
+    defer { withExtendedLifetime(middle) {} }
+    let (maps, logs) = (maps.base, logs.base)
+    let tiles = RowTiles(rows: count, exactly: MapSet.tileRows)
+    pool.run(tiles.count) { index, worker in
+      if monitor.isCancelled { return }
+      let rows = tiles.range(index)
+      let first = rows.lowerBound * n
+      // The logarithms come later: until then their place is free.
+      fill(rows, maps + first, logs + first, worker)
       monitor.advance(MapSet.piecesOfMaps, worker: worker)
     }
     try monitor.check()
     try Divergence.prepare(
-      maps, rows: count, n: n, middle: mean, logs: logs, selfProducts: products, pool: pool,
-      monitor: monitor)
-    guard cv_first_not_finite(products, count) == count else {
-      throw CoveyError(
-        .argument, "attention maps: not finite; products of queries and keys overflow")
-    }
+      maps, rows: count, n: n, middle: middle.base, logs: logs,
+      selfProducts: selfProducts.base, pool: pool, monitor: monitor)
   }
 
   /// D of all pairs: [count, count], symmetric, 0 on the diagonal.
@@ -93,16 +106,64 @@ struct MapSet {
     return all
   }
 
+  /// The distances between the maps after one step of a mean shift: every map
+  /// moved to the weighted mean of those within `radius` of it, itself included.
+  ///
+  /// What lies in the same dense region comes together, however far it reaches;
+  /// what lies in different ones does not.  A linkage then need not choose between
+  /// cutting long regions and joining near ones.
+  /// - Parameter owners: maps of different owners, -1 being none, do not move each
+  ///   other.
+  func distancesShifted(
+    _ weights: [Float], owners: [Int32]? = nil, radius: Float, pool: ThreadPool,
+    monitor: Monitor, budget: Budget
+  ) throws(CoveyError) -> Buffer<Float> {
+    let moved = try shifted(weights, owners, radius, pool, monitor, budget)
+    return try moved.distances(pool: pool, monitor: monitor, budget: budget)
+  }
+
+  private func shifted(
+    _ weights: [Float], _ owners: [Int32]?, _ radius: Float, _ pool: ThreadPool,
+    _ monitor: Monitor, _ budget: Budget
+  ) throws(CoveyError) -> MapSet {
+    let distances = try self.distances(pool: pool, monitor: monitor, budget: budget)
+    defer { withExtendedLifetime(distances) {} }
+    let (count, n, maps, pairs) = (self.count, keyCount, maps.base, distances.base)
+    return try MapSet(count, n, pool, monitor, budget) { rows, target, _, _ in
+      // Distances become shares in place.
+      for row in rows {
+        let shares = pairs + row * count
+        if let owners, owners[row] >= 0 {
+          for other in 0..<count where owners[other] >= 0 && owners[other] != owners[row] {
+            shares[other] = .infinity
+          }
+        }
+        var total: Float = 0
+        for other in 0..<count {
+          shares[other] = shares[other] <= radius ? weights[other] : 0
+          total += shares[other]
+        }
+        for other in 0..<count { shares[other] /= total }
+      }
+      BLAS.multiply(
+        rows.count, n, count, pairs + rows.lowerBound * count, count, maps, n,
+        transposed: false, into: target, n)
+    }
+  }
+
   /// Pieces of work that the maps and the distances report.
   static func pieces(_ count: Int) -> Int {
     let tiles = (count + tileRows - 1) / tileRows
     return piecesOfMaps * tiles + tiles * (tiles + 1) / 2
   }
 
+  /// With the shift between them.
+  static func piecesShifted(_ count: Int) -> Int { 2 * pieces(count) }
+
   /// A tile of maps takes about as long as so many tiles of pairs.
   private static let piecesOfMaps = 2
 
-  static func keptByteCount(_ count: Int, keyCount: Int) -> Int {
+  private static func keptByteCount(_ count: Int, keyCount: Int) -> Int {
     4 * (2 * count * keyCount + count + keyCount)
   }
 
@@ -110,5 +171,9 @@ struct MapSet {
   static func byteCount(_ count: Int, keyCount: Int, threads: Int) -> Int {
     keptByteCount(count, keyCount: keyCount)
       + 4 * (count * count + threads * tileRows * tileRows)
+  }
+  static func shiftedByteCount(_ count: Int, keyCount: Int, threads: Int) -> Int {
+    byteCount(count, keyCount: keyCount, threads: threads)
+      + keptByteCount(count, keyCount: keyCount)
   }
 }

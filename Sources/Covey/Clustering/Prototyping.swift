@@ -3,7 +3,7 @@ import CCoveyKernels
 /// Level 1 of the `edge` clustering: the patches of a window to prototypes.
 ///
 /// Queries are averaged over blocks of patches, whose maps are linked and cut
-/// well below tau: what looks alike within the window becomes one prototype.
+/// well within the scale: what looks alike within the window becomes one prototype.
 /// Blocks are fixed in place, so that no noise can move them.
 struct Prototyping {
   let rows: Int
@@ -11,14 +11,14 @@ struct Prototyping {
   let affinity: Affinity
   /// Blocks of queryPool x queryPool patches.
   let queryPool: Int
-  /// Nats, within a prototype.
-  let radius: Float
+  /// Nats: what the affinity's maps differ by within one thing.
+  let scale: Float
   let pool: ThreadPool
   let monitor: Monitor
   let budget: Budget
 
-  /// The part of the cut up to which blocks of a window are one prototype.
-  static let radiusShare: Float = 0.3
+  /// The part of the scale up to which blocks of a window are one prototype.
+  private static let radiusShare: Float = 0.5
   /// More than this many prototypes become half of it.
   static let mostPrototypes = 1024
 
@@ -38,7 +38,9 @@ struct Prototyping {
     let sizes = blockSizes()
     var weights: [Float] = []
     for _ in frames { weights += sizes }
-    return try linked(leaves.base, weights) { $0.mergeCount(upTo: radius) }
+    return try linked(leaves.base, weights) {
+      $0.mergeCount(upTo: scale * Prototyping.radiusShare)
+    }
   }
 
   /// Half of the most there may be, those joined that are nearest to each other.

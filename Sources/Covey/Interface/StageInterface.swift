@@ -126,7 +126,7 @@ public func covey_cluster(
       }
       let clustering = EdgeClustering(
         queries: each, rows: gridRows, columns: gridColumns, affinity: affinity,
-        window: settings.window, queryPool: settings.queryPool, tau: settings.tau, pool: pool,
+        window: settings.window, queryPool: settings.queryPool, scale: settings.scale, pool: pool,
         budget: budget, monitor: monitor)
       count = try clustering.assign(clustering.hierarchy(), settings.cut, into: found)
     }

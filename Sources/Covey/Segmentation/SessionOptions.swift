@@ -73,6 +73,10 @@ struct Settings {
   let keyPool: Int
   let keyRounding: SessionOptions.KeyRounding
   let tau: Float
+  /// Nats: what maps differ by within one thing.  The model's tau, so that it does not
+  /// depend on where the session cuts; within a factor of two of the session's, so that
+  /// a quite different tau, as another affinity needs, finds what it asks for.
+  let scale: Float
   let output: SessionOptions.Output
   let maxObjects: Int
   let minArea: Float
@@ -149,6 +153,7 @@ struct Settings {
         .argument, "options.tau: expected 0 to 1000, found \(NumberText.of(options.tau))")
     }
     tau = options.tau == 0 ? defaults.tau : options.tau
+    scale = min(max(defaults.tau, tau / 2), 2 * tau)
     output = options.output
     maxObjects = try check("max_objects", options.maxObjects, 65_535, else: 65_535)
     guard options.minArea < 1 else {  // also refuses NaN

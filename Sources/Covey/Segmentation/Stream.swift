@@ -53,17 +53,17 @@ struct Stream {
     BLAS.claim()
     defer { BLAS.release() }
 
-    let cut = settings.tau * Hierarchy.reach
     let level = Prototyping(
       rows: rows, columns: columns, affinity: affinity, queryPool: settings.queryPool,
-      radius: cut * Prototyping.radiusShare, pool: pool, monitor: monitor, budget: budget)
+      scale: settings.scale, pool: pool, monitor: monitor, budget: budget)
     let queries = frames.map { UnsafePointer($0.queries.base) }
     monitor.begin(.cluster, total: level.pieces(frames.count))
     let prototypes = try level.prototypes(queries[...])
     try monitor.end()
     let before = bank.count
     let sighting = try bank.take(
-      prototypes, affinity: affinity, cut: cut,
+      prototypes, affinity: affinity, scale: settings.scale,
+      cut: settings.tau * Hierarchy.reach,
       most: settings.maxClusters == 0 ? .max : settings.maxClusters, pool: pool,
       budget: budget, monitor: monitor)
     follow(sighting, before: before)

@@ -87,7 +87,7 @@ struct WholeVideo {
   ) -> EdgeClustering {
     EdgeClustering(
       queries: queries(frames), rows: grid.rows, columns: grid.columns, affinity: affinity,
-      window: settings.window, queryPool: settings.queryPool, tau: settings.tau, pool: pool,
+      window: settings.window, queryPool: settings.queryPool, scale: settings.scale, pool: pool,
       budget: budget, monitor: monitor)
   }
 
