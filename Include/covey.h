@@ -629,6 +629,117 @@ COVEY_API COVEY_CHECK covey_status covey_cluster(
     const covey_maps *maps, const covey_session_options *options,
     int32_t *labels, float *confidence, int32_t *out_clusters);
 
+/* ---- Training the spatio-temporal block ---------------------------------- */
+
+/* Adapts the block of a model to videos, without labels: clips of a few frames,
+ * two consistency losses, AdamW (docs/ALGORITHM.md).  The backbone is frozen, so
+ * the features of clips can be computed once and used many times.  A trainer may
+ * be used by one thread at a time, but for cancel. */
+typedef struct covey_trainer covey_trainer;
+
+typedef enum covey_trainer_start {
+    COVEY_START_MODEL    = 0,   /* the model's block; what of it only training
+                                 * needs and the file has not, is drawn anew  */
+    COVEY_START_IDENTITY = 1,   /* maps compare the features themselves, the
+                                 * rest of the block does nothing yet         */
+    COVEY_START_RANDOM   = 2    /* normally distributed                       */
+} covey_trainer_start;
+
+typedef struct covey_trainer_options {
+    uint32_t struct_size;
+    int32_t  threads;               /* 0: one per usable core                */
+    covey_trainer_start start;
+    int32_t  clip_length;           /* frames of a clip, 2 to 16; 0: 3       */
+    int32_t  clips_per_step;        /* whose gradients are averaged, at most
+                                     * 1024; 0: 1                            */
+    int32_t  total_steps;           /* of the cosine; 0: 10000               */
+    int32_t  positions;             /* queries of each frame; 0: 8           */
+    int32_t  weigh_both;            /* 1: both losses by the sharpness of the
+                                     * maps, as the paper has it; 0: motion
+                                     * alone, as the released code           */
+    int32_t  augmentation;          /* 0: grayscale, colours and blur, the same
+                                     * for all frames of a clip; -1: none    */
+    int32_t  working_height;        /* both 0: the model's                   */
+    int32_t  working_width;
+    float    learning_rate;         /* at step 0, at the end 1e-6; 0: 1e-4   */
+    float    weight_decay;          /* of matrices; 0: 0.1; negative: none   */
+    float    clip_norm;             /* of gradients; 0: none                 */
+    float    attention_dropout;     /* 0: 0.4; negative: none                */
+    float    dropout;               /* 0: 0.1; negative: none                */
+    uint64_t seed;                  /* same seed and data: the same bits, on
+                                     * any number of threads                 */
+    int64_t  memory_limit;          /* bytes; 0: none                        */
+    covey_progress_fn progress;     /* within a step or an encode            */
+    void    *user_data;
+} covey_trainer_options;
+
+typedef struct covey_train_metrics {
+    uint32_t struct_size;
+    int32_t  reserved;
+    int64_t  step;                  /* steps made, this one included         */
+    double   semantic_loss;         /* means over the clips of the step      */
+    double   motion_loss;
+    double   total_loss;
+    double   learning_rate;         /* that this step used                   */
+    double   gradient_norm;         /* before clipping                       */
+} covey_train_metrics;
+
+typedef struct covey_trainer_info {
+    uint32_t struct_size;
+    int32_t  has_cls;               /* whether the CLS token takes part: where
+                                     * the model has one that means something
+                                     * and the whole last block              */
+    int32_t  clip_frames;           /* clip_length                           */
+    int32_t  clips_per_step;
+    int64_t  feature_count;         /* floats of a clip's features           */
+    int64_t  step;                  /* steps made                            */
+    int64_t  total_steps;
+    int64_t  memory;                /* bytes held now, without the weights of
+                                     * the model                             */
+    int64_t  memory_peak;
+} covey_trainer_info;
+
+COVEY_API void covey_trainer_options_init(
+    covey_trainer_options *options, size_t struct_size);
+/* `options` may be NULL.  The model must outlive nothing: the trainer keeps
+ * what it needs of it. */
+COVEY_API COVEY_CHECK covey_status covey_trainer_create(
+    const covey_model *model, const covey_trainer_options *options,
+    covey_trainer **out_trainer);
+COVEY_API covey_status covey_trainer_get_info(
+    const covey_trainer *trainer, covey_trainer_info *info);
+/* The features of a clip of clip_length frames of one size, augmented as the
+ * clip number `draw` of this seed: [T, N or N + 1, C], feature_count floats. */
+COVEY_API COVEY_CHECK covey_status covey_trainer_encode(
+    covey_trainer *trainer, const covey_frame *frames, size_t frame_count,
+    uint64_t draw, float *features, size_t feature_count);
+/* One step on clips_per_step clips, [clips, feature_count] floats.  After an
+ * error (cancelling included) the trainer is as it was: the step has not been
+ * made. */
+COVEY_API COVEY_CHECK covey_status covey_trainer_step_features(
+    covey_trainer *trainer, const float *features, size_t feature_count,
+    covey_train_metrics *metrics);
+/* Both in one: clips_per_step x clip_length frames, clip after clip, with draws
+ * step x clips_per_step and up.  `metrics` may be NULL, here and above. */
+COVEY_API COVEY_CHECK covey_status covey_trainer_step(
+    covey_trainer *trainer, const covey_frame *frames, size_t frame_count,
+    covey_train_metrics *metrics);
+/* Weights, moments and step, so that training goes on bit for bit.  The file
+ * appears under its name when it is whole, and not before. */
+COVEY_API COVEY_CHECK covey_status covey_trainer_save(
+    const covey_trainer *trainer, const char *path);
+/* Into a trainer of the same model and options (threads, total_steps, progress
+ * and limits may differ).  After an error the trainer is as it was. */
+COVEY_API COVEY_CHECK covey_status covey_trainer_restore(
+    covey_trainer *trainer, const char *path);
+/* A model with the block as it is now, the rest as loaded; tau 0: the model's. */
+COVEY_API COVEY_CHECK covey_status covey_trainer_export(
+    const covey_trainer *trainer, float tau, covey_model **out_model);
+/* From any thread: the step or encode in progress, or else the next, ends with
+ * ERROR_CANCELLED. */
+COVEY_API void covey_trainer_cancel(covey_trainer *trainer);
+COVEY_API void covey_trainer_free(covey_trainer *trainer);
+
 /* ---- Training, its numerical core ---------------------------------------- */
 
 /* What one clip says about the weights of the spatio-temporal block: losses and
