@@ -3,6 +3,7 @@
     python Benchmarks/report.py [build/bench.json] [--kernels build/kernels.json]
                                 [--clustering build/clustering.json]
                                 [--quality build/quality.json]
+                               [--throughput build/throughput.json]
                                 [--into docs/BENCHMARKS.md]
 
 --into replaces what stands between the two marks in the page.  Needs nothing but
@@ -134,7 +135,17 @@ def quality_section(rows):
          for row in rows])
 
 
-def render(rows, context=None, kernels=None, clustering=None, quality=None):
+def throughput_section(rows):
+    parts = ("decode", "network", "clustering", "masks")
+    return table(
+        ["", "frames/s", *(f"{part} ms" for part in parts)],
+        [[f"{row['size']} at {row['working']}, {row['threads']} threads, {row['case']}",
+          f"{row['fps']:.1f}", *(f"{1000 * row[part]:.1f}" for part in parts)] for row in rows])
+
+
+def render(
+    rows, context=None, kernels=None, clustering=None, quality=None, throughput=None
+):
     """All of it, as one text."""
     sections = [machine_section(context)] if context else []
     groups = dict.fromkeys((row["size"], row["threads"]) for row in rows)
@@ -143,6 +154,8 @@ def render(rows, context=None, kernels=None, clustering=None, quality=None):
         sections += ["### Products, one thread", kernel_section(kernels)]
     if clustering:
         sections += ["### Clustering, one thread, of the authors'", clustering_section(clustering)]
+    if throughput:
+        sections += ["### From video file to masks, int8", throughput_section(throughput)]
     if quality:
         sections += ["### Labelled video", quality_section(quality)]
     return "\n\n".join(sections) + "\n"
@@ -166,6 +179,7 @@ def main():
     parser.add_argument("--kernels", type=Path, default=ROOT / "build" / "kernels.json")
     parser.add_argument("--clustering", type=Path, default=ROOT / "build" / "clustering.json")
     parser.add_argument("--quality", type=Path, default=ROOT / "build" / "quality.json")
+    parser.add_argument("--throughput", type=Path, default=ROOT / "build" / "throughput.json")
     parser.add_argument("--into", type=Path, metavar="PAGE")
     options = parser.parse_args()
 
@@ -175,7 +189,7 @@ def main():
     context = read(options.bench.with_name(options.bench.stem + "-context.json"))
     text = render(
         read(options.bench) or [], context, read(options.kernels), read(options.clustering),
-        read(options.quality)
+        read(options.quality), read(options.throughput)
     )
     if options.into:
         options.into.write_text(replaced(options.into.read_text(), text))
