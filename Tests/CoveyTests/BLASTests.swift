@@ -10,6 +10,34 @@ import Testing
     (96, 2401, 64), (320, 100, 33), (2, 3, 1000),
   ]
 
+  /// As below, with a [k, m].
+  @Test(arguments: sizes)
+  func transposedLeftSideAgreesWithDouble(size: (Int, Int, Int)) {
+    let (m, n, k) = size
+    var random = SeededRandom(seed: UInt64(m * 1_000_000 + n * 1000 + k))
+    let a = (0..<k * (m + 2)).map { _ in Float(random.normal()) }
+    let b = (0..<k * (n + 1)).map { _ in Float(random.normal()) }
+    for add in [Float(0), 1] {
+      let before = (0..<m * n).map { _ in add == 0 ? Float.nan : Float(random.normal()) }
+      var c = before
+      BLAS.multiplyTransposed(m, n, k, a, m + 2, b, n + 1, into: &c, n, add: add)
+      var worst = 0.0
+      for i in 0..<m {
+        for j in 0..<n {
+          var sum = add == 0 ? 0 : Double(before[i * n + j])
+          var size = abs(sum)
+          for l in 0..<k {
+            let product = Double(a[l * (m + 2) + i]) * Double(b[l * (n + 1) + j])
+            sum += product
+            size += abs(product)
+          }
+          worst = max(abs(Double(c[i * n + j]) - sum) / ((Double(k) + 2) * 0x1p-24 * size), worst)
+        }
+      }
+      #expect(worst <= 1, "\(size), add \(add)")
+    }
+  }
+
   /// |error| <= (k + 2) u sum |a b|: whatever the order of the sum.
   /// Observed: at most 0.5 of that.
   @Test(arguments: sizes, [false, true])

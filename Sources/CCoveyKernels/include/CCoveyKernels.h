@@ -21,6 +21,20 @@ enum {
   CV_MOST_ROWS = 8,  // of a tile of any instruction set
 };
 
+// Which elements of a matrix are dropped: a function of what is here and of the
+// element's row and column, so a mask need not be kept.  Numbers are words of
+// Philox4x32-10 (Salmon, Moraes, Dror, Shaw: Parallel random numbers: as easy as
+// 1, 2, 3; SC 2011) with the counter (block, row, stream, step).  Sixteen blocks
+// decide on 128 columns, in 16 bits each: of columns 128 g + 16 q + l, block
+// 16 g + l has word q / 2, whose low half it is where q is even, else the high one.
+typedef struct cv_dropout {
+  uint32_t key[2];
+  uint32_t stream;
+  uint32_t step;
+  uint32_t threshold;  // dropped where the 16 bits are below; 0: none is, and no number drawn
+  float factor;        // of what is kept: 65536 / (65536 - threshold)
+} cv_dropout;
+
 typedef struct cv_row_kernels {
   const char *name;  // "portable", "avx2", "avx512"
 
@@ -89,6 +103,35 @@ typedef struct cv_row_kernels {
   // a multiple of four, as inputs.
   void (*pack_values)(const float *x, size_t x_stride, size_t rows, size_t n,
                       size_t padded_rows, int8_t *packed, int32_t *sums, float *scale);
+
+  // For training.  Rows of a matrix with dropout are numbered from `first`; elements
+  // that are dropped become 0, others times the factor.
+  //
+  // In place: dropout(softmax(scale * s)); lse: ln sum exp(scale * s) of each row.
+  void (*softmax_dropout)(float *s, size_t stride, size_t rows, size_t n, float scale,
+                          const cv_dropout *dropout, uint32_t first, float *lse);
+  // One row of the same, from lse: out = weight * dropout(exp(scale * s - lse)), or
+  // out += ... where `add`.
+  void (*map_add)(const float *s, size_t n, float scale, const cv_dropout *dropout, uint32_t row,
+                  float lse, float weight, int add, float *out);
+  // With p = exp(scale * s - lse) and y = dropout(p), from d = dL/dy: s becomes y, d
+  // becomes dL/ds.
+  void (*softmax_backward)(float *s, float *d, size_t stride, size_t rows, size_t n, float scale,
+                           const cv_dropout *dropout, uint32_t first, const float *lse);
+  // out = dropout(x), or out += ... where `add`; may be in place.
+  void (*dropout)(const float *x, size_t x_stride, size_t rows, size_t n,
+                  const cv_dropout *dropout, uint32_t first, int add, float *out,
+                  size_t out_stride);
+  // From dy = dL/dy of layer_norm: dx += dL/dx unless NULL; dweight, dbias [n] +=
+  // theirs, over the rows in order.
+  void (*layer_norm_backward)(const float *x, size_t x_stride, const float *dy, size_t dy_stride,
+                              size_t rows, size_t n, const float *weight, float eps, float *dx,
+                              size_t dx_stride, float *dweight, float *dbias);
+  // x becomes gelu(x + bias), d = dL/dgelu becomes dL/dx.
+  void (*gelu_backward)(float *x, float *d, size_t stride, size_t rows, size_t n,
+                        const float *bias);
+  // y += factor * x
+  void (*add_scaled)(const float *x, size_t n, float factor, float *y);
 } cv_row_kernels;
 
 // The kernels for this CPU; chosen once.

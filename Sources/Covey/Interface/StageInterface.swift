@@ -150,7 +150,7 @@ private func elements(_ name: StaticString, _ a: Int, _ b: Int) throws(CoveyErro
   return product
 }
 
-private func requireFinite(
+func requireFinite(
   _ values: UnsafePointer<Float>, _ count: Int, _ name: StaticString
 ) throws(CoveyError) {
   let bad = cv_first_not_finite(values, count)

@@ -70,4 +70,23 @@ enum BLAS {
       c, blasint(cStride))
     if !isConcurrent { cv_process_unlock() }
   }
+
+  /// c [m, n] = a^T b + add * c, where a is [k, m] and b [k, n]: sums over rows, as
+  /// the gradients of weights are.  Strides as above.
+  static func multiplyTransposed(
+    _ m: Int, _ n: Int, _ k: Int,
+    _ a: UnsafePointer<Float>, _ aStride: Int,
+    _ b: UnsafePointer<Float>, _ bStride: Int,
+    into c: UnsafeMutablePointer<Float>, _ cStride: Int,
+    add: Float = 0
+  ) {
+    if !isConcurrent {
+      cv_process_lock()
+      openblas_set_num_threads(1)
+    }
+    cblas_sgemm(
+      CblasRowMajor, CblasTrans, CblasNoTrans, blasint(m), blasint(n), blasint(k), 1, a,
+      blasint(aStride), b, blasint(bStride), add, c, blasint(cStride))
+    if !isConcurrent { cv_process_unlock() }
+  }
 }

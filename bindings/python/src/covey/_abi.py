@@ -12,6 +12,7 @@ from ctypes import (
     POINTER,
     Structure,
     c_char_p,
+    c_double,
     c_float,
     c_int,
     c_int32,
@@ -19,6 +20,7 @@ from ctypes import (
     c_size_t,
     c_ssize_t,
     c_uint32,
+    c_uint64,
     c_void_p,
 )
 from enum import IntEnum
@@ -88,6 +90,7 @@ class Stage(IntEnum):
     CLUSTER = 2
     MERGE = 3
     ASSIGN = 4
+    TRAIN = 5
 
 
 # typedef enum covey_output { ... } covey_output;
@@ -334,6 +337,68 @@ class covey_maps(Structure):
     ]
 
 
+# typedef struct covey_train_clip { ... } covey_train_clip;
+class covey_train_clip(Structure):
+    _fields_ = [
+        ("struct_size", c_uint32),
+        ("frames", c_int32),
+        ("patches", c_int32),
+        ("channels", c_int32),
+        ("heads", c_int32),
+        ("hidden", c_int32),
+        ("position_count", c_int32),
+        ("layer_norm_eps", c_float),
+        ("features", c_void_p),
+        ("positions", c_void_p),
+        ("without_cls", c_int32),
+        ("reserved", c_int32),
+    ]
+
+
+# typedef struct covey_train_options { ... } covey_train_options;
+class covey_train_options(Structure):
+    _fields_ = [
+        ("struct_size", c_uint32),
+        ("threads", c_int32),
+        ("attention_dropout", c_float),
+        ("dropout", c_float),
+        ("positives", c_int32),
+        ("negatives", c_int32),
+        ("motion_positives", c_int32),
+        ("motion_negatives", c_int32),
+        ("weigh_both", c_int32),
+        ("step", c_uint32),
+        ("seed", c_uint64),
+        ("memory_limit", c_int64),
+    ]
+
+
+# typedef struct covey_train_losses { ... } covey_train_losses;
+class covey_train_losses(Structure):
+    _fields_ = [
+        ("struct_size", c_uint32),
+        ("reserved", c_int32),
+        ("semantic", c_double),
+        ("motion", c_double),
+        ("peak_bytes", c_int64),
+    ]
+
+
+# typedef struct covey_train_update { ... } covey_train_update;
+class covey_train_update(Structure):
+    _fields_ = [
+        ("struct_size", c_uint32),
+        ("channels", c_int32),
+        ("heads", c_int32),
+        ("hidden", c_int32),
+        ("step", c_int32),
+        ("total_steps", c_int32),
+        ("learning_rate", c_double),
+        ("weight_decay", c_double),
+        ("clip_norm", c_double),
+    ]
+
+
 STRUCTS: tuple[type[Structure], ...] = (
     covey_model_options,
     covey_model_info,
@@ -346,6 +411,10 @@ STRUCTS: tuple[type[Structure], ...] = (
     covey_object,
     covey_grid,
     covey_maps,
+    covey_train_clip,
+    covey_train_options,
+    covey_train_losses,
+    covey_train_update,
 )
 
 _options = POINTER(covey_session_options)
@@ -508,6 +577,36 @@ FUNCTIONS: dict[str, tuple[Any, list[Any]]] = {
     "covey_cluster": (
         c_int,
         [POINTER(covey_maps), _options, c_void_p, c_void_p, POINTER(c_int32)],
+    ),
+    # covey_status covey_train_gradients(
+    #     const covey_train_clip *clip, const covey_train_options *options,
+    #     const float *weights, size_t weight_count, float *gradients,
+    #     covey_train_losses *losses);
+    "covey_train_gradients": (
+        c_int,
+        [
+            POINTER(covey_train_clip),
+            POINTER(covey_train_options),
+            c_void_p,
+            c_size_t,
+            c_void_p,
+            POINTER(covey_train_losses),
+        ],
+    ),
+    # covey_status covey_train_apply(
+    #     const covey_train_update *update, float *weights, float *gradients,
+    #     float *first, float *second, size_t weight_count, double *out_norm);
+    "covey_train_apply": (
+        c_int,
+        [
+            POINTER(covey_train_update),
+            c_void_p,
+            c_void_p,
+            c_void_p,
+            c_void_p,
+            c_size_t,
+            POINTER(c_double),
+        ],
     ),
 }
 

@@ -1,0 +1,118 @@
+#!/usr/bin/env python3
+"""One training step's losses and gradients beside PyTorch's, on the same threads.
+
+    training.py [--channels 384] [--threads 2] [--rounds 5] [--alone covey|torch]
+
+Three frames of 192 x 384 in patches of 8 (3,459 tokens), 8 heads, dropout as in training.
+PyTorch runs the block as it is usually written, with whole maps; the ranking and the
+losses are vectorised and only touch the rows that they need.  Both take turns;
+the ratio is the median over the rounds.  --alone: one of the two, and the largest
+memory of the process.
+"""
+
+import argparse
+import pathlib
+import resource
+import statistics
+import sys
+import time
+
+import numpy as np
+
+TOP = pathlib.Path(__file__).resolve().parent.parent
+sys.path[:0] = [str(TOP / "Tests" / "python"), str(TOP / "bindings" / "python" / "src")]
+
+FRAMES, PATCHES, HEADS, POSITIONS = 3, 1152, 8, 8
+
+
+def torch_step(weights, features, c):
+    import torch
+    from torch.nn import functional
+    from torch_training import split
+
+    w = {k: torch.from_numpy(v.copy()).requires_grad_() for k, v in split(weights, c, 4 * c).items()}
+    x = torch.from_numpy(features)
+    n, t, d = len(features), FRAMES, c // HEADS
+
+    def step():
+        for value in w.values():
+            value.grad = None
+        z = functional.layer_norm(x, (c,), w["norm1.weight"], w["norm1.bias"])
+        q, k, v = (z @ w["attn.qkv.weight"].T).reshape(n, 3, HEADS, d).permute(1, 2, 0, 3)
+        maps = functional.dropout((q @ k.transpose(-2, -1) * d**-0.5).softmax(dim=-1), 0.4)
+        out = (maps @ v).transpose(0, 1).reshape(n, c)
+        y = x + functional.dropout(
+            functional.linear(out, w["attn.proj.weight"], w["attn.proj.bias"]), 0.1)
+        z = functional.layer_norm(y, (c,), w["norm2.weight"], w["norm2.bias"])
+        h = functional.gelu(functional.linear(z, w["mlp.fc1.weight"], w["mlp.fc1.bias"]))
+        h = functional.linear(
+            functional.dropout(h, 0.1), w["mlp.fc2.weight"], w["mlp.fc2.bias"])
+        y = y + functional.dropout(h, 0.1)
+
+        a = maps.mean(dim=0).reshape(t, n // t, t, n // t)[:, 1:, :, 1:]
+        s = functional.normalize(y.reshape(t, n // t, c)[:, 1:], dim=-1)
+        positions = torch.randperm(PATCHES)[:POSITIONS]
+        queries = a[:, positions]  # [T, U, T, N]
+        ranks = queries.detach().argsort(dim=-1, descending=True)
+        keys = torch.arange(t)[None, None, :, None]
+        own = s[:, positions][:, :, None, None]
+        best = (s[keys, ranks[..., :30]] * own).sum(-1)
+        worst = (s[keys, ranks[..., -200:]] * own).sum(-1)
+        semantic = (0.9 - best).relu().mean() + (worst - 0.1).relu().mean()
+        rows = functional.normalize(queries.detach().flatten(2), dim=-1, p=1)  # [T, U, T N]
+        weight = (rows * (rows + 1e-10).log()).sum(-1).softmax(dim=-1)
+        frames = torch.arange(t)
+        ranked = ranks[frames, :, frames]  # [T, U, N]
+        chosen = torch.cat([ranked[..., :10], ranked[..., -50:]], dim=-1)
+        picked = functional.normalize(a[frames[:, None, None], chosen].flatten(3), dim=-1, p=1)
+        score = ((picked + 1e-10).log() * rows[:, :, None]).sum(-1)
+        pairs = (score[..., 10:, None] - score[..., None, :10] + 1).relu().mean((-1, -2))
+        motion = (weight * pairs).sum(1).mean()
+        (semantic + motion).backward()
+
+    return step
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--channels", type=int, default=384)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--alone", choices=["covey", "torch"])
+    chosen = parser.parse_args()
+    c = chosen.channels
+    random = np.random.default_rng(0)
+    count = 4 * c * c + 2 * c * 4 * c + 4 * c + 6 * c
+    weights = (0.05 * random.standard_normal(count)).astype(np.float32)
+    features = random.standard_normal((FRAMES * (PATCHES + 1), c)).astype(np.float32)
+
+    steps = {}
+    if chosen.alone != "torch":
+        from training_core import gradients
+
+        steps["covey"] = lambda: gradients(
+            weights, features, frames=FRAMES, heads=HEADS, positions=POSITIONS,
+            threads=chosen.threads, seed=1)
+    if chosen.alone != "covey":
+        import torch
+
+        torch.set_num_threads(chosen.threads)
+        steps["torch"] = torch_step(weights, features, c)
+    seconds = {name: [] for name in steps}
+    for index in range(chosen.rounds + 1):
+        for name, step in steps.items():
+            start = time.perf_counter()
+            step()
+            if index:  # the first one warms up
+                seconds[name].append(time.perf_counter() - start)
+    for name, each in seconds.items():
+        print(f"{name:6} {statistics.median(each):.3f} s a step, {min(each):.3f} to {max(each):.3f}")
+    if chosen.alone:
+        print(f"largest memory {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:.0f} MB")
+    else:
+        ratio = [a / b for a, b in zip(seconds["covey"], seconds["torch"], strict=True)]
+        print(f"covey / torch {statistics.median(ratio):.2f}")
+
+
+if __name__ == "__main__":
+    main()
