@@ -34,7 +34,9 @@ def add_train(commands: Any) -> None:
         nargs="*",
         help="video files and folders of pictures; one shot each; with --resume left out",
     )
-    command.add_argument("-m", "--model", metavar="FILE", help="weight file; default: as of segment")
+    command.add_argument(
+        "-m", "--model", metavar="FILE", help="weight file; default: as of segment"
+    )
     command.add_argument("-o", "--output", metavar="OUT", help="weight file to write")
     command.add_argument("--steps", type=positive, metavar="N", help="in all; left out: 2000")
     command.add_argument(
@@ -45,7 +47,9 @@ def add_train(commands: Any) -> None:
         "videos as before training; keep: the model's; left out: auto",
     )
     command.add_argument(
-        "--dtype", choices=("q8", "f16", "f32"), help="of the written matrices; left out: the model's"
+        "--dtype",
+        choices=("q8", "f16", "f32"),
+        help="of the written matrices; left out: the model's",
     )
     command.add_argument(
         "--json", action="store_true", help="one JSON object on standard output, no progress"
@@ -55,9 +59,7 @@ def add_train(commands: Any) -> None:
         "--run", metavar="FOLDER", help="of the run; left out: OUT without suffix, with -run"
     )
     run.add_argument("--resume", metavar="RUN", help="go on with the run in this folder")
-    run.add_argument(
-        "--checkpoint-every", type=positive, metavar="N", help="steps; left out: 100"
-    )
+    run.add_argument("--checkpoint-every", type=positive, metavar="N", help="steps; left out: 100")
     run.add_argument(
         "--tensorboard", action="store_true", help="also files for TensorBoard in the run's folder"
     )

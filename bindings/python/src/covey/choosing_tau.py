@@ -79,7 +79,7 @@ def pooled(keys: NDArray[np.float32], side: int) -> NDArray[np.float32]:
         widths = np.diff(np.append(starts, size)).astype(np.float32)
         shape = [1] * keys.ndim
         shape[axis] = len(starts)
-        keys = np.add.reduceat(keys, starts, axis=axis) / widths.reshape(shape)
+        keys = (np.add.reduceat(keys, starts, axis=axis) / widths.reshape(shape)).astype(np.float32)
     return keys
 
 

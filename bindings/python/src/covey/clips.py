@@ -95,7 +95,8 @@ def _index(path: Path) -> tuple[int, list[int] | None]:
         times = [each.pts for each in packets if not each.is_discard]
     if not times:
         raise ValueError(f"{path}: no frames")
-    if None in times or len(set(times)) < len(times):
+    # AVI has times of decoding only, which are passed off as the others.
+    if None in times or len(set(times)) < len(times) or container.format.name == "avi":
         return len(times), None
     return len(times), sorted(times)
 

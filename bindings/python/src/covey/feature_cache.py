@@ -66,4 +66,5 @@ class FeatureCache:
             self._epoch, self._order = epoch, np.argsort(words, kind="stable")
         if self._array is None:
             raise ValueError(f"{self.path}: not open")
-        return self._array[self._order[place]]
+        features: NDArray[np.float32] = self._array[self._order[place]]
+        return features

@@ -110,7 +110,7 @@ class RunLog:
         with written_whole(path) as file:
             for row in self.rows:
                 file.write(_line(row))
-        self._file = open(path, "ab")  # noqa: SIM115  # closed by close()
+        self._file = open(path, "ab")
 
     def append(self, row: dict[str, Any]) -> None:
         """One line, handed to the system at once."""
@@ -142,7 +142,8 @@ def smoothed(values: NDArray[np.float64], width: int) -> NDArray[np.float64]:
     sums = np.concatenate([[0.0], np.cumsum(values)])
     ends = np.arange(1, len(values) + 1)
     starts = np.maximum(ends - width, 0)
-    return (sums[ends] - sums[starts]) / (ends - starts)
+    means: NDArray[np.float64] = (sums[ends] - sums[starts]) / (ends - starts)
+    return means
 
 
 def plot_losses(path: Path, rows: Sequence[dict[str, Any]]) -> bool:

@@ -101,9 +101,7 @@ class _Data:
         self._clips = Clips(footage, length, settings.gap, settings.seed)
         self._reported = {path for path, _ in self.left_out}
 
-    def clips(
-        self, numbers: range, series: int = _TRAINING
-    ) -> Generator[Clip, None, None]:
+    def clips(self, numbers: range, series: int = _TRAINING) -> Generator[Clip, None, None]:
         """Clips in the order of their numbers, read while others are in use; to be
         closed."""
         read = read_ahead(lambda number: self._clips.read(number, series), numbers, _READERS)
@@ -140,7 +138,11 @@ class _Waiting:
 
 
 def _cached(
-    folder: RunFolder, settings: Settings, trainer: Trainer, data: _Data, display: Display,
+    folder: RunFolder,
+    settings: Settings,
+    trainer: Trainer,
+    data: _Data,
+    display: Display,
     stop: _Stop,
 ) -> FeatureCache | None:
     """The features of clips; None where the user stopped before they were made."""
@@ -220,7 +222,11 @@ def _checkpoint(folder: RunFolder, trainer: Trainer, log: RunLog) -> None:
 
 
 def _written(
-    settings: Settings, model: Model, trainer: Trainer, data: _Data, display: Display,
+    settings: Settings,
+    model: Model,
+    trainer: Trainer,
+    data: _Data,
+    display: Display,
     threads: int | None,
 ) -> tuple[float, Choice | None]:
     """Writes the model; returns its tau, and how that was chosen."""
@@ -295,9 +301,7 @@ def train(arguments: argparse.Namespace) -> int:
             made = trainer.step_count
             done = made >= settings.steps and not stop.asked
             if done:
-                tau, choice = _written(
-                    settings, model, trainer, data, display, arguments.threads
-                )
+                tau, choice = _written(settings, model, trainer, data, display, arguments.threads)
         except BaseException:
             display.note(f"covey: the last checkpoint is kept; to go on: {again}")
             raise

@@ -143,7 +143,7 @@ def resumed(arguments: argparse.Namespace) -> tuple[RunFolder, Settings]:
         # Those that could not be read are not recorded.
         given = {os.path.abspath(each) for each in arguments.videos}
         if not {path for path, _ in settings.videos} <= given:
-            raise UsageError("argument VIDEO: not those of the run; with --resume they are left out")
+            raise UsageError("argument VIDEO: not those of the run; left out, they are")
     if arguments.model and os.path.abspath(arguments.model) != settings.model:
         raise UsageError(f"argument --model: the run is of {settings.model}")
     fixed = {
