@@ -93,10 +93,11 @@ def _index(path: Path) -> tuple[int, list[int] | None]:
         stream = video.film_stream(container, path)
         packets = [each for each in container.demux(stream) if each.size]
         times = [each.pts for each in packets if not each.is_discard]
+        # It has times of decoding only, which are passed off as the others.
+        untimed = container.format.name == "avi"
     if not times:
         raise ValueError(f"{path}: no frames")
-    # AVI has times of decoding only, which are passed off as the others.
-    if None in times or len(set(times)) < len(times) or container.format.name == "avi":
+    if untimed or None in times or len(set(times)) < len(times):
         return len(times), None
     return len(times), sorted(times)
 
