@@ -47,9 +47,10 @@
  *            aborts the process.
  * THREADS    A covey_model may be used from any number of threads at once.
  *            Every other handle belongs to one thread at a time, except
- *            covey_session_cancel().  Callbacks run on the calling thread; a
- *            session cannot be used from its own callback (ERROR_STATE), but
- *            for cancel and get_memory, and must not be freed there.
+ *            covey_session_cancel() and covey_trainer_cancel().  Callbacks run
+ *            on the calling thread; a session or trainer cannot be used from
+ *            its own callback (ERROR_STATE), but for cancel, get_memory and
+ *            get_info, and must not be freed there.
  *            Results do not depend on the number of threads, bit for bit.
  * FORK       In a child after fork(), sessions made before it compute on one
  *            thread.
@@ -277,7 +278,8 @@ typedef enum covey_stage {
     COVEY_STAGE_CLUSTER = 2,    /* maps and level 1, window by window        */
     COVEY_STAGE_MERGE   = 3,    /* levels 2, 3, ...: over the whole video;   */
                                 /* of a stream, with the clusters it knows   */
-    COVEY_STAGE_ASSIGN  = 4     /* every patch to its nearest centre         */
+    COVEY_STAGE_ASSIGN  = 4,    /* every patch to its nearest centre         */
+    COVEY_STAGE_TRAIN   = 5     /* losses and gradients, clip by clip        */
 } covey_stage;
 
 /* `fraction` is of the stage in the call in progress, in [0,1].  Return 0 to
@@ -632,44 +634,50 @@ COVEY_API COVEY_CHECK covey_status covey_cluster(
 /* ---- Training the spatio-temporal block ---------------------------------- */
 
 /* Adapts the block of a model to videos, without labels: clips of a few frames,
- * two consistency losses, AdamW (docs/ALGORITHM.md).  The backbone is frozen, so
- * the features of clips can be computed once and used many times.  A trainer may
- * be used by one thread at a time, but for cancel. */
+ * two consistency losses, AdamW (docs/ALGORITHM.md).  The backbone is frozen,
+ * so the features of clips can be computed once and used many times. */
 typedef struct covey_trainer covey_trainer;
 
 typedef enum covey_trainer_start {
-    COVEY_START_MODEL    = 0,   /* the model's block; what of it only training
-                                 * needs and the file has not, is drawn anew  */
+    COVEY_START_MODEL    = 0,   /* the model's block; what only training needs
+                                 * of it and the file has not is drawn anew,
+                                 * and adds nothing yet                      */
     COVEY_START_IDENTITY = 1,   /* maps compare the features themselves, the
-                                 * rest of the block does nothing yet         */
-    COVEY_START_RANDOM   = 2    /* normally distributed                       */
+                                 * rest of the block adds nothing yet        */
+    COVEY_START_RANDOM   = 2    /* normally distributed                      */
 } covey_trainer_start;
 
 typedef struct covey_trainer_options {
     uint32_t struct_size;
-    int32_t  threads;               /* 0: one per usable core                */
+    int32_t  threads;               /* at most 256; 0: one per usable core   */
     covey_trainer_start start;
-    int32_t  clip_length;           /* frames of a clip, 2 to 16; 0: 3       */
+    int32_t  clip_length;           /* frames of a clip, T, 2 to 16; 0: 3    */
     int32_t  clips_per_step;        /* whose gradients are averaged, at most
                                      * 1024; 0: 1                            */
     int32_t  total_steps;           /* of the cosine; 0: 10000               */
-    int32_t  positions;             /* queries of each frame; 0: 8           */
+    int32_t  positions;             /* queries of each frame, at most 4096 or
+                                     * the patches of a frame; 0: 8          */
     int32_t  weigh_both;            /* 1: both losses by the sharpness of the
                                      * maps, as the paper has it; 0: motion
                                      * alone, as the released code           */
-    int32_t  augmentation;          /* 0: grayscale, colours and blur, the same
-                                     * for all frames of a clip; -1: none    */
-    int32_t  working_height;        /* both 0: the model's                   */
-    int32_t  working_width;
-    float    learning_rate;         /* at step 0, at the end 1e-6; 0: 1e-4   */
-    float    weight_decay;          /* of matrices; 0: 0.1; negative: none   */
-    float    clip_norm;             /* of gradients; 0: none                 */
-    float    attention_dropout;     /* 0: 0.4; negative: none                */
-    float    dropout;               /* 0: 0.1; negative: none                */
+    int32_t  augmentation;          /* 0: grayscale, colours and blur, the
+                                     * same for all frames of a clip; -1:
+                                     * none                                  */
+    int32_t  working_height;        /* as of covey_session_options; both or  */
+    int32_t  working_width;         /* none                                  */
+    float    learning_rate;         /* at step 0, at most 1; at the end 1e-6;
+                                     * 0: 1e-4                               */
+    float    weight_decay;          /* of matrices, at most 1; 0: 0.1;
+                                     * negative: none                        */
+    float    clip_norm;             /* gradients are scaled down to it; 0:
+                                     * never                                 */
+    float    attention_dropout;     /* at most 0.99; 0: 0.4; negative: none  */
+    float    dropout;               /* at most 0.99; 0: 0.1; negative: none  */
     uint64_t seed;                  /* same seed and data: the same bits, on
                                      * any number of threads                 */
-    int64_t  memory_limit;          /* bytes; 0: none                        */
-    covey_progress_fn progress;     /* within a step or an encode            */
+    int64_t  memory_limit;          /* bytes, for all of the trainer but the
+                                     * model; 0: none                        */
+    covey_progress_fn progress;     /* of a step or encode; may be NULL      */
     void    *user_data;
 } covey_trainer_options;
 
@@ -679,16 +687,16 @@ typedef struct covey_train_metrics {
     int64_t  step;                  /* steps made, this one included         */
     double   semantic_loss;         /* means over the clips of the step      */
     double   motion_loss;
-    double   total_loss;
+    double   total_loss;            /* their sum                             */
     double   learning_rate;         /* that this step used                   */
-    double   gradient_norm;         /* before clipping                       */
+    double   gradient_norm;         /* before it was scaled down             */
 } covey_train_metrics;
 
 typedef struct covey_trainer_info {
     uint32_t struct_size;
-    int32_t  has_cls;               /* whether the CLS token takes part: where
-                                     * the model has one that means something
-                                     * and the whole last block              */
+    int32_t  has_cls;               /* 1: the CLS token takes part, which is
+                                     * so where the model has one that means
+                                     * something, and the whole last block   */
     int32_t  clip_frames;           /* clip_length                           */
     int32_t  clips_per_step;
     int64_t  feature_count;         /* floats of a clip's features           */
@@ -696,43 +704,47 @@ typedef struct covey_trainer_info {
     int64_t  total_steps;
     int64_t  memory;                /* bytes held now, without the weights of
                                      * the model                             */
-    int64_t  memory_peak;
+    int64_t  memory_peak;           /* at their most so far                  */
 } covey_trainer_info;
 
+/* Zeroes the struct and sets struct_size. */
 COVEY_API void covey_trainer_options_init(
     covey_trainer_options *options, size_t struct_size);
-/* `options` may be NULL.  The model must outlive nothing: the trainer keeps
- * what it needs of it. */
+/* `options` may be NULL for the defaults.  The model may be freed: the trainer
+ * keeps it alive. */
 COVEY_API COVEY_CHECK covey_status covey_trainer_create(
     const covey_model *model, const covey_trainer_options *options,
     covey_trainer **out_trainer);
 COVEY_API covey_status covey_trainer_get_info(
     const covey_trainer *trainer, covey_trainer_info *info);
-/* The features of a clip of clip_length frames of one size, augmented as the
- * clip number `draw` of this seed: [T, N or N + 1, C], feature_count floats. */
+/* The features of a clip of clip_length frames of one size, augmented as clip
+ * number `draw` of this seed: [T, N or, with CLS, which comes first, N + 1, C],
+ * feature_count floats.  `frames` is an array whose stride is
+ * frames[0].struct_size. */
 COVEY_API COVEY_CHECK covey_status covey_trainer_encode(
     covey_trainer *trainer, const covey_frame *frames, size_t frame_count,
     uint64_t draw, float *features, size_t feature_count);
-/* One step on clips_per_step clips, [clips, feature_count] floats.  After an
- * error (cancelling included) the trainer is as it was: the step has not been
- * made. */
+/* One step on the features of clips_per_step clips, clip after clip; here
+ * feature_count is of all of them.  After an error (cancelling included) the
+ * step has not been made.  `metrics` may be NULL. */
 COVEY_API COVEY_CHECK covey_status covey_trainer_step_features(
     covey_trainer *trainer, const float *features, size_t feature_count,
     covey_train_metrics *metrics);
-/* Both in one: clips_per_step x clip_length frames, clip after clip, with draws
- * step x clips_per_step and up.  `metrics` may be NULL, here and above. */
+/* Both in one: clips_per_step x clip_length frames, clip after clip, with the
+ * draws steps made x clips_per_step and up.  Clips may differ in size. */
 COVEY_API COVEY_CHECK covey_status covey_trainer_step(
     covey_trainer *trainer, const covey_frame *frames, size_t frame_count,
     covey_train_metrics *metrics);
-/* Weights, moments and step, so that training goes on bit for bit.  The file
- * appears under its name when it is whole, and not before. */
+/* Weights, moments and step, so that training goes on bit for bit
+ * (docs/FORMAT.md).  The file appears whole or not at all. */
 COVEY_API COVEY_CHECK covey_status covey_trainer_save(
     const covey_trainer *trainer, const char *path);
-/* Into a trainer of the same model and options (threads, total_steps, progress
- * and limits may differ).  After an error the trainer is as it was. */
+/* Into a trainer of the same model and options, but that threads, start,
+ * total_steps, memory_limit and progress may differ: else ERROR_ARGUMENT. */
 COVEY_API COVEY_CHECK covey_status covey_trainer_restore(
     covey_trainer *trainer, const char *path);
-/* A model with the block as it is now, the rest as loaded; tau 0: the model's. */
+/* A model with the block as it is now, and all else as loaded, of the same
+ * dtype; tau 0: the model's. */
 COVEY_API COVEY_CHECK covey_status covey_trainer_export(
     const covey_trainer *trainer, float tau, covey_model **out_model);
 /* From any thread: the step or encode in progress, or else the next, ends with
@@ -744,10 +756,11 @@ COVEY_API void covey_trainer_free(covey_trainer *trainer);
 
 /* What one clip says about the weights of the spatio-temporal block: losses and
  * gradients (docs/ALGORITHM.md).  T frames of N patches and a CLS token each,
- * n = T (N + 1) tokens.  Weights, gradients and moments are flat, in this order:
- * norm1.weight [C], norm1.bias [C], attn.qkv.weight [3C, C], attn.proj.weight
- * [C, C], attn.proj.bias [C], norm2.weight [C], norm2.bias [C], mlp.fc1.weight
- * [F, C], mlp.fc1.bias [F], mlp.fc2.weight [C, F], mlp.fc2.bias [C]. */
+ * n = T (N + 1) tokens.  Weights, gradients and moments are flat, in this
+ * order: norm1.weight [C], norm1.bias [C], attn.qkv.weight [3C, C],
+ * attn.proj.weight [C, C], attn.proj.bias [C], norm2.weight [C], norm2.bias
+ * [C], mlp.fc1.weight [F, C], mlp.fc1.bias [F], mlp.fc2.weight [C, F],
+ * mlp.fc2.bias [C]. */
 typedef struct covey_train_clip {
     uint32_t       struct_size;
     int32_t        frames, patches;         /* T, N                          */
@@ -759,6 +772,9 @@ typedef struct covey_train_clip {
     const int32_t *positions;               /* [position_count] patches, all
                                              * different, the queries of every
                                              * frame; NULL: drawn            */
+    int32_t        without_cls;             /* 1: frames have no CLS token: n =
+                                             * T N                           */
+    int32_t        reserved;
 } covey_train_clip;
 
 typedef struct covey_train_options {
@@ -803,8 +819,8 @@ typedef struct covey_train_update {
  * `gradients` are scaled where clip_norm says so.  out_norm (may be NULL): the
  * norm of the gradients before. */
 COVEY_API COVEY_CHECK covey_status covey_train_apply(
-    const covey_train_update *update, float *weights, float *gradients, float *first,
-    float *second, size_t weight_count, double *out_norm);
+    const covey_train_update *update, float *weights, float *gradients,
+    float *first, float *second, size_t weight_count, double *out_norm);
 
 #ifdef __cplusplus
 }

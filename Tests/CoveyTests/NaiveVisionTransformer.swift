@@ -127,4 +127,11 @@ struct NaiveVisionTransformer {
       patches.flatMap { $0[..<model.channels] }, saliency
     )
   }
+
+  /// [C]: the CLS token behind the last block, without the final norm.
+  func classOutput(_ planes: [Float], rows: Int, columns: Int) -> [Double] {
+    var x = embed(planes, rows, columns)
+    for index in 0..<model.depth { x = block(x, "encoder.blocks.\(index)") }
+    return x[0]
+  }
 }

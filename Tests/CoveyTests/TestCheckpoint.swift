@@ -49,6 +49,8 @@ struct TestCheckpoint {
   var keyStride = 10
   var keyPool = 1
   var seed: UInt64 = 1
+  /// With the tensors that only training reads.
+  var whole = false
 
   static let mean: [Float] = [0.5, 0.4, 0.3]
   static let std: [Float] = [0.25, 0.2, 0.3]
@@ -90,7 +92,7 @@ struct TestCheckpoint {
       // Scores of spread 2 or so: attention that is neither flat nor one-hot.
       add("\(prefix).attn.qkv.weight", [3 * c, c], .matrix(1.5))
       add("\(prefix).attn.qkv.bias", [3 * c], .around(0))
-      guard index < depth - 1 else { continue }
+      guard whole || index < depth - 1 else { continue }
       add("\(prefix).attn.proj.weight", [c, c], .matrix(1))
       add("\(prefix).attn.proj.bias", [c], .around(0))
       add("\(prefix).norm2.weight", [c], .around(1))
@@ -103,6 +105,15 @@ struct TestCheckpoint {
     add("correlator.norm1.weight", [c], .around(1))
     add("correlator.norm1.bias", [c], .around(0))
     add("correlator.attn.qkv.weight", [3 * c, c], .matrix(sharpness))
+    guard whole else { return made }
+    add("correlator.attn.proj.weight", [c, c], .matrix(0.5))
+    add("correlator.attn.proj.bias", [c], .around(0))
+    add("correlator.norm2.weight", [c], .around(1))
+    add("correlator.norm2.bias", [c], .around(0))
+    add("correlator.mlp.fc1.weight", [2 * c, c], .matrix(1))
+    add("correlator.mlp.fc1.bias", [2 * c], .around(0))
+    add("correlator.mlp.fc2.weight", [c, 2 * c], .matrix(0.5))
+    add("correlator.mlp.fc2.bias", [c], .around(0))
     return made
   }
 

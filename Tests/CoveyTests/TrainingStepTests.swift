@@ -144,7 +144,7 @@ import Testing
   @Test func parametersAreReadFromAWeightFile() throws {
     let sample = WeightFileSample(whole: true)
     let checkpoint = try #require(WeightFileSample.load(sample.file).model)
-    let parameters = try BlockParameters(checkpoint)
+    let parameters = try BlockParameters(.model, checkpoint, seed: 1)
     for tensor in parameters.layout.tensors {
       let stored = try #require(sample.tensors.first { $0.name == "correlator.\(tensor.name)" })
       #expect(stored.values.count == tensor.count)
@@ -154,24 +154,49 @@ import Testing
         }, "\(tensor.name)")
     }
     #expect(parameters.layout.tensors.reduce(0) { $0 + $1.count } == parameters.layout.count)
+  }
 
-    for missing in ["mlp.fc1.weight", "attn.proj.bias", "norm2.weight"] {
-      var cut = sample
-      cut.tensors.removeAll { $0.name == "correlator.\(missing)" }
-      let checkpoint = try #require(WeightFileSample.load(cut.file).model)
-      let error = refusal(checkpoint)
-      #expect(error?.kind == .unsupported)
-      #expect(error?.message.hasPrefix("correlator.\(missing): missing") == true)
+  /// A branch of which something is missing is drawn anew, and adds nothing.
+  @Test(arguments: ["mlp.fc1.weight", "attn.proj.bias", "norm2.weight"])
+  func whatIsMissingIsDrawnAnew(missing: String) throws {
+    var sample = WeightFileSample(whole: true)
+    sample.tensors.removeAll { $0.name == "correlator.\(missing)" }
+    let checkpoint = try #require(WeightFileSample.load(sample.file).model)
+    let parameters = try BlockParameters(.model, checkpoint, seed: 1)
+    let fresh = try BlockParameters(.random, checkpoint, seed: 1)
+    let isProj = missing.hasPrefix("attn")
+    for tensor in parameters.layout.tensors {
+      let isDrawn = tensor.offset >= parameters.layout.norm2Weight ? !isProj
+        : tensor.offset >= parameters.layout.projWeight && isProj
+      let stored = sample.tensors.first { $0.name == "correlator.\(tensor.name)" }
+      for index in 0..<tensor.count {
+        let found = parameters.values[tensor.offset + index]
+        if isDrawn {
+          let isLast = tensor.isMatrix && "\(tensor.name)" != "mlp.fc1.weight"
+          #expect(found == (isLast ? 0 : fresh.values[tensor.offset + index]), "\(tensor.name)")
+        } else {
+          #expect(found == stored?.values[index], "\(tensor.name)")
+        }
+      }
     }
   }
 
-  private func refusal(_ checkpoint: Checkpoint) -> CoveyError? {
-    do throws(CoveyError) {
-      _ = try BlockParameters(checkpoint)
-      return nil
-    } catch {
-      return error
+  /// Maps are those of `IdentityCorrelator`, and outputs the features.
+  @Test func identityStart() throws {
+    let checkpoint = try #require(WeightFileSample.load(WeightFileSample(whole: true).file).model)
+    let parameters = try BlockParameters(.identity, checkpoint, seed: 1)
+    let layout = parameters.layout
+    let c = layout.channels
+    for row in 0..<2 * c {
+      for column in 0..<c {
+        #expect(
+          parameters.values[layout.qkvWeight + row * c + column] == (row % c == column ? 1 : 0))
+      }
     }
+    #expect((0..<c).allSatisfy { parameters.values[layout.norm1Weight + $0] == 1 })
+    #expect((0..<c * c).allSatisfy { parameters.values[layout.projWeight + $0] == 0 })
+    #expect((0..<c * layout.hidden).allSatisfy { parameters.values[layout.fc2Weight + $0] == 0 })
+    #expect((0..<c * c).contains { parameters.values[layout.qkvWeight + 2 * c * c + $0] != 0 })
   }
 
   @Test func freshParametersAreSeeded() throws {

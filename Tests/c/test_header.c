@@ -15,6 +15,9 @@ SIZE_FIRST(covey_result_info);
 SIZE_FIRST(covey_object);
 SIZE_FIRST(covey_grid);
 SIZE_FIRST(covey_maps);
+SIZE_FIRST(covey_trainer_options);
+SIZE_FIRST(covey_train_metrics);
+SIZE_FIRST(covey_trainer_info);
 SIZE_FIRST(covey_train_clip);
 SIZE_FIRST(covey_train_options);
 SIZE_FIRST(covey_train_losses);
@@ -32,6 +35,7 @@ ENUM_SIZE(covey_mode);
 ENUM_SIZE(covey_key_rounding);
 ENUM_SIZE(covey_mask);
 ENUM_SIZE(covey_affinity);
+ENUM_SIZE(covey_trainer_start);
 
 /* The layout is part of the ABI: on 64-bit machines, to the byte. */
 #if UINTPTR_MAX > 0xFFFFFFFFu
@@ -47,7 +51,10 @@ LAYOUT(covey_result_info, 80);
 LAYOUT(covey_object, 56);
 LAYOUT(covey_grid, 16);
 LAYOUT(covey_maps, 56);
-LAYOUT(covey_train_clip, 48);
+LAYOUT(covey_trainer_options, 96);
+LAYOUT(covey_train_metrics, 56);
+LAYOUT(covey_trainer_info, 56);
+LAYOUT(covey_train_clip, 56);
 LAYOUT(covey_train_options, 56);
 LAYOUT(covey_train_losses, 32);
 LAYOUT(covey_train_update, 48);

@@ -73,6 +73,7 @@ void test_memory(const subject *subject);
 void test_result(const subject *subject);
 void test_stages(const subject *subject);
 void test_training(const subject *subject);
+void test_trainer(const subject *subject);
 void test_cluster(const subject *subject);
 void test_tree(const subject *subject);
 void test_stream(const subject *subject);

@@ -60,12 +60,13 @@ func sessionOptions(
 }
 
 extension Stage {
-  fileprivate var code: covey_stage {
+  var code: covey_stage {
     switch self {
     case .encode: COVEY_STAGE_ENCODE
     case .cluster: COVEY_STAGE_CLUSTER
     case .merge: COVEY_STAGE_MERGE
     case .assign: COVEY_STAGE_ASSIGN
+    case .train: COVEY_STAGE_TRAIN
     }
   }
 }

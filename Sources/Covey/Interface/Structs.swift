@@ -21,6 +21,9 @@ enum FirstSize {
   static let trainOptions = 56
   static let trainLosses = 32
   static let trainUpdate = 48
+  static let trainerOptions = 96
+  static let trainMetrics = 56
+  static let trainerInfo = 56
 }
 
 /// Larger than any struct will ever be; what is beyond was never set.
@@ -64,6 +67,14 @@ func readStruct<Struct: BitwiseCopyable>(
     bytes.copyMemory(from: UnsafeRawBufferPointer(start: raw, count: min(size, known)))
     return copy[0]
   }
+}
+
+/// Whether `writeStruct` can fill a struct: for calls that must not fail after they
+/// have done what they do.
+func checkStruct<Struct: BitwiseCopyable>(
+  _ pointer: UnsafePointer<Struct>, _ name: StaticString, minimum: Int
+) throws(CoveyError) {
+  _ = try structSize(UnsafeRawPointer(pointer), name, minimum: minimum)
 }
 
 /// Fills a struct of the caller as far as he knows it; what only he knows is

@@ -19,7 +19,12 @@ public func covey_train_gradients(
     let layout = try BlockLayout(
       channels: Int(clip.channels), heads: Int(clip.heads), hidden: Int(clip.hidden),
       epsilon: clip.layer_norm_eps == 0 ? 1e-5 : clip.layer_norm_eps)
-    let shape = try ClipShape(frames: Int(clip.frames), patches: Int(clip.patches))
+    guard clip.without_cls == 0 || clip.without_cls == 1 else {
+      throw CoveyError(
+        .argument, "clip.without_cls: expected 0 or 1, found \(clip.without_cls)")
+    }
+    let shape = try ClipShape(
+      frames: Int(clip.frames), patches: Int(clip.patches), hasClass: clip.without_cls == 0)
     try layout.require(weight_count)
     try requireFinite(features, shape.tokens * layout.channels, "clip.features")
     try requireFinite(weights, weight_count, "weights")

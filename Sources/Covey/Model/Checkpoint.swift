@@ -63,7 +63,7 @@ final class Checkpoint: @unchecked Sendable {
     try self.init(FileBytes(lent: bytes, copy: copy), verify: verify)
   }
 
-  private convenience init(_ storage: FileBytes, verify: Bool) throws(CoveyError) {
+  convenience init(_ storage: FileBytes, verify: Bool) throws(CoveyError) {
     let file = try GGUFReader(storage.bytes)
     let config = try ModelConfig(file)
     let dtype = try WeightType(file)

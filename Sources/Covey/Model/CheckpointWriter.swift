@@ -22,6 +22,17 @@ extension Checkpoint {
   /// As written; what is read may have another.
   static let writtenAlignment = 64
 
+  /// What a file to be written has that this one has not, or has otherwise.
+  struct Changes {
+    /// Of floats; they must live until the file is written.
+    var tensors: [(name: String, stored: StoredTensor)] = []
+    var tau: Float?
+
+    func tensor(_ name: UnsafeRawBufferPointer) -> StoredTensor? {
+      tensors.first { $0.name.utf8.elementsEqual(name) }?.stored
+    }
+  }
+
   /// Writes all tensors and all metadata, with the matrices as `dtype`.  The
   /// file appears whole or not at all.  The same checkpoint gives the same
   /// bytes, and what was written gives itself when read and written again as the
@@ -32,18 +43,7 @@ extension Checkpoint {
   func save(path: UnsafePointer<CChar>, dtype: WeightType) throws(CoveyError) {
     // What is written lies in it, and is reached by pointers only.
     defer { withExtendedLifetime(self) {} }
-    try file.checkWeights()
-    let tensors = output(as: dtype)
-    let stream = try TensorStream(tensors, alignment: Self.writtenAlignment)
-
-    // The checksum and the errors of quantising stand before the data: two
-    // passes, which hold no more memory than a chunk and a matrix's scales.
-    var crc = CRC32()
-    let errors = try stream.run { bytes throws(CoveyError) in
-      crc.append(bytes)
-    }
-    let header = header(dtype, tensors, errors: errors, checksum: crc.value)
-
+    let (header, stream, _) = try composed(dtype, Changes())
     let writer = try FileWriter(path)
     try header.withUnsafeBufferPointer { bytes throws(CoveyError) in
       try writer.write(UnsafeRawBufferPointer(bytes))
@@ -54,54 +54,118 @@ extension Checkpoint {
     try writer.commit()
   }
 
-  /// The tensors in their order; scales that are made come behind their matrix.
-  private func output(as dtype: WeightType) -> [OutputTensor] {
+  /// Another checkpoint, of the same type, that is this one but for `changes`.
+  ///
+  /// - Throws: as `save`, but `.io`.
+  func changed(_ changes: Changes) throws(CoveyError) -> Checkpoint {
+    defer { withExtendedLifetime(self) {} }
+    let (header, stream, dataSize) = try composed(dtype, changes)
+    let image = try Buffer<UInt8>(header.count + dataSize, for: "a model")
+    var end = UnsafeMutableRawPointer(image.base)
+    func append(_ bytes: UnsafeRawBufferPointer) {
+      guard let base = bytes.baseAddress else { return }
+      end.copyMemory(from: base, byteCount: bytes.count)
+      end += bytes.count
+    }
+    header.withUnsafeBufferPointer { append(UnsafeRawBufferPointer($0)) }
+    _ = try stream.run { bytes throws(CoveyError) in
+      append(bytes)
+    }
+    return try Checkpoint(FileBytes(owning: image), verify: true)
+  }
+
+  /// All that comes before the tensors' data, and what gives them out.
+  private func composed(
+    _ dtype: WeightType, _ changes: Changes
+  ) throws(CoveyError) -> (header: [UInt8], stream: TensorStream, dataSize: Int) {
+    try file.checkWeights()
+    let tensors = output(as: dtype, changes)
+    let stream = try TensorStream(tensors, alignment: Self.writtenAlignment)
+
+    // The checksum and the errors of quantising stand before the data: two
+    // passes, which hold no more memory than a chunk and a matrix's scales.
+    var (crc, dataSize) = (CRC32(), 0)
+    let errors = try stream.run { bytes throws(CoveyError) in
+      crc.append(bytes)
+      dataSize += bytes.count
+    }
+    let header = header(dtype, tensors, errors: errors, checksum: crc.value, tau: changes.tau)
+    return (header, stream, dataSize)
+  }
+
+  /// The tensors in their order, new ones behind them; scales that are made come
+  /// behind their matrix.
+  private func output(as dtype: WeightType, _ changes: Changes) -> [OutputTensor] {
     // int8 that becomes int8 stays as it is.
     let isKept = dtype == .q8 && self.dtype == .q8
-    var elements = file.tensors.map { isKept ? $0.element : .f32 }
+    let specs = config.tensors(in: file)
     var isScale = [Bool](repeating: false, count: file.tensors.count)
-    for spec in config.tensors(in: file) where spec.isMatrix && !isKept {
-      guard let index = file.tensorIndex(spec.name) else { continue }
-      elements[index] = dtype.element(of: spec)
-      if let scale = file.scaleIndex(ofMatrixAt: index) {
-        isScale[scale] = true
-      }
+    for (index, tensor) in file.tensors.enumerated() {
+      guard let scale = file.scaleIndex(ofMatrixAt: index) else { continue }
+      isScale[scale] = !isKept || changes.tensor(tensor.nameBytes) != nil
     }
 
     var output: [OutputTensor] = []
-    for (index, tensor) in file.tensors.enumerated() where !isScale[index] {
-      let isMade = elements[index] == .i8 && !isKept
-      let stored = file.stored(index)
+    func append(_ name: String, _ stored: StoredTensor, isKept: Bool) {
+      let spec = specs.first { $0.name.utf8.elementsEqual(name.utf8) }
+      let element = isKept ? stored.tensor.element : spec.map { dtype.element(of: $0) } ?? .f32
+      let isMade = element == .i8 && !isKept
       output.append(
         OutputTensor(
-          name: tensor.name, shape: tensor.shape, element: elements[index],
+          name: name, shape: stored.tensor.shape, element: element,
           content: isMade ? .quantized(stored) : .stored(stored)))
-      if isMade {
-        output.append(
-          OutputTensor(
-            name: TensorSpec.scaleName(tensor.name), shape: [tensor.shape[0]], element: .f32,
-            content: .scales))
-      }
+      guard isMade else { return }
+      output.append(
+        OutputTensor(
+          name: TensorSpec.scaleName(name), shape: [stored.tensor.shape[0]], element: .f32,
+          content: .scales))
+    }
+    for (index, tensor) in file.tensors.enumerated() where !isScale[index] {
+      let changed = changes.tensor(tensor.nameBytes)
+      append(tensor.name, changed ?? file.stored(index), isKept: isKept && changed == nil)
+    }
+    for (name, stored) in changes.tensors where file.tensorIndex(name) == nil {
+      append(name, stored, isKept: false)
     }
     return output
+  }
+
+  /// Of all int8 matrices in their order; nil where one's is not known.
+  ///
+  /// - Parameter made: of those that were quantised now.
+  private func errors(_ tensors: [OutputTensor], made: [Float]) -> [Float]? {
+    var (errors, next): ([Float], Int) = ([], 0)
+    for tensor in tensors where tensor.element == .i8 {
+      if case .quantized = tensor.content {
+        errors.append(made[next])
+        next += 1
+      } else if let index = file.tensorIndex(tensor.name), let error = quantizationErrors[index] {
+        errors.append(error)
+      } else {
+        return nil
+      }
+    }
+    return errors
   }
 
   /// Entries stay where they are; what the file did not have comes last.
   ///
   /// - Parameter errors: of the matrices that were quantised, in their order.
   private func header(
-    _ dtype: WeightType, _ tensors: [OutputTensor], errors: [Float], checksum: UInt32
+    _ dtype: WeightType, _ tensors: [OutputTensor], errors made: [Float], checksum: UInt32,
+    tau: Float?
   ) -> [UInt8] {
     var writer = GGUFWriter(alignment: Self.writtenAlignment)
     let errorKey = "covey.quantization.error"
-    // Those of a file that was int8 before stay, and mean nothing in others.
-    let keepsErrors = dtype == .q8 && self.dtype == .q8
     var ours: [(key: String, value: Value)] = [
       ("general.file_type", .number(dtype.fileType)),
       ("general.alignment", .number(UInt32(Self.writtenAlignment))),
       ("covey.checksum.crc32", .number(checksum)),
     ]
-    if dtype == .q8 && !keepsErrors {
+    if let tau { ours.append(("covey.clustering.tau", .float(tau))) }
+    if dtype == .q8, let errors = errors(tensors, made: made),
+      !errors.isEmpty || self.dtype != .q8 || file.value(errorKey) != nil
+    {
       ours.append((errorKey, .numbers(errors)))
     }
 
@@ -109,7 +173,7 @@ extension Checkpoint {
       if let index = ours.firstIndex(where: { $0.key.utf8.elementsEqual(entry.keyBytes) }) {
         writer.add(entry.keyBytes, ours[index].value)
         ours.remove(at: index)
-      } else if keepsErrors || !errorKey.utf8.elementsEqual(entry.keyBytes) {
+      } else if !errorKey.utf8.elementsEqual(entry.keyBytes) {
         writer.add(entry.keyBytes, entry.value)
       }
     }
@@ -131,6 +195,7 @@ extension Checkpoint {
 /// A value that the writer sets.
 private enum Value {
   case number(UInt32)
+  case float(Float)
   case numbers([Float])
 }
 
@@ -138,6 +203,7 @@ extension GGUFWriter {
   fileprivate mutating func add(_ key: UnsafeRawBufferPointer, _ value: Value) {
     switch value {
     case .number(let number): add(key, number)
+    case .float(let number): add(key, number)
     case .numbers(let numbers): add(key, numbers)
     }
   }

@@ -1,6 +1,6 @@
 import CCoveyPlatform
 
-/// The bytes of a whole file: mapped, copied, or lent by the caller.
+/// The bytes of a whole file: mapped, copied, made, or lent by the caller.
 final class FileBytes {
   let bytes: UnsafeRawBufferPointer
   private var file: cv_file
@@ -31,6 +31,12 @@ final class FileBytes {
     UnsafeMutableRawBufferPointer(start: buffer.base, count: lent.count).copyMemory(from: lent)
     self.init(
       UnsafeRawBufferPointer(start: buffer.base, count: lent.count), file: cv_file(), copy: buffer)
+  }
+
+  convenience init(owning buffer: Buffer<UInt8>) {
+    self.init(
+      UnsafeRawBufferPointer(start: buffer.base, count: buffer.count), file: cv_file(),
+      copy: buffer)
   }
 
   deinit {

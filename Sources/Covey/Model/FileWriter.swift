@@ -5,8 +5,11 @@ final class FileWriter {
   private let path: UnsafePointer<CChar>
   private var writer: OpaquePointer?
 
+  /// Never inlined: Embedded Swift (6.3) would put the object on the caller's stack,
+  /// and free it as if it were on the heap.
+  ///
   /// - Parameter path: must outlive the writer.
-  convenience init(_ path: UnsafePointer<CChar>) throws(CoveyError) {
+  @inline(never) convenience init(_ path: UnsafePointer<CChar>) throws(CoveyError) {
     var writer: OpaquePointer?
     let number = cv_writer_open(path, &writer)
     guard number == 0 else { throw CoveyError(systemError: number, path) }

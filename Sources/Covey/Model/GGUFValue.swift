@@ -68,6 +68,10 @@ struct GGUFValue {
     isArray || kind != .uint32 ? nil : UInt32(littleEndian: load(0, UInt32.self))
   }
 
+  var uint64: UInt64? {
+    isArray || kind != .uint64 ? nil : UInt64(littleEndian: load(0, UInt64.self))
+  }
+
   var float32: Float? {
     isArray || kind != .float32 ? nil : float(0)
   }

@@ -32,6 +32,24 @@ struct GGUFWriter {
     Self.append(value, to: &entries)
   }
 
+  mutating func add(_ key: UnsafeRawBufferPointer, _ value: UInt64) {
+    begin(key)
+    Self.append(GGUFValue.Kind.uint64.rawValue, to: &entries)
+    Self.append(value, to: &entries)
+  }
+
+  mutating func add(_ key: UnsafeRawBufferPointer, _ value: Float) {
+    begin(key)
+    Self.append(GGUFValue.Kind.float32.rawValue, to: &entries)
+    Self.append(value.bitPattern, to: &entries)
+  }
+
+  mutating func add(_ key: UnsafeRawBufferPointer, string: UnsafeRawBufferPointer) {
+    begin(key)
+    Self.append(GGUFValue.Kind.string.rawValue, to: &entries)
+    Self.append(string: string, to: &entries)
+  }
+
   mutating func add(_ key: UnsafeRawBufferPointer, _ values: [Float]) {
     begin(key)
     Self.append(GGUFValue.Kind.arrayNumber, to: &entries)

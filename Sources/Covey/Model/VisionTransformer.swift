@@ -43,6 +43,9 @@ struct VisionTransformer {
       ? nil : try Int8Block(tokens: tokens, config: config, threads: pool.threads, budget: budget)
   }
 
+  /// [n, C], CLS first: what `encode` gave the last block.
+  var stream: UnsafePointer<Float> { UnsafePointer(x.base) }
+
   /// Pieces of work `encode` reports to its monitor.
   var pieces: Int {
     let depth = checkpoint.config.depth - 1

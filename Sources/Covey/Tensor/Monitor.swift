@@ -7,6 +7,7 @@ enum Stage {
   case cluster
   case merge
   case assign
+  case train
 }
 
 /// Progress to the caller and cancelling by the caller, for the one call in

@@ -15,7 +15,6 @@ struct CounterRandom {
     case positions = 4
     case initialisation = 5
     case augmentation = 6
-    case sampling = 7
   }
 
   let seed: UInt64
@@ -94,6 +93,9 @@ struct CounterRandom {
       attempt &+= 1
     }
   }
+
+  /// In [0, 1): the upper 24 bits of a word.
+  static func uniform(_ word: UInt32) -> Float { Float(word >> 8) * 0x1p-24 }
 
   private static func stream(_ purpose: Purpose, _ number: Int) -> UInt32 {
     purpose.rawValue << 16 | UInt32(truncatingIfNeeded: number) & 0xffff

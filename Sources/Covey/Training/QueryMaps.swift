@@ -46,6 +46,7 @@ struct QueryMaps {
 
   /// Sets the columns of CLS tokens to 0.
   static func clearClass(_ row: UnsafeMutablePointer<Float>, _ shape: ClipShape) {
+    guard shape.hasClass else { return }
     for frame in 0..<shape.frames { row[shape.firstPatch(frame) - 1] = 0 }
   }
 

@@ -90,6 +90,7 @@ class Stage(IntEnum):
     CLUSTER = 2
     MERGE = 3
     ASSIGN = 4
+    TRAIN = 5
 
 
 # typedef enum covey_output { ... } covey_output;
@@ -414,6 +415,8 @@ class covey_train_clip(Structure):
         ("layer_norm_eps", c_float),
         ("features", c_void_p),
         ("positions", c_void_p),
+        ("without_cls", c_int32),
+        ("reserved", c_int32),
     ]
 
 
@@ -696,8 +699,8 @@ FUNCTIONS: dict[str, tuple[Any, list[Any]]] = {
         ],
     ),
     # covey_status covey_train_apply(
-    #     const covey_train_update *update, float *weights, float *gradients, float *first,
-    #     float *second, size_t weight_count, double *out_norm);
+    #     const covey_train_update *update, float *weights, float *gradients,
+    #     float *first, float *second, size_t weight_count, double *out_norm);
     "covey_train_apply": (
         c_int,
         [
