@@ -264,15 +264,17 @@ def test_train_is_a_generator(model, frames):
 
 
 def test_one_clip_is_learnt(model, frames):
-    """Without dropout and augmentation both losses fall on the clip they are made of."""
+    """Without dropout and augmentation: the motion loss falls.  The semantic one cannot:
+    with 24 patches all of them are positives, and negatives too, which costs 0.8."""
     with covey.Trainer(
         model, total_steps=60, learning_rate=3e-3, dropout=-1, attention_dropout=-1,
         positions=24, augmentation=False, start="random", seed=1,
     ) as trainer:
         features = trainer.encode(frames[:3])
         metrics = list(trainer.train([features] * 60))
-    assert metrics[-1].total_loss < 0.7 * metrics[0].total_loss
-    # All patches are queries: nothing is random, and nothing jumps.
+    # Observed 1.00 to .52.
+    assert metrics[-1].motion_loss < 0.7 * metrics[0].motion_loss
+    assert 0.799 < metrics[-1].semantic_loss < metrics[0].semantic_loss
     assert metrics[-1].learning_rate < 1e-5
 
 

@@ -38,12 +38,24 @@ class Choice:
 
 
 def choose_tau(
-    before: Model, after: Model, clips: Sequence[NDArray[np.float32]], threads: int = 0
+    before: Model,
+    after: Model,
+    clips: Sequence[NDArray[np.float32]],
+    threads: int = 0,
+    tried: Callable[[float, float], None] | None = None,
 ) -> Choice:
     """tau for ``after``, from features [T, rows, columns, C] of clips, which are the
-    same for both models."""
+    same for both models.  ``tried`` is told every tau and its clusters a clip."""
     target = _mean_count(before, clips, threads)(before.info.tau)
-    count = lru_cache(maxsize=None)(_mean_count(after, clips, threads))
+    counted = _mean_count(after, clips, threads)
+
+    @lru_cache(maxsize=None)
+    def count(tau: float) -> float:
+        found = counted(tau)
+        if tried is not None:
+            tried(tau, found)
+        return found
+
     tau = tau_of(count, target, before.info.tau)
     return Choice(tau, count(tau), target)
 

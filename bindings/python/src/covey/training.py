@@ -245,7 +245,12 @@ def _written(
                 features.append(np.stack(encoded))
                 display.update("tau", len(features), _TAU_CLIPS, "clips")
         with trainer.export() as adapted:
-            choice = choose_tau(model, adapted, features, threads or 0)
+
+            def tried(tau: float, clusters: float) -> None:
+                shown = f"clips; tau {tau:.3g}: {clusters:.1f} clusters"
+                display.update("tau", len(features), _TAU_CLIPS, shown)
+
+            choice = choose_tau(model, adapted, features, threads or 0, tried)
         tau = choice.tau
     dtype = settings.dtype or model.info.dtype.name.lower()
     with trainer.export(tau) as adapted:
