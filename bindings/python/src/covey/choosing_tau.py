@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -49,7 +49,7 @@ def choose_tau(
     target = _mean_count(before, clips, threads)(before.info.tau)
     counted = _mean_count(after, clips, threads)
 
-    @lru_cache(maxsize=None)
+    @cache
     def count(tau: float) -> float:
         found = counted(tau)
         if tried is not None:
