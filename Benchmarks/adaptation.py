@@ -177,7 +177,7 @@ def curves(path, rows):
 
 
 def sheet(path, bench, folders):
-    """The middle frame of some videos: as it is, and the clusters of each model."""
+    """The middle frame of some videos: as it is, and clusters: shipped, then trained."""
     pairs = []
     models = [bench.shipped]
     with contextlib.ExitStack() as stack:
@@ -188,11 +188,14 @@ def sheet(path, bench, folders):
                 continue
             pictures, _ = read(clip, "masks", bench.options.frames)
             middle = len(pictures) // 2
+            tiles = [pictures[middle]]
             for model in models:
                 labels = model.segment(pictures, output="clusters")
-                pairs.append((pictures[middle], images.overlay(pictures[middle], labels[middle])))
+                tiles.append(images.overlay(pictures[middle], labels[middle]))
+            tiles += tiles[:1] * (len(tiles) % 2)
+            pairs += zip(tiles[::2], tiles[1::2], strict=True)
     if pairs:
-        images.write_image(path, images.contact_sheet(pairs, columns=len(models), width=240))
+        images.write_image(path, images.contact_sheet(pairs, columns=(len(models) + 2) // 2, width=240))
 
 
 def main():

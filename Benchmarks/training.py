@@ -15,7 +15,6 @@ largest memory counts, less what it had before the first step: libraries and wei
 import argparse
 import json
 import pathlib
-import resource
 import statistics
 import subprocess
 import sys
@@ -94,8 +93,9 @@ def covey_step(weights, features, c, threads):
 
 
 def largest_memory():
-    """Of this process so far, in MB."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    """Of this process so far, in MB.  Not ru_maxrss, which begins with the parent's."""
+    status = pathlib.Path("/proc/self/status").read_text()
+    return int(status.split("VmHWM:")[1].split()[0]) / 1024
 
 
 def alone(name, chosen):
