@@ -139,8 +139,11 @@ def check_compile_lines(build, folder):
         ("Examples", root / "Examples"), ("Include", root / "Include"), ("build", build),
     ):
         (top / name).symlink_to(target.resolve())
-    for source, program in (("segment.c", "segment"), ("stream.cpp", "stream")):
+    for source, program in (
+        ("segment.c", "segment"), ("adapt.c", "adapt"), ("stream.cpp", "stream"),
+    ):
         text = (root / "Examples" / source).read_text()
+        text = re.sub(r" *\\\n(?: \*|//) +", " ", text)  # lines that go on
         lines = re.findall(r"^(?: \*|//) +(c(?:c|\+\+) -std.*)$", text, flags=re.MULTILINE)
         check(len(lines) == 1 and lines[0] in known, source, "has", lines)
         done = subprocess.run(["sh", "-c", lines[0]], cwd=top, capture_output=True, text=True)
@@ -250,6 +253,62 @@ def check_segment(program, weights, folder):
         refused("usage:", good, options=wrong, status=2)
 
 
+# ---- adapt ---------------------------------------------------------------------------
+
+
+def check_adapt(program, weights, folder):
+    out, adapted = folder / "adapted", folder / "adapted.gguf"
+    film = y4m("", frames=6)
+
+    def run(*more, stdin=film, model=weights, output=out):
+        return subprocess.run([program, model, output, *more], input=stdin, capture_output=True)
+
+    def refused(part, *arguments, status=1, **others):
+        done = run(*arguments, **others)
+        text = done.stderr.decode(errors="replace")
+        check(done.returncode == status, arguments, "exit status", done.returncode, text)
+        check(part in text, arguments, "expected", repr(part), "in", repr(text))
+
+    texts = []
+    for threads in ("1", "2"):
+        done = run("-n", "4", "-o", adapted, "--rate", "1e-3", "--threads", threads)
+        check(done.returncode == 0, done.stderr)
+        lines = done.stdout.decode().splitlines()
+        check(len(lines) == 5 and lines[-1].startswith("6 frames"), lines)
+        for step, line in enumerate(lines[:-1], 1):
+            found = re.fullmatch(
+                rf"step {step} of 4: semantic (\d\.\d+), motion (\d\.\d+)", line
+            )
+            check(found and 0 < float(found[1]) < 2 and 0 < float(found[2]) < 5, line)
+        masks = [read_mask(path) for path in sorted(out.glob("*.png"))]
+        check(len(masks) == 6, "masks", len(masks))
+        texts.append((lines, masks, adapted.read_bytes()))
+    check(texts[0] == texts[1], "one thread and two differ")
+    check(texts[0][2] != weights.read_bytes(), "nothing was learned")
+    # What was written is a model, and training goes on from it; other starts differ.
+    again = run("-n", "1", "--frames", "2", model=adapted)
+    check(again.returncode == 0 and b"2 frames" in again.stdout, again.stderr)
+    other = run("-n", "4", "--identity", "--seed", "3", "--rate", "1e-3")
+    check(other.returncode == 0 and other.stdout.splitlines() != texts[0][0], other.stderr)
+    one = run("-n", "1", stdin=y4m("", frames=1))
+    check(one.returncode == 0, one.stderr)
+
+    refused("not YUV4MPEG2", stdin=b"")
+    refused("not YUV4MPEG2", stdin=b"text\n")
+    refused("colour format", stdin=y4m(" C444"))
+    refused("middle of frame 2", stdin=y4m("")[:-1])
+    refused("no frames", stdin=y4m("", frames=0))
+    refused("nothing-there", model=folder / "nothing-there")
+    refused("nothing-there", "-n", "1", "-o", folder / "nothing-there" / "model")
+    for wrong in (
+        ["-n", "0"], ["-n", "x"], ["-n"], ["--rate", "nan"], ["--rate", "2"], ["--threads", "257"],
+        ["--frames", "-1"], ["--no-such", "1"], ["more"],
+    ):
+        refused("usage:", *wrong, status=2)
+    done = subprocess.run([program, weights], capture_output=True)
+    check(done.returncode == 2 and b"usage:" in done.stderr, done.stderr)
+
+
 # ---- stream -----------------------------------------------------------------------------
 
 
@@ -283,6 +342,7 @@ def main():
     with tempfile.TemporaryDirectory() as folder:
         check_compile_lines(programs.parent, pathlib.Path(folder))
         check_segment(programs / "segment", weights, pathlib.Path(folder))
+        check_adapt(programs / "adapt", weights, pathlib.Path(folder))
     check_stream(programs / "stream", weights)
     print(f"examples: {checks - failures} passed, {failures} failed")
     sys.exit(failures > 0)

@@ -79,9 +79,15 @@ import Testing
         }
       }
       func names(_ key: String, _ message: String?) {
-        #expect(message?.contains("covey.training.\(key):") == true, "\(message ?? "accepted")")
+        #expect(
+          message?.contains("covey.training.\(key):") == true, "\(key): \(message ?? "accepted")")
       }
-      #expect(try refusal { ($0.threads, $0.totalSteps, $0.start) = (1, 7, .identity) } == nil)
+      let accepted = try refusal {
+        $0.threads = 1
+        $0.totalSteps = 7
+        $0.start = .identity
+      }
+      #expect(accepted == nil)
       names("seed", try refusal { $0.seed = 12 })
       names("learning_rate", try refusal { $0.learningRate = 2e-3 })
       names("weight_decay", try refusal { $0.weightDecay = -1 })
