@@ -195,7 +195,8 @@ def sheet(path, bench, folders):
             tiles += tiles[:1] * (len(tiles) % 2)
             pairs += zip(tiles[::2], tiles[1::2], strict=True)
     if pairs:
-        images.write_image(path, images.contact_sheet(pairs, columns=(len(models) + 2) // 2, width=240))
+        columns = (len(models) + 2) // 2
+        images.write_image(path, images.contact_sheet(pairs, columns=columns, width=240))
 
 
 def main():

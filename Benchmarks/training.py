@@ -33,7 +33,8 @@ def torch_step(weights, features, c):
     from torch.nn import functional
     from torch_training import split
 
-    w = {k: torch.from_numpy(v.copy()).requires_grad_() for k, v in split(weights, c, 4 * c).items()}
+    w = {name: torch.from_numpy(value.copy()).requires_grad_()
+         for name, value in split(weights, c, 4 * c).items()}
     x = torch.from_numpy(features)
     n, t, d = len(features), FRAMES, c // HEADS
     optimiser = torch.optim.AdamW(list(w.values()), lr=1e-4, weight_decay=0.1)

@@ -125,6 +125,25 @@ def test_losses_are_plotted(train, videos, tmp_path):
         assert picture.format == "PNG"
 
 
+def test_a_picture_that_fails_is_no_reason_to_stop(command, videos, tmp_path):
+    pytest.importorskip("matplotlib")
+    (tmp_path / "a-run" / "loss.png").mkdir(parents=True)
+    output, errors = (process := command(videos[0], "-o", "a.gguf", *QUICK)).communicate(timeout=60)
+    assert process.returncode == 0, errors
+    assert re.search(r"covey: warning: .*loss\.png", errors)
+    assert "12 of 12 steps" in output
+
+
+def test_a_run_that_could_not_begin_leaves_nothing_in_the_way(train, videos, tmp_path, monkeypatch):
+    def full(trainer, path):
+        raise covey.FileError("no space left")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("covey.training.Trainer.save", full)
+        assert "no space left" in train(videos[0], "-o", "a.gguf", *QUICK, status=1)
+    assert train(videos[0], "-o", "a.gguf", *QUICK)["done"]
+
+
 def test_as_a_user_sees_it(command, videos, tmp_path):
     (tmp_path / "broken.mp4").write_text("no film")
     process = command(*videos, tmp_path / "broken.mp4", "-o", "a.gguf", *QUICK)

@@ -38,7 +38,7 @@ class RunFolder:
 
     @property
     def holds_a_run(self) -> bool:
-        return self.settings.exists() or self.checkpoint.exists()
+        return self.checkpoint.exists()
 
     def create(self, settings: dict[str, Any]) -> None:
         """Makes the folder and writes the settings."""

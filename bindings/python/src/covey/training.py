@@ -210,15 +210,19 @@ def _steps(
             if stop.asked:
                 break
             if metrics.step % settings.checkpoint_every == 0 and metrics.step < settings.steps:
-                _checkpoint(folder, trainer, log)
+                _checkpoint(folder, trainer, log, display)
                 start = time.perf_counter()
-    _checkpoint(folder, trainer, log)
+    _checkpoint(folder, trainer, log, display)
 
 
-def _checkpoint(folder: RunFolder, trainer: Trainer, log: RunLog) -> None:
+def _checkpoint(folder: RunFolder, trainer: Trainer, log: RunLog, display: Display) -> None:
     log.sync()
     trainer.save(folder.checkpoint)
-    plot_losses(folder.plot, log.rows)
+    try:
+        plot_losses(folder.plot, log.rows)
+    except Exception as error:
+        # Hours of training do not end for a picture.
+        display.warn(f"{folder.plot}: {reason(error)}")
 
 
 def _written(

@@ -101,6 +101,8 @@ def new(arguments: argparse.Namespace) -> tuple[RunFolder, Settings]:
     if output.is_dir() or not output.parent.is_dir():
         wrong = "is a folder" if output.is_dir() else "its folder is not there"
         raise ValueError(f"{output}: {wrong}; a weight file is written")
+    if not os.access(output.parent, os.W_OK):
+        raise PermissionError(f"{output.parent}: cannot be written to")
     if output.exists() and os.path.exists(model) and output.samefile(model):
         raise ValueError(f"{output}: is the model that training begins with; name another file")
     folder = RunFolder(arguments.run or output.with_name(f"{output.stem}-run"))
