@@ -284,6 +284,7 @@ def test_choosing_tau(make_model, train, videos, tmp_path):
         assert same.clusters == same.clusters_before > 1.5
     # Maps of a random block are all alike.
     told = train(*videos, "-m", path, "-o", "a.gguf", *QUICK, "--start", "random")
+    print("TOLD", told, file=sys.__stderr__)
     assert told["clusters_per_clip_before"] > 1.5
     assert told["clusters_per_clip"] == pytest.approx(told["clusters_per_clip_before"], abs=0.5)
     assert told["tau"] < 0.5 * told["tau_before"]

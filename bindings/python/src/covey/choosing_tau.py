@@ -21,7 +21,7 @@ from .clustering import cluster
 from .model import Model
 
 #: How far from the model's tau another is looked for.
-_FARTHEST = 64.0
+_FARTHEST = 2.0**20
 #: How near to the true one it is found, as a ratio.
 _NEAR = 1.01
 #: The largest that a weight file takes.
