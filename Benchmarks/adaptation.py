@@ -48,7 +48,7 @@ SCALES = (0.7, 1.0, 1.4)
 #: When J is measured, as shares of the training.
 MARKS = (0.1, 0.25, 0.5, 1.0)
 #: Clips that tau is chosen on, as in covey train.
-TAU_CLIPS = 24
+TAU_CLIPS = 16
 #: On the sheet.
 SHOWN = ("mallard-water", "stroller", "dance-jump", "car-turn")
 
@@ -66,11 +66,7 @@ class Bench:
         self.clips = Clips([Footage(folder) for folder in folders], 3, 4, options.seed)
         davis = sorted((options.data / "davis16_train").iterdir())
         self.judged = [clip for clip in davis if not options.only or clip.name in options.only]
-        self.tau_clips = []
-        for number in range(TAU_CLIPS):
-            frames = self.clips.read(number, series=1).frames
-            self.tau_clips.append(np.stack([shipped.encode(frame) for frame in frames]))
-            display.update("tau clips", number + 1, TAU_CLIPS, "clips")
+        self.tau_clips = [self.clips.read(n, series=1).frames for n in range(TAU_CLIPS)]
         self.rows = []
         if options.resume and options.output.exists():
             self.rows = json.loads(options.output.read_text())
@@ -78,14 +74,15 @@ class Bench:
     def has(self, case, step):
         return any((row["case"], row["step"]) == (case, step) for row in self.rows)
 
-    def judge(self, model, case, step, tau=None, losses=(None, None)):
-        """Measures and writes a row; tau None: chosen."""
+    def judge(self, case, step, trainer=None, losses=(None, None)):
+        """Measures what a trainer has, without one the shipped model, and writes a row."""
         if self.has(case, step):
             return
-        clusters = None
-        if tau is None:
-            choice = choose_tau(self.shipped, model, self.tau_clips)
+        tau, clusters = self.shipped.info.tau, None
+        if trainer is not None:
+            choice = choose_tau(self.shipped, trainer.export, self.tau_clips)
             tau, clusters = choice.tau, choice.clusters
+        model = self.shipped if trainer is None else trainer.export(tau)
         scores = {scale: [] for scale in SCALES}
         for index, clip in enumerate(self.judged):
             pictures, truth = read(clip, "masks", self.options.frames)
@@ -135,8 +132,7 @@ def train(bench, start):
                 tenth = log.rows[-max(1, options.steps // 10):]
                 losses = [float(np.mean([row[f"{name}_loss"] for row in tenth]))
                           for name in ("semantic", "motion")]
-                with trainer.export() as model:
-                    bench.judge(model, start, metrics.step, losses=losses)
+                bench.judge(start, metrics.step, trainer, losses)
                 log.sync()
                 trainer.save(folder.checkpoint)
                 plot_losses(folder.plot, log.rows)
@@ -219,9 +215,9 @@ def main():
         sys.exit(f"{options.data}: no such folder; $COVEY_DATA names another")
     with covey.Model(options.model) as shipped, Display(silent=False) as display:
         bench = Bench(options, shipped, display)
-        bench.judge(shipped, "shipped", 0, tau=shipped.info.tau)
-        with covey.Trainer(shipped, start="identity") as trainer, trainer.export() as model:
-            bench.judge(model, "features", 0)
+        bench.judge("shipped", 0)
+        with covey.Trainer(shipped, start="identity") as trainer:
+            bench.judge("features", 0, trainer)
         folders = [train(bench, start) for start in options.starts]
         folder = options.output.with_suffix("")
         curves(folder / "curves.png", bench.rows)

@@ -33,7 +33,7 @@ from .training_settings import Settings
 #: Threads that read clips.
 _READERS = 2
 #: Clips, never trained on as such, that tau is chosen on.
-_TAU_CLIPS = 24
+_TAU_CLIPS = 16
 #: Series of clips: to train on, and to choose tau on.
 _TRAINING, _CHOOSING = 0, 1
 #: As a shell shows a command that Ctrl-C ended.
@@ -238,23 +238,26 @@ def _written(
     tau = 0.0 if isinstance(settings.tau, str) else settings.tau
     if settings.tau == "auto":
         height, width = settings.working_size or (None, None)
-        features = []
+        frames: list[list[NDArray[np.uint8]]] = []
         display.update("tau", 0, _TAU_CLIPS, "clips")
         with contextlib.closing(data.clips(range(_TAU_CLIPS), _CHOOSING)) as clips:
             for clip in clips:
-                encoded = [
-                    model.encode(frame, working_height=height, working_width=width, threads=threads)
-                    for frame in clip.frames
-                ]
-                features.append(np.stack(encoded))
-                display.update("tau", len(features), _TAU_CLIPS, "clips")
-        with trainer.export() as adapted:
+                frames.append(clip.frames)
+                display.update("tau", len(frames), _TAU_CLIPS, "clips")
 
-            def tried(tau: float, clusters: float) -> None:
-                shown = f"clips; tau {tau:.3g}: {clusters:.1f} clusters"
-                display.update("tau", len(features), _TAU_CLIPS, shown)
+        def tried(tau: float, clusters: float) -> None:
+            shown = f"clips; tau {tau:.3g}: {clusters:.1f} clusters"
+            display.update("tau", _TAU_CLIPS, _TAU_CLIPS, shown)
 
-            choice = choose_tau(model, adapted, features, threads or 0, tried)
+        choice = choose_tau(
+            model,
+            trainer.export,
+            frames,
+            tried,
+            working_height=height,
+            working_width=width,
+            threads=threads,
+        )
         tau = choice.tau
     dtype = settings.dtype or model.info.dtype.name.lower()
     with trainer.export(tau) as adapted:
