@@ -6,15 +6,14 @@ clusters in clips is kept instead: before training, at the model's own tau, each
 so many on average; tau becomes what gives the trained block as many.
 
 Clips are clustered as sessions do it, with a model whose own tau is the one in
-question: that sets the scale at which prototypes are made, which only small changes
-of tau leave alone.  A guess comes first, from the clustering alone.
+question: it also sets the scale at which prototypes are made.  That runs the network
+for every tau, so a guess comes first, from the clustering alone.
 """
 
 from __future__ import annotations
 
-import contextlib
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -25,13 +24,10 @@ from numpy.typing import NDArray
 from .clustering import cluster
 from .model import Model
 
-#: How far from the model's tau another is guessed, as a ratio; and how far from a guess
-#: a session can tell.
-_FARTHEST, _NEARBY = 2.0**20, 2.0
-#: How near to the true one it is found, as a ratio.
-_NEAR = 1.01
-#: Guesses that are checked by sessions at most, and the change that is none.
-_ROUNDS, _SETTLED = 3, 1.02
+#: How far from the model's tau another is looked for, as a ratio.
+_FARTHEST = 2.0**20
+#: How near to the true one it is found, as a ratio: the guess, and the choice.
+_GUESSED, _NEAR = 1.1, 1.03
 #: The largest that a weight file takes.
 _LARGEST = 1000.0
 
@@ -71,48 +67,29 @@ def choose_tau(
 
         return counted
 
-    with _sessions(before, clips, options) as count:
-        target = count(before.info.tau)
+    @told
+    def count(tau: float) -> float:
+        with export(tau) as model:
+            return _by_sessions(model, clips, options)
+
+    target = _by_sessions(before, clips, options)
+    features, threads = _features(before, clips, options), options.get("threads") or 0
     tau = before.info.tau
+    guessed = _clusters(before, features, threads)(tau)
     with export(0) as model:
-        features, threads = _features(before, clips, options), options.get("threads") or 0
-        guessed = _clusters(before, features, threads)(tau)
-        tau = tau_of(told(_clusters(model, features, threads)), guessed, tau)
-    found = target
-    for _ in range(_ROUNDS):
-        with export(tau) as model, _sessions(model, clips, options) as sessions:
-            # As the file will have it, in single precision.
-            last, count = model.info.tau, told(sessions)
-            tau = tau_of(count, target, last, _NEARBY)
-            found = count(tau)
-        if max(tau, last) / min(tau, last) < _SETTLED:
-            break
-    return Choice(tau, found, target)
+        tau = tau_of(told(_clusters(model, features, threads)), guessed, tau, _GUESSED)
+    tau = tau_of(count, target, tau, _NEAR)
+    return Choice(tau, count(tau), target)
 
 
-@contextlib.contextmanager
-def _sessions(
-    model: Model, clips: Sequence[Frames], options: dict[str, Any]
-) -> Iterator[Callable[[float], float]]:
-    """Clusters a clip as a function of tau, near the model's own."""
-    with contextlib.ExitStack() as stack:
-        sessions = []
+def _by_sessions(model: Model, clips: Sequence[Frames], options: dict[str, Any]) -> float:
+    """Clusters a clip, at the model's own tau."""
+    total = 0
+    # Clips are short: all of their frames are keys.
+    with model.session(output="clusters", key_stride=1, mask="nearest", **options) as session:
         for frames in clips:
-            # Clips are short: all of their frames are keys.
-            session = model.session(output="clusters", key_stride=1, mask="nearest", **options)
-            sessions.append(stack.enter_context(session))
-            for frame in frames:
-                session.push(frame)
-            session.finish()
-
-        def count(tau: float) -> float:
-            total = 0
-            for session in sessions:
-                session.recut(tau)
-                total += next(session.results()).total_clusters
-            return total / len(sessions)
-
-        yield count
+            total += next(session.segment(frames)).total_clusters
+    return total / len(clips)
 
 
 def _features(
@@ -158,20 +135,22 @@ def pooled(keys: NDArray[np.float32], side: int) -> NDArray[np.float32]:
 
 
 def tau_of(
-    count: Callable[[float], float], target: float, start: float, farthest: float = _FARTHEST
+    count: Callable[[float], float], target: float, start: float, near: float = 1.01
 ) -> float:
     """Where ``count``, which falls as tau rises, is ``target``: in the middle, by
-    ratio, of the interval where it is, or where it jumps across; at most a factor of
-    ``farthest`` from ``start``, which it is itself where that will do."""
+    ratio, of the interval where it is, or where it jumps across; to a ratio of
+    ``near``.  ``start`` itself where that will do."""
     if count(start) == target:
         return start
-    low, high = start / farthest, min(start * farthest, _LARGEST)
-    lower = _edge(lambda tau: count(tau) > target, start, low, high)
-    upper = _edge(lambda tau: count(tau) >= target, start, low, high)
+    low, high = start / _FARTHEST, min(start * _FARTHEST, _LARGEST)
+    lower = _edge(lambda tau: count(tau) > target, start, low, high, near)
+    upper = _edge(lambda tau: count(tau) >= target, start, low, high, near)
     return math.sqrt(lower * upper)
 
 
-def _edge(above: Callable[[float], bool], start: float, low: float, high: float) -> float:
+def _edge(
+    above: Callable[[float], bool], start: float, low: float, high: float, near: float
+) -> float:
     """Where ``above`` turns from true to false, between low and high."""
     lower = upper = start
     while lower > low and not above(lower):
@@ -180,7 +159,7 @@ def _edge(above: Callable[[float], bool], start: float, low: float, high: float)
         upper = min(upper * 2, high)
     if not above(lower) or above(upper):
         return lower if not above(lower) else upper
-    while upper / lower > _NEAR:
+    while upper / lower > near:
         middle = math.sqrt(lower * upper)
         if above(middle):
             lower = middle
