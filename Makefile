@@ -4,7 +4,8 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .PHONY: help setup lib demo test test-swift test-kernels test-exports test-c test-valgrind \
-  test-python bench bench-clustering bench-quality bench-throughput \
+  test-python bench bench-clustering bench-quality bench-throughput bench-training \
+  bench-adaptation \
   bench-kernels bench-instructions clean
 
 BUILD  := build
@@ -107,6 +108,12 @@ bench-quality: $(LIB) $(STAMPS)/python ## J and FG-ARI of the modes on labelled 
 
 bench-throughput: $(LIB) $(STAMPS)/python ## frames per second from a video file to masks
 	$(PYTHON) Benchmarks/throughput.py
+
+bench-training: $(LIB) ## a training step beside PyTorch's: time and memory
+	@$(BENCHMARKS) training
+
+bench-adaptation: $(LIB) $(STAMPS)/python ## J before and after training on unlabelled video; hours; STEPS=200: less
+	$(PYTHON) Benchmarks/adaptation.py $(if $(STEPS),--steps $(STEPS))
 
 bench-kernels: | $(STAMPS)/debian ## the machine's peak, and what products of the network's shapes reach
 	@$(BENCHMARKS) kernels

@@ -4,6 +4,8 @@
                                 [--clustering build/clustering.json]
                                 [--quality build/quality.json]
                                [--throughput build/throughput.json]
+                                [--training build/training.json]
+                                [--adaptation build/adaptation.json]
                                 [--into docs/BENCHMARKS.md]
 
 --into replaces what stands between the two marks in the page.  Needs nothing but
@@ -143,8 +145,38 @@ def throughput_section(rows):
           f"{row['fps']:.1f}", *(f"{1000 * row[part]:.1f}" for part in parts)] for row in rows])
 
 
+def training_section(runs):
+    """A step of covey and of PyTorch, by turns in one run."""
+    body = []
+    for run in runs:
+        for row in run["rows"]:
+            ratio = "1" if row["name"] == "torch" else (
+                "{ratio:.2f} ({ratio_min:.2f} to {ratio_max:.2f})".format(**run)
+            )
+            body.append([
+                f"{row['name']}, C {run['channels']}, {run['threads']} threads",
+                f"{row['median_s']:.2f}", f"{row['min_s']:.2f}", ratio,
+                f"{row['step_mb']:.0f}", f"{row['peak_mb']:.0f}",
+            ])
+    return table(
+        ["", "median s", "least s", "of torch (least to most)", "MB of the step", "peak MB"], body
+    )
+
+
+def adaptation_section(rows):
+    """J of the block as shipped, of the features alone, and along the training."""
+    return table(
+        ["", "step", "tau", "J at tau x 0.7 / 1 / 1.4", "clusters", "semantic", "motion"],
+        [[row["case"], str(row["step"]), f"{row['tau']:.3g}",
+          " / ".join(f"{each['j']:.3f}" for each in row["quality"]),
+          " / ".join(f"{each['clusters']:.1f}" for each in row["quality"]),
+          figure(row["semantic"], ".3f"), figure(row["motion"], ".3f")]
+         for row in rows])
+
+
 def render(
-    rows, context=None, kernels=None, clustering=None, quality=None, throughput=None
+    rows, context=None, kernels=None, clustering=None, quality=None, throughput=None,
+    training=None, adaptation=None,
 ):
     """All of it, as one text."""
     sections = [machine_section(context)] if context else []
@@ -158,6 +190,10 @@ def render(
         sections += ["### From video file to masks, int8", throughput_section(throughput)]
     if quality:
         sections += ["### Labelled video", quality_section(quality)]
+    if training:
+        sections += ["### A training step", training_section(training)]
+    if adaptation:
+        sections += ["### Adapted to unlabelled video", adaptation_section(adaptation)]
     return "\n\n".join(sections) + "\n"
 
 
@@ -180,6 +216,8 @@ def main():
     parser.add_argument("--clustering", type=Path, default=ROOT / "build" / "clustering.json")
     parser.add_argument("--quality", type=Path, default=ROOT / "build" / "quality.json")
     parser.add_argument("--throughput", type=Path, default=ROOT / "build" / "throughput.json")
+    parser.add_argument("--training", type=Path, default=ROOT / "build" / "training.json")
+    parser.add_argument("--adaptation", type=Path, default=ROOT / "build" / "adaptation.json")
     parser.add_argument("--into", type=Path, metavar="PAGE")
     options = parser.parse_args()
 
@@ -189,7 +227,8 @@ def main():
     context = read(options.bench.with_name(options.bench.stem + "-context.json"))
     text = render(
         read(options.bench) or [], context, read(options.kernels), read(options.clustering),
-        read(options.quality), read(options.throughput)
+        read(options.quality), read(options.throughput), read(options.training),
+        read(options.adaptation)
     )
     if options.into:
         options.into.write_text(replaced(options.into.read_text(), text))

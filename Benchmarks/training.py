@@ -1,19 +1,22 @@
 #!/usr/bin/env python3
-"""One training step's losses and gradients beside PyTorch's, on the same threads.
+"""One training step beside PyTorch's, on the same threads: losses, gradients, AdamW.
 
+    make bench-training
     training.py [--channels 384] [--threads 2] [--rounds 5] [--alone covey|torch]
 
 Three frames of 192 x 384 in patches of 8 (3,459 tokens), 8 heads, dropout as in training.
 PyTorch runs the block as it is usually written, with whole maps; the ranking and the
 losses are vectorised and only touch the rows that they need.  Both take turns;
-the ratio is the median over the rounds.  --alone: one of the two, and the largest
-memory of the process.
+the ratio is the median over the rounds.  Then each runs in a process of its own, whose
+largest memory counts, less what it had before the first step: libraries and weights.
+--alone is one of these.  Writes build/training.json; Benchmarks/report.py renders it.
 """
 
 import argparse
+import json
 import pathlib
-import resource
 import statistics
+import subprocess
 import sys
 import time
 
@@ -30,13 +33,14 @@ def torch_step(weights, features, c):
     from torch.nn import functional
     from torch_training import split
 
-    w = {k: torch.from_numpy(v.copy()).requires_grad_() for k, v in split(weights, c, 4 * c).items()}
+    w = {name: torch.from_numpy(value.copy()).requires_grad_()
+         for name, value in split(weights, c, 4 * c).items()}
     x = torch.from_numpy(features)
     n, t, d = len(features), FRAMES, c // HEADS
+    optimiser = torch.optim.AdamW(list(w.values()), lr=1e-4, weight_decay=0.1)
 
     def step():
-        for value in w.values():
-            value.grad = None
+        optimiser.zero_grad(set_to_none=True)
         z = functional.layer_norm(x, (c,), w["norm1.weight"], w["norm1.bias"])
         q, k, v = (z @ w["attn.qkv.weight"].T).reshape(n, 3, HEADS, d).permute(1, 2, 0, 3)
         maps = functional.dropout((q @ k.transpose(-2, -1) * d**-0.5).softmax(dim=-1), 0.4)
@@ -69,8 +73,38 @@ def torch_step(weights, features, c):
         pairs = (score[..., 10:, None] - score[..., None, :10] + 1).relu().mean((-1, -2))
         motion = (weight * pairs).sum(1).mean()
         (semantic + motion).backward()
+        optimiser.step()
 
     return step
+
+
+def covey_step(weights, features, c, threads):
+    from training_core import apply, gradients
+
+    first, second = np.zeros_like(weights), np.zeros_like(weights)
+
+    def step():
+        _, _, gradient, _ = gradients(
+            weights, features, frames=FRAMES, heads=HEADS, positions=POSITIONS,
+            threads=threads, seed=1)
+        apply(weights, gradient, first, second, c=c, heads=HEADS, f=4 * c, step=0,
+              learning_rate=1e-4, weight_decay=0.1)
+
+    return step
+
+
+def largest_memory():
+    """Of this process so far, in MB.  Not ru_maxrss, which begins with the parent's."""
+    status = pathlib.Path("/proc/self/status").read_text()
+    return int(status.split("VmHWM:")[1].split()[0]) / 1024
+
+
+def alone(name, chosen):
+    """Largest memory of a process of its own, and less what it had before, in MB."""
+    command = [sys.executable, __file__, "--alone", name, "--rounds", "2",
+               "--channels", str(chosen.channels), "--threads", str(chosen.threads)]
+    told = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    return json.loads(told.splitlines()[-1])
 
 
 def main():
@@ -79,6 +113,7 @@ def main():
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--alone", choices=["covey", "torch"])
+    parser.add_argument("--output", type=pathlib.Path, default=TOP / "build" / "training.json")
     chosen = parser.parse_args()
     c = chosen.channels
     random = np.random.default_rng(0)
@@ -88,16 +123,13 @@ def main():
 
     steps = {}
     if chosen.alone != "torch":
-        from training_core import gradients
-
-        steps["covey"] = lambda: gradients(
-            weights, features, frames=FRAMES, heads=HEADS, positions=POSITIONS,
-            threads=chosen.threads, seed=1)
+        steps["covey"] = covey_step(weights.copy(), features, c, chosen.threads)
     if chosen.alone != "covey":
         import torch
 
         torch.set_num_threads(chosen.threads)
         steps["torch"] = torch_step(weights, features, c)
+    before = largest_memory()
     seconds = {name: [] for name in steps}
     for index in range(chosen.rounds + 1):
         for name, step in steps.items():
@@ -105,13 +137,26 @@ def main():
             step()
             if index:  # the first one warms up
                 seconds[name].append(time.perf_counter() - start)
-    for name, each in seconds.items():
-        print(f"{name:6} {statistics.median(each):.3f} s a step, {min(each):.3f} to {max(each):.3f}")
     if chosen.alone:
-        print(f"largest memory {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:.0f} MB")
-    else:
-        ratio = [a / b for a, b in zip(seconds["covey"], seconds["torch"], strict=True)]
-        print(f"covey / torch {statistics.median(ratio):.2f}")
+        print(json.dumps({"peak_mb": largest_memory(), "step_mb": largest_memory() - before}))
+        return
+    rows = []
+    for name, each in seconds.items():
+        row = {"name": name, "median_s": statistics.median(each), "min_s": min(each),
+               "max_s": max(each), **alone(name, chosen)}
+        rows.append(row)
+        print("{name:6} {median_s:.3f} s a step, {min_s:.3f} to {max_s:.3f}; largest memory "
+              "{peak_mb:.0f} MB, of the step {step_mb:.0f} MB".format(**row))
+    ratios = [a / b for a, b in zip(seconds["covey"], seconds["torch"], strict=True)]
+    found = {"channels": c, "threads": chosen.threads, "tokens": len(features), "rows": rows,
+             "ratio": statistics.median(ratios), "ratio_min": min(ratios),
+             "ratio_max": max(ratios)}
+    print("covey / torch {ratio:.2f}, {ratio_min:.2f} to {ratio_max:.2f}".format(**found))
+    runs = json.loads(chosen.output.read_text()) if chosen.output.exists() else []
+    key = (c, chosen.threads)
+    runs = [run for run in runs if (run["channels"], run["threads"]) != key] + [found]
+    chosen.output.parent.mkdir(parents=True, exist_ok=True)
+    chosen.output.write_text(json.dumps(runs, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -136,6 +136,7 @@ SCALARS = {
     "int32_t": ctypes.c_int32,
     "int64_t": ctypes.c_int64,
     "size_t": ctypes.c_size_t,
+    "uint64_t": ctypes.c_uint64,
     "float": ctypes.c_float,
 }
 

@@ -68,6 +68,36 @@ def test_report_of_the_clustering_gives_medians_and_the_worst():
     assert "| covey edge, 12x24x48 | 0.0100 | 0.500 | 2.0 % |" in text
 
 
+def test_report_of_a_training_step():
+    run = {
+        "channels": 384, "threads": 2, "tokens": 3459, "ratio": 0.31, "ratio_min": 0.3,
+        "ratio_max": 0.35,
+        "rows": [
+            {"name": name, "median_s": seconds, "min_s": seconds, "max_s": seconds,
+             "peak_mb": 2 * memory, "step_mb": memory}
+            for name, seconds, memory in (("covey", 1.25, 200.0), ("torch", 4.0, 2000.0))
+        ],
+    }
+    text = load("report").render([], training=[run])
+    assert "| covey, C 384, 2 threads | 1.25 | 1.25 | 0.31 (0.30 to 0.35) | 200 | 400 |" in text
+    assert "| torch, C 384, 2 threads | 4.00 | 4.00 | 1 | 2000 | 4000 |" in text
+
+
+def test_report_of_the_adaptation():
+    quality = [{"scale": scale, "j": j, "clusters": 5.0}
+               for scale, j in ((0.7, 0.4), (1.0, 0.45), (1.4, 0.41))]
+    rows = [
+        {"case": "shipped", "step": 0, "tau": 1.0, "quality": quality, "semantic": None,
+         "motion": None},
+        {"case": "model", "step": 200, "tau": 1.234, "quality": quality, "semantic": 0.3,
+         "motion": 0.1},
+    ]
+    text = load("report").render([], adaptation=rows)
+    j = "0.400 / 0.450 / 0.410 | 5.0 / 5.0 / 5.0"
+    assert f"| shipped | 0 | 1 | {j} | - | - |" in text
+    assert f"| model | 200 | 1.23 | {j} | 0.300 | 0.100 |" in text
+
+
 def test_the_authors_clustering_is_the_method():
     """Against the oracle of the other tests, which is in float64."""
     torch = pytest.importorskip("torch")

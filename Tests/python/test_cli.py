@@ -18,8 +18,8 @@ from PIL import Image
 import covey
 from covey import images
 from covey.cli import height_by_width, main, size_in_bytes
+from covey.display import duration
 from covey.output import Output
-from covey.segmenting import duration
 
 
 @pytest.fixture

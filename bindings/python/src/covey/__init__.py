@@ -31,6 +31,7 @@ from ._abi import (
     Output,
     PixelFormat,
     Stage,
+    Start,
     Status,
 )
 from ._library import default_model_path, lib, split_version
@@ -53,6 +54,7 @@ from .model import Model, ModelInfo, TensorInfo
 from .palette import davis_palette
 from .result import Object, Result
 from .session import Memory, Merge, Session
+from .trainer import Metrics, Trainer, TrainerInfo
 from .video import Video
 
 if TYPE_CHECKING:
@@ -77,6 +79,7 @@ __all__ = [
     "Mask",
     "Memory",
     "Merge",
+    "Metrics",
     "Mode",
     "Model",
     "ModelInfo",
@@ -87,9 +90,12 @@ __all__ = [
     "Result",
     "Session",
     "Stage",
+    "Start",
     "StateError",
     "Status",
     "TensorInfo",
+    "Trainer",
+    "TrainerInfo",
     "UnsupportedError",
     "VersionError",
     "Video",

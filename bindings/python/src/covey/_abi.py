@@ -135,6 +135,15 @@ class Affinity(IntEnum):
     ATTENTION = 2
 
 
+# typedef enum covey_trainer_start { ... } covey_trainer_start;
+class Start(IntEnum):
+    """The block that training begins with."""
+
+    MODEL = 0
+    IDENTITY = 1
+    RANDOM = 2
+
+
 #: The C name of each enum, and its prefix of the enumerators.
 ENUMS: dict[str, tuple[type[IntEnum], str]] = {
     "covey_status": (Status, "COVEY_"),
@@ -147,6 +156,7 @@ ENUMS: dict[str, tuple[type[IntEnum], str]] = {
     "covey_mode": (Mode, "COVEY_MODE_"),
     "covey_mask": (Mask, "COVEY_MASK_"),
     "covey_affinity": (Affinity, "COVEY_AFFINITY_"),
+    "covey_trainer_start": (Start, "COVEY_START_"),
 }
 
 # typedef void (*covey_log_fn)(void *user_data, covey_log_level level, const char *message);
@@ -337,6 +347,61 @@ class covey_maps(Structure):
     ]
 
 
+# typedef struct covey_trainer_options { ... } covey_trainer_options;
+class covey_trainer_options(Structure):
+    _fields_ = [
+        ("struct_size", c_uint32),
+        ("threads", c_int32),
+        ("start", c_int),
+        ("clip_length", c_int32),
+        ("clips_per_step", c_int32),
+        ("total_steps", c_int32),
+        ("positions", c_int32),
+        ("weigh_both", c_int32),
+        ("augmentation", c_int32),
+        ("working_height", c_int32),
+        ("working_width", c_int32),
+        ("learning_rate", c_float),
+        ("weight_decay", c_float),
+        ("clip_norm", c_float),
+        ("attention_dropout", c_float),
+        ("dropout", c_float),
+        ("seed", c_uint64),
+        ("memory_limit", c_int64),
+        ("progress", covey_progress_fn),
+        ("user_data", c_void_p),
+    ]
+
+
+# typedef struct covey_train_metrics { ... } covey_train_metrics;
+class covey_train_metrics(Structure):
+    _fields_ = [
+        ("struct_size", c_uint32),
+        ("reserved", c_int32),
+        ("step", c_int64),
+        ("semantic_loss", c_double),
+        ("motion_loss", c_double),
+        ("total_loss", c_double),
+        ("learning_rate", c_double),
+        ("gradient_norm", c_double),
+    ]
+
+
+# typedef struct covey_trainer_info { ... } covey_trainer_info;
+class covey_trainer_info(Structure):
+    _fields_ = [
+        ("struct_size", c_uint32),
+        ("has_cls", c_int32),
+        ("clip_frames", c_int32),
+        ("clips_per_step", c_int32),
+        ("feature_count", c_int64),
+        ("step", c_int64),
+        ("total_steps", c_int64),
+        ("memory", c_int64),
+        ("memory_peak", c_int64),
+    ]
+
+
 # typedef struct covey_train_clip { ... } covey_train_clip;
 class covey_train_clip(Structure):
     _fields_ = [
@@ -411,6 +476,9 @@ STRUCTS: tuple[type[Structure], ...] = (
     covey_object,
     covey_grid,
     covey_maps,
+    covey_trainer_options,
+    covey_train_metrics,
+    covey_trainer_info,
     covey_train_clip,
     covey_train_options,
     covey_train_losses,
@@ -418,6 +486,8 @@ STRUCTS: tuple[type[Structure], ...] = (
 )
 
 _options = POINTER(covey_session_options)
+_trainer_options = POINTER(covey_trainer_options)
+_metrics = POINTER(covey_train_metrics)
 
 #: name: (result, arguments)
 FUNCTIONS: dict[str, tuple[Any, list[Any]]] = {
@@ -578,6 +648,41 @@ FUNCTIONS: dict[str, tuple[Any, list[Any]]] = {
         c_int,
         [POINTER(covey_maps), _options, c_void_p, c_void_p, POINTER(c_int32)],
     ),
+    # void covey_trainer_options_init(covey_trainer_options *options, size_t struct_size);
+    "covey_trainer_options_init": (None, [_trainer_options, c_size_t]),
+    # covey_status covey_trainer_create(
+    #     const covey_model *model, const covey_trainer_options *options,
+    #     covey_trainer **out_trainer);
+    "covey_trainer_create": (c_int, [c_void_p, _trainer_options, POINTER(c_void_p)]),
+    # covey_status covey_trainer_get_info(
+    #     const covey_trainer *trainer, covey_trainer_info *info);
+    "covey_trainer_get_info": (c_int, [c_void_p, POINTER(covey_trainer_info)]),
+    # covey_status covey_trainer_encode(
+    #     covey_trainer *trainer, const covey_frame *frames, size_t frame_count,
+    #     uint64_t draw, float *features, size_t feature_count);
+    "covey_trainer_encode": (
+        c_int,
+        [c_void_p, POINTER(covey_frame), c_size_t, c_uint64, c_void_p, c_size_t],
+    ),
+    # covey_status covey_trainer_step_features(
+    #     covey_trainer *trainer, const float *features, size_t feature_count,
+    #     covey_train_metrics *metrics);
+    "covey_trainer_step_features": (c_int, [c_void_p, c_void_p, c_size_t, _metrics]),
+    # covey_status covey_trainer_step(
+    #     covey_trainer *trainer, const covey_frame *frames, size_t frame_count,
+    #     covey_train_metrics *metrics);
+    "covey_trainer_step": (c_int, [c_void_p, POINTER(covey_frame), c_size_t, _metrics]),
+    # covey_status covey_trainer_save(const covey_trainer *trainer, const char *path);
+    "covey_trainer_save": (c_int, [c_void_p, c_char_p]),
+    # covey_status covey_trainer_restore(covey_trainer *trainer, const char *path);
+    "covey_trainer_restore": (c_int, [c_void_p, c_char_p]),
+    # covey_status covey_trainer_export(
+    #     const covey_trainer *trainer, float tau, covey_model **out_model);
+    "covey_trainer_export": (c_int, [c_void_p, c_float, POINTER(c_void_p)]),
+    # void covey_trainer_cancel(covey_trainer *trainer);
+    "covey_trainer_cancel": (None, [c_void_p]),
+    # void covey_trainer_free(covey_trainer *trainer);
+    "covey_trainer_free": (None, [c_void_p]),
     # covey_status covey_train_gradients(
     #     const covey_train_clip *clip, const covey_train_options *options,
     #     const float *weights, size_t weight_count, float *gradients,

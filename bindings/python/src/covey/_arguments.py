@@ -12,6 +12,10 @@ import re
 from collections.abc import Callable
 
 
+class UsageError(ValueError):
+    """An argument that only the model, or the other arguments, show to be wrong."""
+
+
 def size_in_bytes(text: str) -> int:
     """ "500M" is 500 * 1024 * 1024; K, M, G, T, with or without B or iB."""
     match = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)\s*([KMGT]?)(?:i?B)?", text.strip(), re.IGNORECASE)
@@ -84,6 +88,20 @@ def above_zero(largest: float) -> Callable[[str], float]:
     return parse
 
 
+def above_zero_or_none(largest: float) -> Callable[[str], float]:
+    """Numbers to ``largest``; 0 is "none", as negative numbers are (see below)."""
+
+    def parse(text: str) -> float:
+        number = _single(text)
+        if not -float("inf") < number <= largest:
+            raise argparse.ArgumentTypeError(
+                f"expected a number, at most {largest:g}, found {text!r}"
+            )
+        return float(text) if number > 0 else -1.0
+
+    return parse
+
+
 def fraction_or_none(text: str) -> float:
     """Below 1.  0 is "none", as negative numbers are: to the library 0 is its
     default, for which the argument can be left out."""
@@ -99,6 +117,18 @@ def fraction(text: str) -> float:
     if not 0 <= number < 1:
         raise argparse.ArgumentTypeError(f"expected a number from 0 to below 1, found {text!r}")
     return number
+
+
+def seed(text: str) -> int:
+    """From 0 to 2**64 - 1."""
+    if not re.fullmatch(r"[0-9]{1,20}", text) or int(text) >= 1 << 64:
+        raise argparse.ArgumentTypeError(f"expected 0 to {2**64 - 1}, found {text!r}")
+    return int(text)
+
+
+def threshold(text: str) -> float | str:
+    """ "auto", "keep", or nats."""
+    return text if text in ("auto", "keep") else above_zero(1000)(text)
 
 
 def three_numbers(text: str) -> tuple[float, ...]:

@@ -1,14 +1,14 @@
-"""Session options: Python values to the C struct, every range checked."""
+"""Options of sessions and trainers: Python values to C structs, every range checked."""
 
 from __future__ import annotations
 
 import operator
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from enum import IntEnum
 from typing import TYPE_CHECKING, Any, Literal, TypedDict, TypeVar
 
 from . import _abi
-from ._abi import Affinity, KeyRounding, Mask, Mode, Output
+from ._abi import Affinity, KeyRounding, Mask, Mode, Output, Start
 from ._calls import Progress, ProgressFunction
 
 if TYPE_CHECKING:
@@ -82,6 +82,50 @@ class Options(TypedDict, total=False):
     progress: ProgressFunction | None
 
 
+class TrainerOptions(TypedDict, total=False):
+    """The options of a trainer.  Left out, None or 0: the default.
+
+    threads: at most 256; default one per usable core.
+    start: "model" (default; the model's block, of which what the file has not is
+        drawn anew), "identity" (maps compare the features themselves) or "random".
+    clip_length: frames of a clip, 2 to 16; default 3.
+    clips_per_step: whose gradients are averaged, at most 1024; default 1.
+    total_steps: over which the learning rate falls; default 10000.
+    positions: queries of each frame; default 8.
+    weigh_both: both losses are weighted by the sharpness of the maps, as the
+        paper has it; default motion alone, as the released code does.
+    augmentation: False: clips as they are; default grayscale, colours and blur.
+    working_height, working_width: frames are resized to this many pixels,
+        multiples of the patch size; default the model's.
+    learning_rate: at step 0, along a cosine to 1e-6; default 1e-4.
+    weight_decay: of matrices; default 0.1, negative: none.
+    clip_norm: gradients are scaled down to this norm; default 0: never.
+    attention_dropout: default 0.4; dropout: default 0.1; negative: none.
+    seed: 0 to 2**64 - 1; same seed and data, same bits, whatever the threads.
+    memory_limit: bytes, for all of the trainer but the model; default none.
+    progress: as of a session, within one step or encode.
+    """
+
+    threads: int | None
+    start: Literal["model", "identity", "random"] | Start | None
+    clip_length: int | None
+    clips_per_step: int | None
+    total_steps: int | None
+    positions: int | None
+    weigh_both: bool | None
+    augmentation: bool | None
+    working_height: int | None
+    working_width: int | None
+    learning_rate: float | None
+    weight_decay: float | None
+    clip_norm: float | None
+    attention_dropout: float | None
+    dropout: float | None
+    seed: int | None
+    memory_limit: int | None
+    progress: ProgressFunction | None
+
+
 #: What the library takes where the options of a mode are left out and the model
 #: does not say (None: no bound).
 MODE_DEFAULTS: dict[str, dict[str, int | None]] = {
@@ -114,6 +158,25 @@ _ENUMS: dict[str, type[IntEnum]] = {
     "affinity": Affinity,
 }
 
+_TRAINER_INTEGERS = {
+    "threads": 32,
+    "clip_length": 32,
+    "clips_per_step": 32,
+    "total_steps": 32,
+    "positions": 32,
+    "weigh_both": 32,
+    "working_height": 32,
+    "working_width": 32,
+    "memory_limit": 64,
+}
+_TRAINER_FLOATS = (
+    "learning_rate",
+    "weight_decay",
+    "clip_norm",
+    "attention_dropout",
+    "dropout",
+)
+
 _Enum = TypeVar("_Enum", bound=IntEnum)
 
 
@@ -126,6 +189,14 @@ def integer(name: str, value: Any, bits: int = 32) -> int:
     bound = 1 << (bits - 1)
     if not -bound <= number < bound:
         raise ValueError(f"{name}: {number} does not fit {bits} bits")
+    return number
+
+
+def unsigned(name: str, value: Any) -> int:
+    """``value`` as an int of 64 bits without a sign."""
+    number = integer(name, value, 66)
+    if not 0 <= number < 1 << 64:
+        raise ValueError(f"{name}: expected 0 to 2**64 - 1, found {number}")
     return number
 
 
@@ -147,26 +218,56 @@ def make(options: Mapping[str, Any]) -> tuple[_abi.covey_session_options, Progre
     ValueError for one out of range.
     """
     struct = _abi.sized(_abi.covey_session_options)
+    user = _fill(struct, options, Options, _INTEGERS, _FLOATS, _ENUMS)
+    progress = Progress(user)
+    struct.progress = progress.function
+    return struct, progress
+
+
+def make_trainer(options: Mapping[str, Any]) -> tuple[_abi.covey_trainer_options, Progress]:
+    """As make(), of a trainer."""
+    struct = _abi.sized(_abi.covey_trainer_options)
+    given = dict(options)
+    seed, augmentation = given.pop("seed", None), given.pop("augmentation", None)
+    user = _fill(
+        struct, given, TrainerOptions, _TRAINER_INTEGERS, _TRAINER_FLOATS, {"start": Start}
+    )
+    if seed is not None:
+        struct.seed = unsigned("seed", seed)
+    if augmentation is not None:
+        struct.augmentation = 0 if augmentation else -1
+    progress = Progress(user)
+    struct.progress = progress.function
+    return struct, progress
+
+
+def _fill(
+    struct: Any,
+    options: Mapping[str, Any],
+    known: type,
+    integers: Mapping[str, int],
+    floats: Sequence[str],
+    enums: Mapping[str, type[IntEnum]],
+) -> ProgressFunction | None:
+    """Sets the fields of ``struct`` and returns the progress function."""
     user: ProgressFunction | None = None
     for name, value in options.items():
-        if value is None and (name in Options.__annotations__):
+        if value is None and name in known.__annotations__:
             continue
-        if name in _INTEGERS:
-            setattr(struct, name, integer(name, value, _INTEGERS[name]))
-        elif name in _FLOATS:
+        if name in integers:
+            setattr(struct, name, integer(name, value, integers[name]))
+        elif name in floats:
             try:
                 setattr(struct, name, float(value))
             except TypeError:
                 raise TypeError(
                     f"{name}: expected a number, found {type(value).__name__}"
                 ) from None
-        elif name in _ENUMS:
-            setattr(struct, name, enumerator(_ENUMS[name], name, value))
+        elif name in enums:
+            setattr(struct, name, enumerator(enums[name], name, value))
         elif name == "progress":
             user = value
         else:
-            known = ", ".join(Options.__annotations__)
-            raise TypeError(f"unknown option {name!r}; there are {known}")
-    progress = Progress(user)
-    struct.progress = progress.function
-    return struct, progress
+            names = ", ".join(known.__annotations__)
+            raise TypeError(f"unknown option {name!r}; there are {names}")
+    return user

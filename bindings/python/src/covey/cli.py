@@ -1,4 +1,4 @@
-"""The command ``covey``: segment, info, quantize, convert."""
+"""The command ``covey``: segment, train, info, quantize, convert."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import Any
 
 from . import __version__
 from ._arguments import (
+    UsageError,
     above_zero,
     fraction,
     fraction_or_none,
@@ -21,6 +22,7 @@ from ._arguments import (
     three_numbers,
     whole,
 )
+from ._train_arguments import add_train
 from .errors import CoveyError
 
 #: Exit statuses: done, failed, wrong usage (argparse's), interrupted (a shell's
@@ -36,6 +38,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"covey {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     _add_segment(commands)
+    add_train(commands)
     _add_info(commands)
     _add_quantize(commands)
     _add_convert(commands)
@@ -353,13 +356,15 @@ def _quantize(arguments: argparse.Namespace) -> int:
 
 
 def _segment(arguments: argparse.Namespace) -> int:
-    from .segmenting import UsageError, segment
+    from .segmenting import segment
 
-    try:
-        return segment(arguments)
-    except UsageError as error:
-        print(f"covey segment: error: {error}", file=sys.stderr)
-        return USAGE
+    return segment(arguments)
+
+
+def _train(arguments: argparse.Namespace) -> int:
+    from .training import train
+
+    return train(arguments)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -369,13 +374,20 @@ def main(argv: Sequence[str] | None = None) -> int:
     raised instead.
     """
     arguments = build_parser().parse_args(argv)
-    run = {"segment": _segment, "info": _info, "quantize": _quantize, "convert": _convert}[
-        arguments.command
-    ]
+    run = {
+        "segment": _segment,
+        "train": _train,
+        "info": _info,
+        "quantize": _quantize,
+        "convert": _convert,
+    }[arguments.command]
     try:
         status = run(arguments)
         sys.stdout.flush()
         return status
+    except UsageError as error:
+        print(f"covey {arguments.command}: error: {error}", file=sys.stderr)
+        return USAGE
     except KeyboardInterrupt:
         print("covey: interrupted", file=sys.stderr)
         return INTERRUPTED

@@ -108,7 +108,7 @@ class Model(HandleOwner):
         with deferred_signals():
             if isinstance(source, (str, os.PathLike)):
                 status = lib().covey_model_load(
-                    _path(source), ctypes.byref(options), ctypes.byref(out)
+                    encoded_path(source), ctypes.byref(options), ctypes.byref(out)
                 )
             else:
                 # The array holds the buffer, so that its owner cannot resize it.
@@ -120,6 +120,13 @@ class Model(HandleOwner):
             if out.value:
                 self._handle = Handle(out.value, lib().covey_model_free, "model", keeps)
             check(status)
+
+    @classmethod
+    def _adopted(cls, address: int, keeps: object) -> Model:
+        """A model that the library made; ``keeps`` must live as long as it does."""
+        model = cls.__new__(cls)
+        model._handle = Handle(address, lib().covey_model_free, "model", keeps)
+        return model
 
     @cached_property
     def info(self) -> ModelInfo:
@@ -183,7 +190,7 @@ class Model(HandleOwner):
         """
         kind = enumerator(Dtype, "dtype", dtype)
         with self._handle.using() as address, deferred_signals():
-            status = lib().covey_model_save(address, _path(path), kind)
+            status = lib().covey_model_save(address, encoded_path(path), kind)
             check(status)
 
     def session(self, **options: Unpack[Options]) -> Session:
@@ -324,7 +331,8 @@ class Model(HandleOwner):
         return queries, keys
 
 
-def _path(path: str | os.PathLike[str]) -> bytes:
+def encoded_path(path: str | os.PathLike[str]) -> bytes:
+    """As the C interface takes it.  Raises ValueError for one with a null byte."""
     encoded = os.fsencode(path)
     if b"\0" in encoded:
         raise ValueError("path: embedded null byte")

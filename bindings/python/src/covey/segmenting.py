@@ -17,8 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import images
-from ._abi import Stage
+from ._arguments import UsageError
 from ._options import Options
+from .display import Display, mebibytes
 from .model import Model
 from .output import Output, knobs_as_text, unique_names
 from .result import Result
@@ -31,10 +32,6 @@ _SHEET_PAIRS = 8
 _KNOBS = ("tau", "window", "key_stride", "key_pool", "query_pool", "key_budget")
 #: Frames that the memory of a stream is estimated for at most: with more it is the same.
 _LONG = 100_000
-
-
-class UsageError(ValueError):
-    """An argument that only the model shows to be wrong."""
 
 
 @dataclass
@@ -86,102 +83,6 @@ class _Summary:
         ]
 
 
-def duration(seconds: float) -> str:
-    """ "25 s", "3 min 5 s", "2 h 10 min"."""
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60} s"
-    return f"{whole // 3600} h {whole % 3600 // 60} min"
-
-
-def mebibytes(count: int) -> str:
-    """ "1.5 MiB"."""
-    return f"{count / 2**20:.1f} MiB"
-
-
-class _Display:
-    """Progress and warnings on standard error; silent with --json, no progress
-    without rich."""
-
-    def __init__(self, silent: bool) -> None:
-        self._silent = silent
-        self._progress: Any = None
-        self._tasks: dict[str, Any] = {}
-        if silent:
-            return
-        try:
-            from rich.console import Console
-            from rich.progress import (
-                BarColumn,
-                MofNCompleteColumn,
-                Progress,
-                ProgressColumn,
-                Task,
-                TextColumn,
-            )
-            from rich.table import Column
-            from rich.text import Text
-        except ImportError:
-            return
-
-        class Time(ProgressColumn):
-            """What is left of a stage; of one that is done, what it took."""
-
-            # Seconds: a figure that flickers cannot be read.
-            max_refresh = 0.5
-
-            def render(self, task: Task) -> Text:
-                if task.finished:
-                    return Text(f"took {duration(task.finished_time or 0)}")
-                left = task.time_remaining
-                return Text("" if left is None else f"{duration(left)} left")
-
-        self._progress = Progress(
-            TextColumn("{task.description:8}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TextColumn("{task.fields[unit]:6}"),
-            Time(table_column=Column(no_wrap=True)),
-            console=Console(stderr=True),
-        )
-
-    def update(self, name: str, done: float, total: float | None, unit: str = "frames") -> None:
-        if self._progress is None:
-            return
-        if not self._tasks:
-            # Not before: a failure to read is a line by itself.
-            self._progress.start()
-        if name not in self._tasks:
-            self._tasks[name] = self._progress.add_task(name, total=total, unit=unit)
-        self._progress.update(self._tasks[name], completed=done, total=total)
-
-    def stage(self, stage: Stage | int, fraction: float) -> None:
-        """The progress function of the session: finish() only, push() is
-        counted in frames."""
-        if isinstance(stage, Stage) and stage is not Stage.ENCODE:
-            self.update(stage.name.lower(), round(100 * fraction), 100, "%")
-
-    def warn(self, text: str) -> None:
-        """One line above the progress."""
-        if self._silent:
-            return
-        if self._tasks:
-            self._progress.console.print(
-                f"covey: warning: {text}", markup=False, highlight=False, soft_wrap=True
-            )
-        else:
-            print(f"covey: warning: {text}", file=sys.stderr)
-
-    def __enter__(self) -> _Display:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._tasks:
-            self._progress.stop()
-
-
 def _options(arguments: argparse.Namespace) -> Options:
     # Those of the command have the names of the session's, but for three.
     options: dict[str, Any] = {
@@ -211,7 +112,7 @@ def _check_mode(arguments: argparse.Namespace) -> None:
 class _Forecast:
     """The most memory that the session may need, beside its limit."""
 
-    def __init__(self, model: Model, options: Options, display: _Display) -> None:
+    def __init__(self, model: Model, options: Options, display: Display) -> None:
         self.limit = options.get("memory_limit")
         self.bytes: int | None = None
         self.warning: str | None = None
@@ -239,7 +140,7 @@ class _Reader:
     """The frames of a source, each checked against the first one; counts them on
     the display and forecasts the memory they need."""
 
-    def __init__(self, video: Video, display: _Display, forecast: _Forecast, endless: bool) -> None:
+    def __init__(self, video: Video, display: Display, forecast: _Forecast, endless: bool) -> None:
         self.names: list[str] = []
         self._video, self._display, self._forecast = video, display, forecast
         self._stage = "segment" if endless else "encode"
@@ -348,7 +249,7 @@ class _Times:
 
 
 def _segment_whole(
-    session: Session, reader: _Reader, video: Video, writer: _Writer, display: _Display
+    session: Session, reader: _Reader, video: Video, writer: _Writer, display: Display
 ) -> _Times:
     """Everything is pushed, then everything is written."""
     start = time.perf_counter()
@@ -415,7 +316,7 @@ def segment(arguments: argparse.Namespace) -> int:
     video = Video(arguments.source, arguments.max_frames, arguments.every)
     output.check(video)
     _check_mode(arguments)
-    with Model(arguments.model) as model, _Display(arguments.json) as display:
+    with Model(arguments.model) as model, Display(arguments.json) as display:
         options = _options(arguments)
         _check_size(arguments, model)
         forecast = _Forecast(model, options, display)

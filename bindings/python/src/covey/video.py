@@ -88,6 +88,11 @@ class Video:
         return [self.path] if self._images is None else list(self._images)
 
     @property
+    def pictures(self) -> list[Path] | None:
+        """As ``files``; None of a video file."""
+        return None if self._images is None else list(self._images)
+
+    @property
     def has_unique_names(self) -> bool:
         """Whether no two of the frames that iterating gives have one name."""
         names = [each.stem for each in (self._images or [])[:: self.every][: self.max_frames]]
@@ -113,8 +118,8 @@ class Video:
         if self._images is not None:
             return None, len(self._images)
         if self._probed is None:
-            with _open(self.path) as container:
-                stream = _stream(container, self.path)
+            with open_film(self.path) as container:
+                stream = film_stream(container, self.path)
                 rate = stream.average_rate or stream.guessed_rate
                 count = stream.frames or None
                 if count is None and rate and container.duration:
@@ -144,17 +149,18 @@ class Video:
             yield SourceFrame(read_image(path), index, path.stem, None, path)
 
     def _decoded(self) -> Iterator[SourceFrame]:
-        with _open(self.path) as container:
-            stream = _stream(container, self.path)
+        with open_film(self.path) as container:
+            stream = film_stream(container, self.path)
             stream.thread_type = "AUTO"
             for index, frame in enumerate(container.decode(stream)):
                 if index % self.every:
                     continue
-                image = _upright(frame.to_ndarray(format="rgb24"), frame.rotation)
+                image = upright(frame.to_ndarray(format="rgb24"), frame.rotation)
                 yield SourceFrame(image, index, f"{index:05d}", frame.time)
 
 
-def _open(path: Path) -> Any:
+def open_film(path: Path) -> Any:
+    """PyAV's container of a video file."""
     try:
         import av
     except ImportError:
@@ -162,13 +168,14 @@ def _open(path: Path) -> Any:
     return av.open(os.fspath(path))
 
 
-def _stream(container: Any, path: Path) -> Any:
+def film_stream(container: Any, path: Path) -> Any:
+    """Its first video stream.  ValueError where it has none."""
     if not container.streams.video:
         raise ValueError(f"{path}: no video stream")
     return container.streams.video[0]
 
 
-def _upright(image: NDArray[np.uint8], degrees: int) -> NDArray[np.uint8]:
+def upright(image: NDArray[np.uint8], degrees: int) -> NDArray[np.uint8]:
     """``degrees``: counter-clockwise, to show the frame as it was taken."""
     turns = round(degrees / 90) % 4
     return image if turns == 0 else np.ascontiguousarray(np.rot90(image, turns))

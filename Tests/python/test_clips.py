@@ -1,0 +1,293 @@
+"""Clips for training: which frames, read in any order, by threads; and the small files
+of a run."""
+
+import itertools
+import json
+import sys
+import threading
+import time
+
+import numpy as np
+import pytest
+from PIL import Image
+from scenes import film
+
+import covey
+from covey import images
+from covey.choosing_tau import pooled, tau_of
+from covey.clips import Clips, Footage, read_ahead
+from covey.feature_cache import FeatureCache
+from covey.run_folder import RunLog, plot_losses, read_log, smoothed, written_whole
+
+
+def with_short_groups(path, frames):
+    """A film with key frames every 8, and B frames between."""
+    import av
+
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=25)
+        stream.options = {"g": "8", "bf": "3", "sc_threshold": "0"}
+        stream.width, stream.height, stream.pix_fmt = frames.shape[2], frames.shape[1], "yuv420p"
+        for frame in frames:
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
+        container.mux(stream.encode(None))
+
+
+@pytest.mark.parametrize("suffix", ["mp4", "mkv", "avi", "short.mp4", "gif", "folder"])
+def test_frames_in_any_order(tmp_path, suffix):
+    """They are those of reading from the start."""
+    frames = film("easy", 3, 30, 32, 48)[0]
+    path = tmp_path / f"clip.{suffix}"
+    if suffix == "folder":
+        path.mkdir()
+        for index, frame in enumerate(frames):
+            Image.fromarray(frame).save(path / f"{index}.png")
+    elif suffix == "gif":
+        pictures = [Image.fromarray(frame) for frame in frames]
+        pictures[0].save(path, save_all=True, append_images=pictures[1:], duration=40)
+    elif suffix == "mp4":
+        images.write_video(path, frames)
+    else:
+        with_short_groups(path, frames)
+    expected = list(covey.Video(path))
+    footage = Footage(path)
+    assert footage.count == len(expected) == 30
+    for indices in ([0, 1, 2], [27, 28, 29], [7, 8, 9], [3, 14, 25], [16, 17, 18], [29, 29, 29]):
+        for found, index in zip(footage.read(indices), indices, strict=True):
+            np.testing.assert_array_equal(found, expected[index])
+
+
+def test_a_film_without_times(tmp_path):
+    """Raw H.264 has none: frames are counted."""
+    path = tmp_path / "clip.h264"
+    with_short_groups(path, film("easy", 3, 20, 32, 48)[0])
+    expected = list(covey.Video(path))
+    footage = Footage(path)
+    assert footage.count == len(expected) == 20
+    for found, index in zip(footage.read([4, 9, 14]), (4, 9, 14), strict=True):
+        np.testing.assert_array_equal(found, expected[index])
+
+
+def test_what_cannot_be_read(tmp_path):
+    with pytest.raises(FileNotFoundError, match="absent"):
+        Footage(tmp_path / "absent.mp4")
+    (tmp_path / "text.mp4").write_text("no film")
+    with pytest.raises(Exception, match=r"text\.mp4"):
+        Footage(tmp_path / "text.mp4")
+    folder = tmp_path / "sizes"
+    folder.mkdir()
+    for index, height in enumerate((8, 8, 9)):
+        Image.fromarray(np.zeros((height, 8, 3), np.uint8)).save(folder / f"{index}.png")
+    assert Footage(folder).count == 3
+    with pytest.raises(ValueError, match="not of one size"):
+        Footage(folder).read([0, 1, 2])
+
+
+class Counted:
+    """Footage that is nothing but long."""
+
+    def __init__(self, path, count, broken=False):
+        self.path, self.count, self.broken = path, count, broken
+
+    def read(self, indices):
+        if self.broken:
+            raise ValueError(f"{self.path}: broken")
+        return [np.full((2, 2, 3), index, np.uint8) for index in indices]
+
+
+def test_places():
+    footage = [Counted("long", 60), Counted("short", 4), Counted("two", 2), Counted("middle", 20)]
+    clips = Clips(footage, 3, 4, 11)
+    chosen = [clips.place(number) for number in range(4000)]
+    assert chosen == [clips.place(number) for number in range(4000)]
+    assert chosen[:50] != [clips.place(number, series=1) for number in range(50)]
+    assert chosen[:50] != [Clips(footage, 3, 4, 12).place(number) for number in range(50)]
+    gaps, starts = {}, {}
+    for video, indices in chosen:
+        first, middle, last = indices
+        assert middle - first == last - middle
+        assert first >= 0 and last < video.count
+        gaps.setdefault(video.path, []).append(middle - first)
+        starts.setdefault(video.path, set()).add(first)
+    # Two frames are no clip; four only leave room for one gap.
+    assert set(gaps) == {"long", "short", "middle"}
+    assert set(gaps["short"]) == {1} and starts["short"] == {0, 1}
+    assert set(gaps["long"]) == set(gaps["middle"]) == {1, 2, 3, 4}
+    # As likely as long: 4,000 draws, four deviations of the largest are .03.
+    for path, count in (("long", 60), ("short", 4), ("middle", 20)):
+        assert len(gaps[path]) / 4000 == pytest.approx(count / 84, abs=0.03)
+    for gap in (1, 2, 3, 4):
+        assert gaps["long"].count(gap) / len(gaps["long"]) == pytest.approx(0.25, abs=0.04)
+    # Every place of the longest that is nearest together.
+    assert starts["long"] == set(range(58))
+    with pytest.raises(ValueError, match="no video of 3 frames"):
+        Clips([Counted("two", 2)])
+    with pytest.raises(ValueError, match="gap"):
+        Clips(footage, gap=0)
+
+
+def test_a_clip_of_a_broken_video_is_replaced():
+    """By the same one every time; all broken is an error, not a loop."""
+    clips = Clips([Counted("good", 30), Counted("bad", 30, broken=True)], seed=3)
+    read = [clips.read(number) for number in range(60)]
+    assert {clip.path for clip in read} == {"good"}
+    replaced = [clip for clip in read if clip.skipped]
+    assert 15 < len(replaced) < 45
+    assert replaced[0].skipped[0] == ("bad", "bad: broken")
+    assert [clip.indices for clip in read] == [clips.read(n).indices for n in range(60)]
+    with pytest.raises(ValueError, match="no clip can be read.*bad: broken"):
+        Clips([Counted("bad", 30, broken=True)]).read(0)
+
+
+def test_reading_ahead():
+    """In order, by several threads, never far ahead; an error where it belongs."""
+    threads, started = set(), []
+
+    def read(number):
+        started.append(number)
+        threads.add(threading.get_ident())
+        time.sleep(0.02 if number % 3 == 0 else 0)
+        if number == 12:
+            raise LookupError("twelve")
+        return number
+
+    clips = read_ahead(read, range(1000), workers=2, ahead=3)
+    assert started == []
+    assert list(itertools.islice(clips, 10)) == list(range(10))
+    assert len(started) <= 10 + 3 + 1
+    assert len(threads) == 2 and threading.get_ident() not in threads
+    assert [next(clips), next(clips)] == [10, 11]
+    with pytest.raises(LookupError, match="twelve"):
+        next(clips)
+    assert not any(each.name.startswith("covey-clips") for each in threading.enumerate())
+    clips = read_ahead(read, range(1000))
+    next(clips)
+    clips.close()
+    assert len(started) < 40
+    assert not any(each.name.startswith("covey-clips") for each in threading.enumerate())
+
+
+def test_the_cache_of_features(tmp_path):
+    random = np.random.default_rng(0)
+    clips = random.standard_normal((7, 3, 4, 5)).astype(np.float32)
+    cache = FeatureCache(tmp_path / "features.npy", 7, (3, 4, 5), seed=1)
+    assert cache.bytes == clips.nbytes
+    assert not cache.open()
+    told = []
+    cache.fill(iter(clips), told.append)
+    assert told == [1, 2, 3, 4, 5, 6, 7]
+    # NumPy reads it too.
+    np.testing.assert_array_equal(np.load(tmp_path / "features.npy"), clips)
+    again = FeatureCache(tmp_path / "features.npy", 7, (3, 4, 5), seed=1)
+    assert again.open()
+    found = [np.array(cache.clip(number)) for number in range(21)]
+    np.testing.assert_array_equal(found, [again.clip(number) for number in range(21)])
+    orders = [
+        [int(np.flatnonzero((clips == each).all(axis=(1, 2, 3)))[0]) for each in found[i : i + 7]]
+        for i in (0, 7, 14)
+    ]
+    assert all(sorted(order) == list(range(7)) for order in orders)
+    assert orders[0] != orders[1] != orders[2]
+    np.testing.assert_array_equal(again.clip(3), found[3])  # backwards too
+    # Other shapes, a file cut short: made anew.
+    assert not FeatureCache(tmp_path / "features.npy", 8, (3, 4, 5), 1).open()
+    data = (tmp_path / "features.npy").read_bytes()
+    (tmp_path / "features.npy").write_bytes(data[:-10])
+    assert not FeatureCache(tmp_path / "features.npy", 7, (3, 4, 5), 1).open()
+
+
+def test_a_file_is_written_whole_or_not_at_all(tmp_path):
+    path = tmp_path / "file"
+    path.write_bytes(b"old")
+    with pytest.raises(OSError, match="full"), written_whole(path) as file:
+        file.write(b"new, half of it")
+        raise OSError("full")
+    assert path.read_bytes() == b"old"
+    with written_whole(path) as file:
+        file.write(b"new")
+    assert path.read_bytes() == b"new"
+    assert [each.name for each in tmp_path.iterdir()] == ["file"]
+
+
+def test_the_log(tmp_path):
+    path = tmp_path / "log.jsonl"
+    with RunLog(path) as log:
+        for step in range(1, 6):
+            log.append({"step": step, "semantic_loss": 0.5})
+            # On its way to the disk at once.
+            assert len(path.read_text().splitlines()) == step
+    with open(path, "a") as file:
+        file.write('{"step": 6, "seman')
+    assert [row["step"] for row in read_log(path)] == [1, 2, 3, 4, 5]
+    with RunLog(path, 3) as log:
+        assert [row["step"] for row in log.rows] == [1, 2, 3]
+        log.append({"step": 4, "semantic_loss": 0.25})
+    rows = [json.loads(line) for line in path.read_text().splitlines()]
+    assert [row["step"] for row in rows] == [1, 2, 3, 4]
+    assert rows[3]["semantic_loss"] == 0.25
+
+
+def rows(count):
+    return [
+        {"step": step, "semantic_loss": 1 / step, "motion_loss": 0.5, "learning_rate": 1e-4}
+        for step in range(1, count + 1)
+    ]
+
+
+def test_the_plot(tmp_path, monkeypatch):
+    pytest.importorskip("matplotlib")
+    assert not plot_losses(tmp_path / "loss.png", [])
+    for count in (1, 30):
+        assert plot_losses(tmp_path / "loss.png", rows(count))
+        with Image.open(tmp_path / "loss.png") as picture:
+            assert picture.size == (960, 600)
+            # Both curves' colours, and more than them.
+            assert len(picture.convert("RGB").getcolors(1 << 20)) > 20
+    for module in [name for name in sys.modules if name.startswith("matplotlib")]:
+        monkeypatch.setitem(sys.modules, module, None)
+    assert not plot_losses(tmp_path / "absent.png", rows(3))
+    assert not (tmp_path / "absent.png").exists()
+
+
+def test_smoothing():
+    values = np.random.default_rng(1).standard_normal(40)
+    for width in (1, 3, 50):
+        expected = [values[max(0, i + 1 - width) : i + 1].mean() for i in range(40)]
+        np.testing.assert_allclose(smoothed(values, width), expected, atol=1e-12)
+
+
+def test_pooling_is_averaging():
+    keys = np.random.default_rng(2).standard_normal((2, 5, 7, 3)).astype(np.float32)
+    found = pooled(keys, 3)
+    assert found.shape == (2, 2, 3, 3) and found.dtype == np.float32
+    for row, column in itertools.product(range(2), range(3)):
+        block = keys[:, 3 * row : 3 * row + 3, 3 * column : 3 * column + 3].astype(float)
+        # Sums of up to nine floats.
+        np.testing.assert_allclose(found[:, row, column], block.mean(axis=(1, 2)), atol=1e-6)
+    np.testing.assert_array_equal(pooled(keys, 1), keys)
+
+
+@pytest.mark.parametrize("target", [2.0, 5.5, 6.0, 19.0])
+@pytest.mark.parametrize("start", [0.3, 1.0, 3.0])
+def test_tau_for_a_number_of_clusters(target, start):
+    """Of a count that falls in steps of a half: the middle of the step, to 2 %."""
+
+    def count(tau):
+        return max(1.0, np.floor(2 * 6 / tau) / 2)
+
+    found = tau_of(count, target, start)
+    if count(start) == target:
+        assert found == start
+        return
+    assert count(found) == target
+    # Steps end where 12 / tau is whole.
+    low, high = 12 / (2 * target + 1), 12 / (2 * target)
+    assert found == pytest.approx(np.sqrt(low * high), rel=0.02)
+
+
+def test_tau_where_there_is_no_such_number():
+    # A jump across it.
+    assert tau_of(lambda tau: 9 if tau < 0.7 else 2, 5, 1.0) == pytest.approx(0.7, rel=0.01)
+    # Nothing but one number: at the end of what is looked at.
+    assert tau_of(lambda tau: 3, 5, 1.0) == pytest.approx(2**-20)
+    assert tau_of(lambda tau: 7, 5, 1.0) == pytest.approx(1000)

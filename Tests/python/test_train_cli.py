@@ -1,0 +1,425 @@
+"""``covey train``, as a user runs it."""
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+import types
+
+import numpy as np
+import pytest
+from PIL import Image
+from scenes import film
+
+import covey
+from covey import images
+from covey.choosing_tau import choose_tau
+from covey.cli import main
+
+#: Made quickly: 72 tokens a clip.
+QUICK = ("--steps", "12", "--learning-rate", "1e-3", "--seed", "4")
+
+
+@pytest.fixture(scope="module")
+def videos(tmp_path_factory):
+    """Two films, and a folder of pictures."""
+    folder = tmp_path_factory.mktemp("videos")
+    for index, count in enumerate((24, 9)):
+        images.write_video(folder / f"{index}.mp4", film("medium", index, count, 40, 60)[0], fps=10)
+    (folder / "pictures").mkdir()
+    for index, frame in enumerate(film("easy", 2, 5, 40, 60)[0]):
+        Image.fromarray(frame).save(folder / "pictures" / f"{index}.png")
+    return [folder / "0.mp4", folder / "1.mp4", folder / "pictures"]
+
+
+@pytest.fixture
+def train(model_path, tmp_path, monkeypatch, capsys):
+    """train(*arguments) runs the command in tmp_path with --json and returns what it
+    told; its status is checked."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COVEY_MODEL", str(model_path))
+
+    def train(*arguments, status=0):
+        capsys.readouterr()
+        found = main(["train", "--json", *map(str, arguments)])
+        output, errors = capsys.readouterr()
+        assert found == status, errors
+        return json.loads(output) if status == 0 else errors
+
+    return train
+
+
+@pytest.fixture
+def command(environment, model_path, tmp_path):
+    """command(*arguments) is the process of ``covey train ...``, started."""
+    started = []
+
+    def command(*arguments):
+        started.append(
+            subprocess.Popen(
+                [sys.executable, "-m", "covey", "train", *map(str, arguments)],
+                env={**environment, "COVEY_MODEL": str(model_path)},
+                cwd=tmp_path,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+            )
+        )
+        return started[-1]
+
+    yield command
+    for process in started:
+        process.kill()
+        process.communicate()
+
+
+def lines(path):
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def metrics(path):
+    """The log without what a clock says."""
+    return [
+        {name: value for name, value in row.items() if name not in ("seconds", "waited")}
+        for row in lines(path)
+    ]
+
+
+def test_a_run(train, videos, tmp_path, model_path):
+    told = train(*videos, "-o", "adapted.gguf", *QUICK)
+    assert told["done"] and told["resume"] is None
+    assert (told["steps"], told["total_steps"], told["steps_made_now"]) == (12, 12, 12)
+    assert (told["videos"], told["frames"], told["left_out"]) == (3, 38, [])
+    assert told["output"] == str(tmp_path / "adapted.gguf")
+    assert told["seconds_per_step"] > 0
+    run = tmp_path / "adapted-run"
+    rows = lines(run / "log.jsonl")
+    assert [row["step"] for row in rows] == list(range(1, 13))
+    for row in rows:
+        assert row["total_loss"] == pytest.approx(row["semantic_loss"] + row["motion_loss"])
+        assert 0 <= row["waited"] <= row["seconds"]
+    rates = [row["learning_rate"] for row in rows]
+    assert rates[0] == pytest.approx(1e-3) and rates == sorted(rates, reverse=True)
+    assert told["losses"]["motion"] == [rows[0]["motion_loss"], rows[-1]["motion_loss"]]
+    recorded = json.loads((run / "run.json").read_text())
+    assert recorded["videos"] == [
+        [str(path), count] for path, count in zip(videos, (24, 9, 5), strict=True)
+    ]
+    with covey.Model("adapted.gguf") as model, covey.Model(model_path) as before:
+        assert model.info.tau == told["tau"]
+        assert before.info.tau == told["tau_before"]
+        assert model.info.dtype == before.info.dtype
+        features = before.encode(film("easy", 2, 1, 40, 60)[0][0])
+        assert not np.array_equal(model.correlate(features)[0], before.correlate(features)[0])
+    assert main(["segment", str(videos[0]), "-o", "out", "--model", "adapted.gguf", "--json"]) == 0
+
+
+def test_losses_are_plotted(train, videos, tmp_path):
+    pytest.importorskip("matplotlib")
+    train(videos[0], "-o", "a.gguf", *QUICK)
+    with Image.open(tmp_path / "a-run" / "loss.png") as picture:
+        assert picture.format == "PNG"
+
+
+def test_a_picture_that_fails_is_no_reason_to_stop(command, videos, tmp_path):
+    pytest.importorskip("matplotlib")
+    (tmp_path / "a-run" / "loss.png").mkdir(parents=True)
+    output, errors = (process := command(videos[0], "-o", "a.gguf", *QUICK)).communicate(timeout=60)
+    assert process.returncode == 0, errors
+    assert re.search(r"covey: warning: .*loss\.png", errors)
+    assert "12 of 12 steps" in output
+
+
+def test_a_run_that_could_not_begin_leaves_nothing_in_the_way(train, videos, tmp_path, monkeypatch):
+    def full(trainer, path):
+        raise covey.FileError("no space left")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("covey.training.Trainer.save", full)
+        assert "no space left" in train(videos[0], "-o", "a.gguf", *QUICK, status=1)
+    assert train(videos[0], "-o", "a.gguf", *QUICK)["done"]
+
+
+def test_as_a_user_sees_it(command, videos, tmp_path):
+    (tmp_path / "broken.mp4").write_text("no film")
+    process = command(*videos, tmp_path / "broken.mp4", "-o", "a.gguf", *QUICK)
+    output, errors = process.communicate(timeout=60)
+    assert process.returncode == 0, errors
+    assert re.search(r"^12 of 12 steps, [0-9.]+ s a step, .* in all; 3 videos, 38 frames$", output,
+                     re.MULTILINE)
+    for line in ("semantic loss: ", "motion loss: ", "peak memory: trainer ", "tau: ",
+                 f"model: {tmp_path / 'a.gguf'}", "run: "):
+        assert line in output
+    assert re.search(r"covey: warning: .*broken\.mp4.*; skipped", errors)
+    assert "train" in errors and "12/12" in errors and "semantic 0" in errors
+    assert "Traceback" not in errors
+
+
+def test_the_same_again(train, videos, tmp_path):
+    for name in ("a", "b"):
+        train(*videos, "-o", f"{name}.gguf", *QUICK, "--threads", 1 if name == "a" else 2)
+    assert (tmp_path / "a.gguf").read_bytes() == (tmp_path / "b.gguf").read_bytes()
+    assert metrics(tmp_path / "a-run" / "log.jsonl") == metrics(tmp_path / "b-run" / "log.jsonl")
+    train(*videos, "-o", "c.gguf", *QUICK, "--seed", 5)
+    assert (tmp_path / "a.gguf").read_bytes() != (tmp_path / "c.gguf").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("sent", "cached"), [(signal.SIGINT, False), (signal.SIGTERM, True)], ids=["int", "term"]
+)
+def test_interrupted_and_resumed(command, train, videos, tmp_path, sent, cached):
+    """The step in progress is finished and saved, and the run goes on from there."""
+    steps = ("--steps", 5000, "--clips-per-step", 2, "--checkpoint-every", 5000,
+             *(("--cache-features", 7) if cached else ()))
+    process = command(*videos, "-o", "a.gguf", *QUICK, *steps)
+    log = tmp_path / "a-run" / "log.jsonl"
+    deadline = time.monotonic() + 30
+    while not (log.exists() and log.read_text().count("\n") >= 3):
+        assert time.monotonic() < deadline and process.poll() is None
+        time.sleep(0.01)
+    process.send_signal(sent)
+    output, errors = process.communicate(timeout=30)
+    assert process.returncode == 130, errors
+    made = len(lines(log))
+    assert 3 <= made < 5000
+    assert f"{made} of 5000 steps" in output
+    assert "stopped; to go on: covey train --resume a-run" in output
+    assert "Traceback" not in errors
+    assert not (tmp_path / "a.gguf").exists()
+    # On from there, but not so far as it was meant to go.
+    told = train("--resume", "a-run", "--steps", made + 4)
+    assert (told["steps"], told["steps_made_now"]) == (made + 4, 4)
+    assert [row["step"] for row in lines(log)] == list(range(1, made + 5))
+    assert (tmp_path / "a.gguf").exists()
+
+
+def test_resumed_bit_for_bit(train, videos, tmp_path, monkeypatch):
+    """Whatever a crash left behind the checkpoint."""
+    options = (*QUICK, "--tau", "keep", "--checkpoint-every", 5)
+    whole = train(*videos, "-o", "whole.gguf", *options)
+    from covey import training
+
+    class Crash(Exception):
+        pass
+
+    save, saved = covey.Trainer.save, []
+
+    def crashing(trainer, path):
+        if len(saved) == 2:  # at step 0, at step 5: not at step 10
+            raise Crash
+        save(trainer, path)
+        saved.append(trainer.step_count)
+
+    monkeypatch.setattr(training.Trainer, "save", crashing)
+    train(*videos, "-o", "half.gguf", *options, status=1)
+    monkeypatch.setattr(training.Trainer, "save", save)
+    assert saved == [0, 5]
+    log = tmp_path / "half-run" / "log.jsonl"
+    assert len(lines(log)) == 10
+    with open(log, "a") as file:
+        file.write('{"step": 11, "sem')
+    told = train("--resume", "half-run")
+    assert told["steps_made_now"] == 7
+    for name in ("{}.gguf", "{}-run/checkpoint.gguf"):
+        paths = [tmp_path / name.format(each) for each in ("whole", "half")]
+        assert paths[0].read_bytes() == paths[1].read_bytes()
+    assert metrics(log) == metrics(tmp_path / "whole-run" / "log.jsonl")
+    assert told["losses"] == whole["losses"]
+    # Once more: nothing is left but to write the model.
+    (tmp_path / "half.gguf").unlink()
+    assert train("--resume", "half-run")["steps_made_now"] == 0
+    assert (tmp_path / "half.gguf").read_bytes() == (tmp_path / "whole.gguf").read_bytes()
+
+
+def test_cached_features_are_those_of_the_clips(train, videos, tmp_path, model_path):
+    told = train(*videos, "-o", "a.gguf", *QUICK, "--cache-features", 5, "--clips-per-step", 2)
+    array = np.load(tmp_path / "a-run" / "features.npy")
+    assert array.shape == (5, 3, 24, 48)
+    from covey.clips import Clips, Footage
+
+    clips = Clips([Footage(path) for path in videos], seed=4)
+    with covey.Model(model_path) as model, covey.Trainer(model, seed=4) as trainer:
+        for number in range(5):
+            np.testing.assert_array_equal(
+                array[number], trainer.encode(clips.read(number).frames, number)
+            )
+    assert told["steps"] == 12
+
+
+def test_what_cannot_be_read_is_skipped(train, videos, tmp_path):
+    """At the start, or in the middle of the run; it is not silent."""
+    (tmp_path / "broken.mp4").write_text("no film")
+    half = tmp_path / "half"
+    half.mkdir()
+    for index in range(12):
+        shutil.copy(videos[2] / "0.png", half / f"{index}.png")
+    for index in (3, 6, 9):
+        (half / f"{index}.png").write_bytes(b"no picture")
+    short = tmp_path / "short"
+    short.mkdir()
+    shutil.copy(videos[2] / "0.png", short)
+    told = train(tmp_path / "broken.mp4", half, short, videos[1], "-o", "a.gguf", *QUICK)
+    assert told["videos"] == 2
+    left_out = {os.path.basename(each["path"]): each["reason"] for each in told["left_out"]}
+    assert set(left_out) == {"broken.mp4", "half", "short"}
+    assert "1 frames, fewer than 3" in left_out["short"]
+    assert "not a picture" in left_out["half"]
+    errors = train(tmp_path / "broken.mp4", short, "-o", "b.gguf", *QUICK, status=1)
+    assert "none of the videos can be trained on" in errors
+    assert not (tmp_path / "b-run").exists()
+
+
+def test_choosing_tau(make_model, train, videos, tmp_path):
+    """As many clusters as before; nothing changes where nothing was trained."""
+    frames = film("medium", 1, 9, 40, 60)[0]
+    path = make_model(settings={"tau": 0.05})
+    with covey.Model(path) as before:
+        clips = [frames[i : i + 3] for i in range(6)]
+        with covey.Trainer(before) as trainer:
+            same = choose_tau(before, trainer.export, clips)
+        assert same.tau == before.info.tau
+        assert same.clusters == same.clusters_before > 1.5
+    # Maps of a random block are all alike.
+    told = train(*videos, "-m", path, "-o", "a.gguf", *QUICK, "--start", "random")
+    assert told["clusters_per_clip_before"] > 1.5
+    assert told["clusters_per_clip"] == pytest.approx(told["clusters_per_clip_before"], abs=0.5)
+    assert told["tau"] < 0.5 * told["tau_before"]
+    with covey.Model("a.gguf") as model:
+        assert model.info.tau == told["tau"]
+    kept = train(*videos, "-m", path, "-o", "b.gguf", *QUICK, "--tau", "keep")
+    assert kept["tau"] == kept["tau_before"] and kept["clusters_per_clip"] is None
+    assert train("--resume", "b-run", "--tau", 0.5)["tau"] == 0.5
+    with covey.Model("b.gguf") as model:
+        assert model.info.tau == 0.5
+
+
+def test_options_reach_the_trainer(train, videos, tmp_path, monkeypatch):
+    seen = {}
+
+    class Watched(covey.Trainer):
+        def __init__(self, model, **options):
+            seen.update(options)
+            super().__init__(model, **options)
+
+    monkeypatch.setattr("covey.training.Trainer", Watched)
+    train(
+        videos[0], "-o", "a.gguf", "--steps", 2, "--seed", 2**64 - 1, "--start", "identity",
+        "--clips-per-step", 2, "--learning-rate", 0.01, "--weight-decay", 0, "--clip-norm", 3,
+        "--attention-dropout", 0.25, "--dropout", 0, "--positions", 5, "--weigh-both",
+        "--no-augmentation", "--working-size", "48x32", "--threads", 1, "--memory-limit", "200M",
+        "--gap", 1, "--tau", "keep", "--dtype", "f16",
+    )  # fmt: skip
+    assert seen == {
+        "total_steps": 2, "seed": 2**64 - 1, "start": "identity", "clips_per_step": 2,
+        "learning_rate": 0.01, "weight_decay": -1, "clip_norm": 3, "attention_dropout": 0.25,
+        "dropout": -1, "positions": 5, "weigh_both": True, "augmentation": False,
+        "working_height": 48, "working_width": 32, "threads": 1, "memory_limit": 200 * 2**20,
+    }  # fmt: skip
+    with covey.Model("a.gguf") as model:
+        assert model.info.dtype == covey.Dtype.F16
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "match"),
+    [
+        (["-o", "a.gguf"], 2, "required: VIDEO"),
+        (["VIDEO"], 2, "required: -o"),
+        (["VIDEO", "-o", "MODEL"], 1, "is the model that training begins with"),
+        (["VIDEO", "-o", "nowhere/a.gguf"], 1, "its folder is not there"),
+        (["VIDEO", "-o", "."], 1, "is a folder"),
+        (["VIDEO", "-o", "a.gguf", "--working-size", "33x48"], 2, "multiples"),
+        (["absent.mp4", "-o", "a.gguf"], 1, "none of the videos"),
+        (["VIDEO", "-o", "a.gguf", "--memory-limit", "1K"], 1, "the limit is 1024"),
+        (["VIDEO", "-o", "a.gguf", "--run", "FILE"], 1, "not a folder"),
+        (["--resume", "nowhere"], 1, "holds no run"),
+    ],
+)
+def test_wrong_arguments(train, videos, tmp_path, model_path, capsys, arguments, status, match):
+    named = {"VIDEO": videos[0], "MODEL": model_path, "FILE": videos[0]}
+    before = model_path.read_bytes()
+    errors = train(*(named.get(each, each) for each in arguments), status=status)
+    assert re.search(match, errors) and "Traceback" not in errors
+    assert not (tmp_path / "a.gguf").exists()
+    assert model_path.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        ["--steps", "0"], ["--seed", "-1"], ["--seed", "1.5"], ["--seed", str(2**64)],
+        ["--learning-rate", "0"], ["--learning-rate", "2"], ["--dropout", "1"],
+        ["--weight-decay", "nan"], ["--tau", "0"], ["--tau", "some"], ["--gap", "0"],
+        ["--cache-features", "0"], ["--start", "here"], ["--dtype", "f64"],
+    ],
+    ids=" ".join,
+)
+def test_wrong_values(wrong, capsys):
+    with pytest.raises(SystemExit) as caught:
+        main(["train", "a.mp4", "-o", "a.gguf", *wrong])
+    assert caught.value.code == 2
+    assert f"argument {wrong[0]}" in capsys.readouterr().err
+
+
+def test_what_a_resumed_run_may_not_change(train, videos, tmp_path):
+    train(*videos[:2], "-o", "a.gguf", *QUICK)
+    for wrong in (
+        ["--seed", 5], ["--gap", 2], ["--start", "random"], ["--positions", 7], ["--weigh-both"],
+        ["--no-augmentation"], ["--cache-features", 9], ["--working-size", "48x32"],
+        ["--model", videos[0]], [videos[0]], ["--run", "b-run"], ["--learning-rate", "1e-4"],
+    ):  # fmt: skip
+        errors = train("--resume", "a-run", *wrong, status=2)
+        assert "covey train: error: argument" in errors
+    # The same is no change; more steps are welcome.
+    told = train("--resume", "a-run", *videos[:2], *QUICK, "--steps", 14, "-o", "b.gguf")
+    assert told["steps_made_now"] == 2 and told["output"] == str(tmp_path / "b.gguf")
+    errors = train(*videos, "-o", "a.gguf", *QUICK, status=1)
+    assert "holds a run; go on with it by --resume" in errors
+
+
+def test_videos_that_have_changed_are_another_run(train, tmp_path):
+    folder = tmp_path / "clip"
+    folder.mkdir()
+    for index, frame in enumerate(film("easy", 2, 6, 40, 60)[0]):
+        Image.fromarray(frame).save(folder / f"{index}.png")
+    train(folder, "-o", "a.gguf", *QUICK)
+    (folder / "5.png").unlink()
+    errors = train("--resume", "a-run", "--steps", 20, status=1)
+    assert "expected 6 frames, as when the run began, found 5" in errors
+    shutil.rmtree(folder)
+    assert "clip" in train("--resume", "a-run", "--steps", 20, status=1)
+    (tmp_path / "a-run" / "run.json").write_text("{")
+    assert "run.json" in train("--resume", "a-run", status=1)
+
+
+def test_tensorboard(train, videos, tmp_path, monkeypatch):
+    """Through a writer, if there is one."""
+    written = []
+
+    class SummaryWriter:
+        def __init__(self, folder, purge_step):
+            written.append((folder, purge_step))
+
+        def add_scalar(self, name, value, step):
+            written.append((name, value, step))
+
+        def flush(self):
+            pass
+
+    monkeypatch.setitem(sys.modules, "tensorboardX", None)
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
+    errors = train(videos[0], "-o", "a.gguf", *QUICK, "--tensorboard", status=1)
+    assert "pip install tensorboardX" in errors
+    module = types.ModuleType("tensorboardX")
+    module.SummaryWriter = SummaryWriter
+    monkeypatch.setitem(sys.modules, "tensorboardX", module)
+    shutil.rmtree(tmp_path / "a-run")
+    train(videos[0], "-o", "a.gguf", *QUICK, "--tensorboard")
+    folder, first = written.pop(0)
+    assert folder == str(tmp_path / "a-run" / "tensorboard") and first == 1
+    rows = lines(tmp_path / "a-run" / "log.jsonl")
+    losses = [(value, step) for name, value, step in written if name == "total_loss"]
+    assert losses == [(row["total_loss"], row["step"]) for row in rows]

@@ -1,0 +1,110 @@
+"""What commands show while they work."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+from ._abi import Stage
+
+
+def duration(seconds: float) -> str:
+    """ "25 s", "3 min 5 s", "2 h 10 min"."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"
+
+
+def mebibytes(count: int) -> str:
+    """ "1.5 MiB"."""
+    return f"{count / 2**20:.1f} MiB"
+
+
+class Display:
+    """Progress and warnings on standard error; silent with --json, no progress
+    without rich."""
+
+    def __init__(self, silent: bool) -> None:
+        self._silent = silent
+        self._progress: Any = None
+        self._tasks: dict[str, Any] = {}
+        if silent:
+            return
+        try:
+            from rich.console import Console
+            from rich.progress import (
+                BarColumn,
+                MofNCompleteColumn,
+                Progress,
+                ProgressColumn,
+                Task,
+                TextColumn,
+            )
+            from rich.table import Column
+            from rich.text import Text
+        except ImportError:
+            return
+
+        class Time(ProgressColumn):
+            """What is left of a stage; of one that is done, what it took."""
+
+            # Seconds: a figure that flickers cannot be read.
+            max_refresh = 0.5
+
+            def render(self, task: Task) -> Text:
+                if task.finished:
+                    return Text(f"took {duration(task.finished_time or 0)}")
+                left = task.time_remaining
+                return Text("" if left is None else f"{duration(left)} left")
+
+        self._progress = Progress(
+            TextColumn("{task.description:8}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[unit]:6}"),
+            Time(table_column=Column(no_wrap=True)),
+            console=Console(stderr=True),
+        )
+
+    def update(self, name: str, done: float, total: float | None, unit: str = "frames") -> None:
+        """``unit`` stands behind the figures, and may change."""
+        if self._progress is None:
+            return
+        if not self._tasks:
+            # Not before: a failure to read is a line by itself.
+            self._progress.start()
+        if name not in self._tasks:
+            # What was done before counts, but not as speed.
+            self._tasks[name] = self._progress.add_task(
+                name, total=total, completed=done, unit=unit
+            )
+        self._progress.update(self._tasks[name], completed=done, total=total, unit=unit)
+
+    def stage(self, stage: Stage | int, fraction: float) -> None:
+        """The progress function of the session: finish() only, push() is
+        counted in frames."""
+        if isinstance(stage, Stage) and stage is not Stage.ENCODE:
+            self.update(stage.name.lower(), round(100 * fraction), 100, "%")
+
+    def warn(self, text: str) -> None:
+        """One line above the progress."""
+        self.note(f"covey: warning: {text}")
+
+    def note(self, text: str) -> None:
+        """As warn(), without saying that it is one."""
+        if self._silent:
+            return
+        if self._tasks:
+            self._progress.console.print(text, markup=False, highlight=False, soft_wrap=True)
+        else:
+            print(text, file=sys.stderr)
+
+    def __enter__(self) -> Display:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._tasks:
+            self._progress.stop()

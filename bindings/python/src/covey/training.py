@@ -1,0 +1,395 @@
+"""``covey train``: videos read, steps made, checkpoints and a model written."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import os
+import resource
+import shlex
+import signal
+import threading
+import time
+from collections.abc import Callable, Generator, Iterator
+from dataclasses import asdict
+from types import FrameType
+from typing import Any, Literal, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from . import training_settings
+from ._arguments import UsageError
+from .choosing_tau import Choice, choose_tau
+from .clips import Clip, Clips, Footage, read_ahead, reason
+from .display import Display, duration, mebibytes
+from .feature_cache import FeatureCache
+from .model import Model
+from .run_folder import RunFolder, RunLog, plot_losses, tensorboard_writer
+from .trainer import Trainer
+from .training_settings import Settings
+
+#: Threads that read clips.
+_READERS = 2
+#: Clips, never trained on as such, that tau is chosen on.
+_TAU_CLIPS = 16
+#: Series of clips: to train on, and to choose tau on.
+_TRAINING, _CHOOSING = 0, 1
+#: As a shell shows a command that Ctrl-C ended.
+_INTERRUPTED = 130
+
+
+class _Stop:
+    """Ctrl-C and SIGTERM: the first is noted, the second interrupts."""
+
+    def __init__(self) -> None:
+        self.asked = False
+        self._handlers: dict[int, Any] = {}
+
+    def _called(self, number: int, frame: FrameType | None) -> None:
+        if self.asked:
+            raise KeyboardInterrupt
+        self.asked = True
+
+    def __enter__(self) -> _Stop:
+        if threading.current_thread() is threading.main_thread():
+            for each in (signal.SIGINT, signal.SIGTERM):
+                self._handlers[each] = signal.signal(each, self._called)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._handlers.items():
+            signal.signal(number, handler)
+
+
+class _Stopped(Exception):
+    """Out of the middle of writing a file."""
+
+
+class _Data:
+    """The run's clips, with a warning for every video that cannot be read."""
+
+    def __init__(self, settings: Settings, length: int, fresh: bool, display: Display) -> None:
+        self.left_out: list[tuple[str, str]] = []
+        self._display = display
+        footage = []
+        for index, (path, count) in enumerate(settings.videos):
+            display.update("open", index, len(settings.videos), "videos")
+            try:
+                opened = Footage(path)
+                if fresh and opened.count < length:
+                    raise ValueError(f"{path}: {opened.count} frames, fewer than {length}")
+            except (ImportError, MemoryError):
+                raise
+            except Exception as error:
+                if not fresh:
+                    # Other videos in its place would be another run.
+                    raise
+                self._leave_out(path, reason(error))
+                continue
+            if not fresh and opened.count != count:
+                raise ValueError(
+                    f"{path}: expected {count} frames, as when the run began, found {opened.count}"
+                )
+            footage.append(opened)
+        display.update("open", len(settings.videos), len(settings.videos), "videos")
+        settings.videos = [(str(each.path), each.count) for each in footage]
+        if not footage:
+            raise ValueError(f"none of the videos can be trained on, which takes {length} frames")
+        self.frames = sum(each.count for each in footage)
+        self._clips = Clips(footage, length, settings.gap, settings.seed)
+        self._reported = {path for path, _ in self.left_out}
+
+    def clips(self, numbers: range, series: int = _TRAINING) -> Generator[Clip, None, None]:
+        """Clips in the order of their numbers, read while others are in use; to be
+        closed."""
+        read = read_ahead(lambda number: self._clips.read(number, series), numbers, _READERS)
+        with contextlib.closing(read) as clips:
+            for clip in clips:
+                for path, text in clip.skipped:
+                    if str(path) not in self._reported:
+                        self._reported.add(str(path))
+                        self._leave_out(str(path), text)
+                yield clip
+
+    def _leave_out(self, path: str, text: str) -> None:
+        self.left_out.append((path, text))
+        shown = text if path in text else f"{path}: {text}"
+        self._display.warn(f"{shown}; skipped")
+
+
+class _Waiting:
+    """Counts the seconds that an iterator takes to give its next."""
+
+    def __init__(self, inner: Iterator[Any]) -> None:
+        self.seconds = 0.0
+        self._inner = inner
+
+    def __iter__(self) -> Iterator[Any]:
+        return self
+
+    def __next__(self) -> Any:
+        start = time.perf_counter()
+        try:
+            return next(self._inner)
+        finally:
+            self.seconds += time.perf_counter() - start
+
+
+def _cached(
+    folder: RunFolder,
+    settings: Settings,
+    trainer: Trainer,
+    data: _Data,
+    display: Display,
+    stop: _Stop,
+) -> FeatureCache | None:
+    """The features of clips; None where the user stopped before they were made."""
+    count = settings.cache_features or 0
+    cache = FeatureCache(folder.features, count, trainer.feature_shape, settings.seed)
+    if cache.open():
+        return cache
+    display.note(f"features of {count} clips: {mebibytes(cache.bytes)} in {cache.path}")
+
+    def features() -> Iterator[NDArray[np.float32]]:
+        with contextlib.closing(data.clips(range(count))) as clips:
+            for clip in clips:
+                if stop.asked:
+                    raise _Stopped
+                yield trainer.encode(clip.frames, clip.number)
+
+    display.update("features", 0, count, "clips")
+    try:
+        cache.fill(features(), lambda done: display.update("features", done, count, "clips"))
+    except _Stopped:
+        return None
+    return cache
+
+
+def _steps(
+    folder: RunFolder,
+    settings: Settings,
+    trainer: Trainer,
+    data: _Data,
+    cache: FeatureCache | None,
+    log: RunLog,
+    extra: Callable[[dict[str, Any]], None] | None,
+    display: Display,
+    stop: _Stop,
+) -> None:
+    """The steps that are left, with checkpoints in between and one at the end."""
+    each, made = trainer.info.clips_per_step, trainer.step_count
+    numbers = range(made * each, settings.steps * each)
+    with contextlib.ExitStack() as stack:
+        if cache is None:
+            clips = stack.enter_context(contextlib.closing(data.clips(numbers)))
+            waiting = _Waiting(clip.frames for clip in clips)
+        else:
+            waiting = _Waiting(cache.clip(number) for number in numbers)
+        display.update("train", made, settings.steps, "steps")
+        start, waited = time.perf_counter(), 0.0
+        for metrics in trainer.train(waiting, len(numbers) // each):
+            now = time.perf_counter()
+            row = {
+                **asdict(metrics),
+                "seconds": round(now - start, 4),
+                "waited": round(waiting.seconds - waited, 4),
+            }
+            start, waited = now, waiting.seconds
+            log.append(row)
+            if extra is not None:
+                extra(row)
+            display.update(
+                "train",
+                metrics.step,
+                settings.steps,
+                f"semantic {metrics.semantic_loss:.3f}, motion {metrics.motion_loss:.3f}, "
+                f"rate {metrics.learning_rate:.1e}",
+            )
+            if stop.asked:
+                break
+            if metrics.step % settings.checkpoint_every == 0 and metrics.step < settings.steps:
+                _checkpoint(folder, trainer, log, display)
+                start = time.perf_counter()
+    _checkpoint(folder, trainer, log, display)
+
+
+def _checkpoint(folder: RunFolder, trainer: Trainer, log: RunLog, display: Display) -> None:
+    log.sync()
+    trainer.save(folder.checkpoint)
+    try:
+        plot_losses(folder.plot, log.rows)
+    except Exception as error:
+        # Hours of training do not end for a picture.
+        display.warn(f"{folder.plot}: {reason(error)}")
+
+
+def _written(
+    settings: Settings,
+    model: Model,
+    trainer: Trainer,
+    data: _Data,
+    display: Display,
+    threads: int | None,
+) -> tuple[float, Choice | None]:
+    """Writes the model; returns its tau, and how that was chosen."""
+    choice = None
+    tau = 0.0 if isinstance(settings.tau, str) else settings.tau
+    if settings.tau == "auto":
+        height, width = settings.working_size or (None, None)
+        frames: list[list[NDArray[np.uint8]]] = []
+        display.update("tau", 0, _TAU_CLIPS, "clips")
+        with contextlib.closing(data.clips(range(_TAU_CLIPS), _CHOOSING)) as clips:
+            for clip in clips:
+                frames.append(clip.frames)
+                display.update("tau", len(frames), _TAU_CLIPS, "clips")
+
+        def tried(tau: float, clusters: float) -> None:
+            shown = f"clips; tau {tau:.3g}: {clusters:.1f} clusters"
+            display.update("tau", _TAU_CLIPS, _TAU_CLIPS, shown)
+
+        choice = choose_tau(
+            model,
+            trainer.export,
+            frames,
+            tried,
+            working_height=height,
+            working_width=width,
+            threads=threads,
+        )
+        tau = choice.tau
+    dtype = settings.dtype or model.info.dtype.name.lower()
+    with trainer.export(tau) as adapted:
+        adapted.save(settings.output, cast(Literal["f32", "f16", "q8"], dtype))
+        return adapted.info.tau, choice
+
+
+def _check_size(settings: Settings, model: Model) -> None:
+    height, width = settings.working_size or (0, 0)
+    patch = model.info.patch_size
+    if height % patch or width % patch:
+        raise UsageError(
+            f"argument --working-size: expected multiples of the model's patch size, {patch}, "
+            f"found {height}x{width}"
+        )
+
+
+def train(arguments: argparse.Namespace) -> int:
+    """Runs the command; returns 0, 130 where it was stopped, or raises."""
+    fresh = arguments.resume is None
+    folder, settings = (
+        training_settings.new(arguments) if fresh else training_settings.resumed(arguments)
+    )
+    again = f"covey train --resume {shlex.quote(os.path.relpath(folder.path))}"
+    start = time.perf_counter()
+    tau, choice, extra = None, None, None
+    with contextlib.ExitStack() as stack:
+        model = stack.enter_context(Model(settings.model))
+        display = stack.enter_context(Display(arguments.json))
+        _check_size(settings, model)
+        tau_before = model.info.tau
+        options = settings.options(arguments.threads, arguments.memory_limit)
+        trainer = stack.enter_context(Trainer(model, **options))
+        data = _Data(settings, trainer.info.clip_frames, fresh, display)
+        if fresh:
+            folder.create(settings.recorded())
+            # What cannot be written need not be computed.
+            trainer.save(folder.checkpoint)
+        else:
+            trainer.restore(folder.checkpoint)
+            folder.write_settings(settings.recorded())
+        first = trainer.step_count
+        log = stack.enter_context(RunLog(folder.log, first))
+        if arguments.tensorboard:
+            extra = tensorboard_writer(folder.tensorboard, first)
+        stop = stack.enter_context(_Stop())
+        try:
+            cache = None
+            if settings.cache_features and first < settings.steps:
+                cache = _cached(folder, settings, trainer, data, display, stop)
+            if first < settings.steps and not stop.asked:
+                _steps(folder, settings, trainer, data, cache, log, extra, display, stop)
+            made = trainer.step_count
+            done = made >= settings.steps and not stop.asked
+            if done:
+                tau, choice = _written(settings, model, trainer, data, display, arguments.threads)
+        except BaseException:
+            display.note(f"covey: the last checkpoint is kept; to go on: {again}")
+            raise
+        memory = trainer.info.memory_peak
+    _report(
+        arguments,
+        {
+            "output": settings.output if done else None,
+            "run": str(folder.path),
+            "done": done,
+            "resume": None if done else again,
+            "steps": made,
+            "total_steps": settings.steps,
+            "steps_made_now": made - first,
+            "videos": len(settings.videos),
+            "frames": data.frames,
+            "left_out": [{"path": path, "reason": text} for path, text in data.left_out],
+            "losses": _ends(log.rows),
+            "seconds_per_step": _median(log.rows[-(made - first) :] if made > first else []),
+            "tau": tau,
+            "tau_before": tau_before,
+            "clusters_per_clip": None if choice is None else choice.clusters,
+            "clusters_per_clip_before": None if choice is None else choice.clusters_before,
+            "seconds": time.perf_counter() - start,
+            "trainer_peak_bytes": memory,
+            # ru_maxrss is in KiB on Linux.
+            "process_peak_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+        },
+    )
+    return 0 if done else _INTERRUPTED
+
+
+def _ends(rows: list[dict[str, Any]]) -> dict[str, list[float]] | None:
+    """Of each loss the mean over the first and over the last tenth of the run."""
+    if not rows:
+        return None
+    tenth = max(1, len(rows) // 10)
+    return {
+        name: [
+            float(np.mean([row[f"{name}_loss"] for row in part]))
+            for part in (rows[:tenth], rows[-tenth:])
+        ]
+        for name in ("semantic", "motion")
+    }
+
+
+def _median(rows: list[dict[str, Any]]) -> float | None:
+    return float(np.median([row["seconds"] for row in rows])) if rows else None
+
+
+def _report(arguments: argparse.Namespace, figures: dict[str, Any]) -> None:
+    if arguments.json:
+        print(json.dumps(figures, ensure_ascii=False))
+        return
+    speed = figures["seconds_per_step"]
+    print(
+        f"{figures['steps']} of {figures['total_steps']} steps"
+        + ("" if speed is None else f", {speed:.2f} s a step")
+        + f", {duration(figures['seconds'])} in all; {figures['videos']} videos, "
+        f"{figures['frames']} frames"
+    )
+    for name, (first, last) in (figures["losses"] or {}).items():
+        print(f"{name} loss: {first:.3f} at first, {last:.3f} at last")
+    print(
+        f"peak memory: trainer {mebibytes(figures['trainer_peak_bytes'])}, "
+        f"process {mebibytes(figures['process_peak_bytes'])}"
+    )
+    print(f"run: {figures['run']}")
+    if not figures["done"]:
+        print(f"stopped; to go on: {figures['resume']}")
+        return
+    now = f"tau: {figures['tau']:.4g}, before training {figures['tau_before']:.4g}"
+    if figures["clusters_per_clip"] is not None:
+        now += (
+            f": {figures['clusters_per_clip']:.1f} clusters a clip, "
+            f"before {figures['clusters_per_clip_before']:.1f}"
+        )
+    print(now)
+    print(f"model: {figures['output']}")

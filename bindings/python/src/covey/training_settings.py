@@ -1,0 +1,163 @@
+"""What a training run is of: from the arguments, or as it was recorded."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, cast
+
+from ._arguments import UsageError
+from ._library import default_model_path
+from ._options import TrainerOptions
+from .run_folder import RunFolder
+
+#: Options of the trainer that the command passes on, as they are called there.
+_METHOD = (
+    "start",
+    "clips_per_step",
+    "learning_rate",
+    "weight_decay",
+    "clip_norm",
+    "attention_dropout",
+    "dropout",
+    "positions",
+    "weigh_both",
+)
+#: What a run that goes on may change: nothing that has been computed with.
+_CHANGEABLE = ("steps", "tau", "dtype", "checkpoint_every")
+
+
+@dataclass
+class Settings:
+    """Paths are absolute.  videos: path and number of frames of each that is used.
+    method: options of the trainer that were asked for.  tau: "auto", "keep" or nats.
+    dtype: None for the model's."""
+
+    model: str
+    output: str
+    videos: list[tuple[str, int]] = field(default_factory=list)
+    steps: int = 2000
+    tau: str | float = "auto"
+    dtype: str | None = None
+    checkpoint_every: int = 100
+    gap: int = 4
+    cache_features: int | None = None
+    seed: int = 0
+    working_size: tuple[int, int] | None = None
+    no_augmentation: bool = False
+    method: dict[str, Any] = field(default_factory=dict)
+
+    def recorded(self) -> dict[str, Any]:
+        """As JSON takes it."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def read(cls, folder: RunFolder) -> Settings:
+        """As recorded.  ValueError where that is damaged."""
+        found = folder.read_settings()
+        try:
+            settings = cls(**found)
+            settings.videos = [(str(path), int(count)) for path, count in settings.videos]
+            if settings.working_size is not None:
+                height, width = settings.working_size
+                settings.working_size = (int(height), int(width))
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"{folder.settings}: {error}") from None
+        return settings
+
+    def options(self, threads: int | None, memory_limit: int | None) -> TrainerOptions:
+        """Of the trainer."""
+        height, width = self.working_size or (None, None)
+        return cast(
+            TrainerOptions,
+            {
+                **self.method,
+                "total_steps": self.steps,
+                "seed": self.seed,
+                "augmentation": not self.no_augmentation,
+                "working_height": height,
+                "working_width": width,
+                "threads": threads,
+                "memory_limit": memory_limit,
+            },
+        )
+
+
+def new(arguments: argparse.Namespace) -> tuple[RunFolder, Settings]:
+    """Of a run that begins; its videos have not been looked into.
+
+    UsageError where something is missing, ValueError where something would be
+    written over.
+    """
+    if not arguments.videos:
+        raise UsageError("the following arguments are required: VIDEO")
+    if not arguments.output:
+        raise UsageError("the following arguments are required: -o/--output")
+    output = Path(os.path.abspath(arguments.output))
+    model = os.path.abspath(arguments.model or default_model_path())
+    if output.is_dir() or not output.parent.is_dir():
+        wrong = "is a folder" if output.is_dir() else "its folder is not there"
+        raise ValueError(f"{output}: {wrong}; a weight file is written")
+    if not os.access(output.parent, os.W_OK):
+        raise PermissionError(f"{output.parent}: cannot be written to")
+    if output.exists() and os.path.exists(model) and output.samefile(model):
+        raise ValueError(f"{output}: is the model that training begins with; name another file")
+    folder = RunFolder(arguments.run or output.with_name(f"{output.stem}-run"))
+    if folder.holds_a_run:
+        raise ValueError(
+            f"{folder.path}: holds a run; go on with it by --resume {folder.path}, or name "
+            "another folder by --run"
+        )
+    if folder.path.exists() and not folder.path.is_dir():
+        raise NotADirectoryError(f"{folder.path}: not a folder")
+    given = {
+        name: value
+        for name in (each.name for each in dataclasses.fields(Settings))
+        if (value := getattr(arguments, name, None)) is not None
+    }
+    given |= {
+        "model": model,
+        "output": str(output),
+        "videos": [(os.path.abspath(each), 0) for each in arguments.videos],
+        "method": {
+            name: value for name in _METHOD if (value := getattr(arguments, name)) is not None
+        },
+    }
+    return folder, Settings(**given)
+
+
+def resumed(arguments: argparse.Namespace) -> tuple[RunFolder, Settings]:
+    """Of a run that goes on.  UsageError where an argument is not what it was, and
+    would make it another run."""
+    folder = RunFolder(arguments.resume)
+    settings = Settings.read(folder)
+    if arguments.run and os.path.abspath(arguments.run) != os.path.abspath(folder.path):
+        raise UsageError("argument --run: not with --resume, which names the folder")
+    for name in _CHANGEABLE:
+        if (value := getattr(arguments, name)) is not None:
+            setattr(settings, name, value)
+    if arguments.output:
+        settings.output = os.path.abspath(arguments.output)
+    if arguments.videos:
+        # Those that could not be read are not recorded.
+        given = {os.path.abspath(each) for each in arguments.videos}
+        if not {path for path, _ in settings.videos} <= given:
+            raise UsageError("argument VIDEO: not those of the run; left out, they are")
+    if arguments.model and os.path.abspath(arguments.model) != settings.model:
+        raise UsageError(f"argument --model: the run is of {settings.model}")
+    fixed = {
+        name: getattr(settings, name)
+        for name in ("gap", "cache_features", "seed", "working_size", "no_augmentation")
+    } | {name: settings.method.get(name) for name in _METHOD}
+    for name, value in fixed.items():
+        now = getattr(arguments, name)
+        if now is not None and now != value:
+            was = "left out" if value is None else value
+            raise UsageError(
+                f"argument --{name.replace('_', '-')}: cannot change in a run that goes on, "
+                f"where it was {was}"
+            )
+    return folder, settings
