@@ -12,6 +12,9 @@ import Testing
 
   /// Sizes with several tiles of every kind; with more threads than tasks of some.
   @Test func resultsDoNotDependOnTheThreads() throws {
+    // Whoever computes holds OpenBLAS to one thread; tests beside this one come and go.
+    BLAS.claim()
+    defer { BLAS.release() }
     let layout = try BlockLayout(channels: 48, heads: 4, hidden: 200, epsilon: 1e-5)
     let shape = try ClipShape(frames: 3, patches: 250)
     let parameters = try BlockParameters(layout, seed: 1)
@@ -39,6 +42,9 @@ import Testing
 
   /// Running two clips into one buffer gives the mean of running each alone.
   @Test func accumulatesOverClips() throws {
+    // Whoever computes holds OpenBLAS to one thread; tests beside this one come and go.
+    BLAS.claim()
+    defer { BLAS.release() }
     let layout = try BlockLayout(channels: 16, heads: 2, hidden: 32, epsilon: 1e-5)
     let shape = try ClipShape(frames: 2, patches: 30)
     let parameters = try BlockParameters(layout, seed: 3)
@@ -101,6 +107,9 @@ import Testing
 
   /// A flag set before ends one run, and the next is as if there had been none.
   @Test func cancellingEndsOneStep() throws {
+    // Whoever computes holds OpenBLAS to one thread; tests beside this one come and go.
+    BLAS.claim()
+    defer { BLAS.release() }
     let layout = try BlockLayout(channels: 16, heads: 2, hidden: 32, epsilon: 1e-5)
     let shape = try ClipShape(frames: 2, patches: 90)
     let parameters = try BlockParameters(layout, seed: 3)
