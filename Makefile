@@ -4,7 +4,8 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .PHONY: help setup lib demo test test-swift test-kernels test-exports test-c test-valgrind \
-  test-python bench bench-clustering bench-quality bench-training bench-adaptation \
+  test-python bench bench-clustering bench-quality bench-throughput bench-training \
+  bench-adaptation \
   bench-kernels bench-instructions clean
 
 BUILD  := build
@@ -104,6 +105,9 @@ bench-clustering: $(LIB) ## the clustering beside the paper's code in PyTorch; Q
 
 bench-quality: $(LIB) $(STAMPS)/python ## J and FG-ARI of the modes on labelled video, where there is some
 	$(PYTHON) Benchmarks/quality.py
+
+bench-throughput: $(LIB) $(STAMPS)/python ## frames per second from a video file to masks
+	$(PYTHON) Benchmarks/throughput.py
 
 bench-training: $(LIB) ## a training step beside PyTorch's: time and memory
 	@$(BENCHMARKS) training

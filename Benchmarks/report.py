@@ -3,6 +3,7 @@
     python Benchmarks/report.py [build/bench.json] [--kernels build/kernels.json]
                                 [--clustering build/clustering.json]
                                 [--quality build/quality.json]
+                               [--throughput build/throughput.json]
                                 [--training build/training.json]
                                 [--adaptation build/adaptation.json]
                                 [--into docs/BENCHMARKS.md]
@@ -136,6 +137,14 @@ def quality_section(rows):
          for row in rows])
 
 
+def throughput_section(rows):
+    parts = ("decode", "network", "clustering", "masks")
+    return table(
+        ["", "frames/s", *(f"{part} ms" for part in parts)],
+        [[f"{row['size']} at {row['working']}, {row['threads']} threads, {row['case']}",
+          f"{row['fps']:.1f}", *(f"{1000 * row[part]:.1f}" for part in parts)] for row in rows])
+
+
 def training_section(runs):
     """A step of covey and of PyTorch, by turns in one run."""
     body = []
@@ -166,8 +175,8 @@ def adaptation_section(rows):
 
 
 def render(
-    rows, context=None, kernels=None, clustering=None, quality=None, training=None,
-    adaptation=None,
+    rows, context=None, kernels=None, clustering=None, quality=None, throughput=None,
+    training=None, adaptation=None,
 ):
     """All of it, as one text."""
     sections = [machine_section(context)] if context else []
@@ -177,6 +186,8 @@ def render(
         sections += ["### Products, one thread", kernel_section(kernels)]
     if clustering:
         sections += ["### Clustering, one thread, of the authors'", clustering_section(clustering)]
+    if throughput:
+        sections += ["### From video file to masks, int8", throughput_section(throughput)]
     if quality:
         sections += ["### Labelled video", quality_section(quality)]
     if training:
@@ -204,6 +215,7 @@ def main():
     parser.add_argument("--kernels", type=Path, default=ROOT / "build" / "kernels.json")
     parser.add_argument("--clustering", type=Path, default=ROOT / "build" / "clustering.json")
     parser.add_argument("--quality", type=Path, default=ROOT / "build" / "quality.json")
+    parser.add_argument("--throughput", type=Path, default=ROOT / "build" / "throughput.json")
     parser.add_argument("--training", type=Path, default=ROOT / "build" / "training.json")
     parser.add_argument("--adaptation", type=Path, default=ROOT / "build" / "adaptation.json")
     parser.add_argument("--into", type=Path, metavar="PAGE")
@@ -215,7 +227,8 @@ def main():
     context = read(options.bench.with_name(options.bench.stem + "-context.json"))
     text = render(
         read(options.bench) or [], context, read(options.kernels), read(options.clustering),
-        read(options.quality), read(options.training), read(options.adaptation)
+        read(options.quality), read(options.throughput), read(options.training),
+        read(options.adaptation),
     )
     if options.into:
         options.into.write_text(replaced(options.into.read_text(), text))

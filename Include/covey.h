@@ -452,8 +452,9 @@ COVEY_API covey_status covey_session_get_merge(
  * of the session), or, unless target_clusters is 0, at that number of clusters.
  * covey_session_next then hands out all frames anew, with new ids.  Of clusters
  * smaller than 1/200 of all patches the patches go to the others.  The labels
- * are those of a session with that target, or that tau, from half to twice the
- * model's; a tau far below finds no clusters finer than the prototypes.  The
+ * are those of a session with that target, or with that tau where this tau and
+ * the session's are both from half to twice the model's; a tau far below finds
+ * no clusters finer than the prototypes.  The
  * session's max_clusters still holds.  After an error (cancelling included) the
  * session is as it was. */
 COVEY_API COVEY_CHECK covey_status covey_session_recut(
@@ -491,9 +492,9 @@ typedef struct covey_memory {
 /* What a session would need at most for `frame_count` frames of this size,
  * before any is allocated: `peak` is the sum of features and workspace;
  * `current` is 0.  What there is to find depends on the video; the estimate
- * holds while no window has, in edge mode, more prototypes than one for every
- * 4 blocks of query_pool and 32 besides, in reference mode more than one
- * centre for every 16 patches; no frame more than one object for every 16
+ * holds while no window has, in edge mode, more prototypes than 96, or than one
+ * for every 4 blocks of query_pool and 32 besides, in reference mode more than
+ * one centre for every 16 patches; no frame more than one object for every 16
  * patches, the session no more than 1024, and, with min_region, the pixels no
  * more than one change of id along a row for every 8; and while results of a
  * stream are handed out as they come. */
@@ -623,10 +624,11 @@ typedef struct covey_maps {
 } covey_maps;
 
 /* The clustering alone.  Of the options, mode, threads, window (0: 3), tau (0:
- * 1), query_pool, target_clusters, max_clusters, memory_limit, progress and
- * user_data count; the others must be valid.  labels [T, N] receives clusters
- * 0 .. *out_clusters - 1, in the order of their centres; confidence [T, N] may
- * be NULL. */
+ * 1; in edge mode distances are judged as for a model whose tau is 1, see
+ * docs/ALGORITHM.md), query_pool, target_clusters, max_clusters, memory_limit,
+ * progress and user_data count; the others must be valid.  labels [T, N]
+ * receives clusters 0 .. *out_clusters - 1, in the order of their centres;
+ * confidence [T, N] may be NULL. */
 COVEY_API COVEY_CHECK covey_status covey_cluster(
     const covey_maps *maps, const covey_session_options *options,
     int32_t *labels, float *confidence, int32_t *out_clusters);

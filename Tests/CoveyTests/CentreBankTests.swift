@@ -37,7 +37,7 @@ import Testing
           prototypes,
           affinity: Affinity(
             keys: keys.baseAddress!, keyCount: 40, channels: world.channels, heads: world.heads),
-          scale: 1, cut: 0.65, most: most, pool: pool, budget: budget, monitor: Monitor())
+          scale: 1, cut: 0.67, most: most, pool: pool, budget: budget, monitor: Monitor())
       }
       self.bank = bank
       return sighting

@@ -174,7 +174,7 @@ import Testing
             #expect(estimate.features == features, "\(text)")
             let ratio =
               Double(estimate.features + estimate.workspace) / Double(session.budget.peak)
-            // In edge mode there is room for 64 centres, whatever the grid.
+            // In edge mode there is room for a prototype, and a centre, for every block.
             #expect(ratio >= 1 && ratio <= (options.mode == .edge ? 2.5 : 1.7), "\(text): \(ratio)")
             runs += 1
           }

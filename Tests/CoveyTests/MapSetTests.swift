@@ -98,7 +98,8 @@ import Testing
       }
       return sum.map { $0 / total }
     }
-    let expected = NaiveClustering.distances(moved, moved)
+    let after = NaiveClustering.distances(moved, moved)
+    let expected = zip(exact, after).map { zip($0, $1).map { 0.01 * $0 + $1 } }
     let budget = Budget()
     let found = try made(scene, shift: (weights, Float(radius)), budget: budget)
     var worst = 0.0

@@ -25,7 +25,7 @@ import Testing
   /// peak, half of them below 1.006.  The largest are short windows with many
   /// keys, where the room for a centre for every 16 patches, which nobody used,
   /// is what counts.  In edge mode, on grids as small as these: up to 2.12, as the
-  /// estimate has room for 64 centres.
+  /// estimate has room for a prototype, and a centre, for every block.
   @Test func isNeverTooLow() throws {
     var runs = 0
     for (rows, columns) in [(1, 1), (3, 5), (6, 8), (16, 12)] {

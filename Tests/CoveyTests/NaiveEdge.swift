@@ -108,8 +108,12 @@ struct NaiveEdge {
     outcome.prototypes = queries.count
     let maps = scene.naive.maps(of: queries.flatMap { $0 })
     let moved = shifted(maps, weights, &outcome.margin)
-    let tree = NaiveLinkage(NaiveClustering.distances(moved, moved), weights: weights)
-    let cut = 0.65 * tau
+    let (before, after) = (
+      NaiveClustering.distances(maps, maps), NaiveClustering.distances(moved, moved)
+    )
+    let distances = zip(before, after).map { zip($0, $1).map { 0.01 * $0 + $1 } }
+    let tree = NaiveLinkage(distances, weights: weights)
+    let cut = 0.67 * tau
     for merge in tree.merges {
       outcome.margin = min(outcome.margin, abs(merge.distance - cut))
     }

@@ -101,8 +101,8 @@ static void check_estimate(const subject *subject, const covey_session_options *
     CHECK_OK(covey_session_get_memory(session, &used));
     CHECK(used.features <= estimate.features);
     CHECK(used.peak <= estimate.peak);
-    /* An upper bound that says nothing is none.  (There is room for 64 centres,
-     * and a prototype for every block; these videos have one cluster.) */
+    /* An upper bound that says nothing is none.  (There is room for a
+     * prototype, and a centre, for every block; these videos have one cluster.) */
     CHECK(used.peak >= estimate.peak / 16);
     CHECK_INT(used.weights, estimate.weights);
     free(drain(session, video));

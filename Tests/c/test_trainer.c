@@ -4,8 +4,10 @@
 #include "video.h"
 
 #include <math.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 
 enum { LENGTH = 2, CLIPS = 2, FRAMES = LENGTH * CLIPS };
 
@@ -292,6 +294,41 @@ static void check_refused_calls(const subject *subject, const covey_frame *frame
     covey_trainer_free(trainer), covey_trainer_free(untouched);
 }
 
+/* Where there is no room for a state, the one before is left, and nothing else. */
+static void check_full_disk(const subject *subject, const covey_frame *frames,
+                            const folder *folder)
+{
+    check_topic("trainer, full disk");
+    covey_trainer_options options = trainer_options(subject);
+    covey_trainer *trainer = new_trainer(subject, &options);
+    size_t size, size_after;
+    uint8_t *before = state(trainer, folder, &size);
+    int files = folder_count(folder);
+    char path[FOLDER_PATH];
+    folder_path(folder, "now", path);
+    CHECK_OK(covey_trainer_step(trainer, frames, FRAMES, NULL));
+
+    struct rlimit limit, small;
+    void (*handler)(int) = signal(SIGXFSZ, SIG_IGN);
+    if (getrlimit(RLIMIT_FSIZE, &limit) != 0) check_abort("getrlimit");
+    small = limit;
+    for (rlim_t part = 0; part < 4; part++) {
+        small.rlim_cur = (rlim_t)size * part / 4;
+        if (setrlimit(RLIMIT_FSIZE, &small) != 0) check_abort("setrlimit");
+        covey_status status = covey_trainer_save(trainer, path);
+        if (setrlimit(RLIMIT_FSIZE, &limit) != 0) check_abort("setrlimit");
+        CHECK_STATUS(status, COVEY_ERROR_IO);
+        CHECK_INT(folder_count(folder), files);
+        uint8_t *after = read_bytes(path, &size_after);
+        CHECK(size_after == size && memcmp(after, before, size) == 0);
+        free(after);
+    }
+    signal(SIGXFSZ, handler);
+    CHECK_OK(covey_trainer_save(trainer, path));
+    free(before);
+    covey_trainer_free(trainer);
+}
+
 void test_trainer(const subject *subject)
 {
     folder folder = make_folder();
@@ -302,6 +339,7 @@ void test_trainer(const subject *subject)
     check_cancel(subject, frames, &folder);
     check_refused_options(subject);
     check_refused_calls(subject, frames, &folder);
+    check_full_disk(subject, frames, &folder);
     free_video(&video);
     free_folder(&folder);
 }

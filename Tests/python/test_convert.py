@@ -69,7 +69,7 @@ def test_tensors_arrive_unchanged(tmp_path, form):
         "covey.clustering.tau": 1.0,
         "covey.clustering.window": 3,
         "covey.clustering.key_stride": 10,
-        "covey.clustering.key_pool": 1,
+        "covey.clustering.key_pool": 4,
     }.items():
         assert field(reader, key) == value, key
     np.testing.assert_allclose(field(reader, "covey.input.mean"), [0.485, 0.456, 0.406])

@@ -30,18 +30,19 @@ def random_weights(c, f, random):
     return np.concatenate([part.ravel() for part in parts]).astype(np.float32)
 
 
-def clip(frames, patches, c, f, positions, seed):
+def clip(frames, patches, c, f, positions, seed, has_class=True):
     random = np.random.default_rng(seed)
     weights = random_weights(c, f, random)
-    features = random.standard_normal((frames * (patches + 1), c)).astype(np.float32)
+    tokens = frames * (patches + int(has_class))
+    features = random.standard_normal((tokens, c)).astype(np.float32)
     return weights, features, [int(i) for i in random.choice(patches, positions, replace=False)]
 
 
 def compare(record, *, frames, patches, c, heads, f, counts, attention, dropout, positions=4,
-            weigh_both=False, seed=5):
+            weigh_both=False, has_class=True, seed=5):
     """Relative errors of the losses, and of every gradient."""
     for seed in range(seed, seed + 30):
-        weights, features, chosen = clip(frames, patches, c, f, positions, seed)
+        weights, features, chosen = clip(frames, patches, c, f, positions, seed, has_class)
         drawn = {"seed": 2**40 + seed, "step": 1000 + seed}
         keep = oracle.masks(
             len(features), c, f, heads, attention=attention, dropout=dropout, **drawn)
@@ -52,7 +53,7 @@ def compare(record, *, frames, patches, c, heads, f, counts, attention, dropout,
         # Errors of maps are around 1e-6.
         truth = oracle.step(
             exact, torch.from_numpy(features).double(), heads, frames, chosen, keep,
-            least_gap=1.5e-5, counts=counts, weigh_both=weigh_both)
+            least_gap=1.5e-5, counts=counts, weigh_both=weigh_both, has_class=has_class)
         if truth:
             break
     expected_semantic, expected_motion, expected = truth
@@ -60,7 +61,7 @@ def compare(record, *, frames, patches, c, heads, f, counts, attention, dropout,
         weights, features, frames=frames, heads=heads, hidden=f, positions=chosen, threads=2,
         attention_dropout=attention or -1, dropout=dropout or -1, positives=counts[0],
         negatives=counts[1], motion_positives=counts[2], motion_negatives=counts[3],
-        weigh_both=int(weigh_both), **drawn)
+        weigh_both=int(weigh_both), has_class=has_class, **drawn)
     assert min(expected_semantic, expected_motion) > 0.1
     errors = {
         name: float(
@@ -106,6 +107,16 @@ def test_shapes(frames, patches, c, heads, f, counts, record):
     losses, errors = compare(
         record, frames=frames, patches=patches, c=c, heads=heads, f=f, counts=counts,
         attention=0.4, dropout=0.1)
+    assert max(losses) < LOSS_TOLERANCE
+    assert max(errors.values()) < TOLERANCE
+
+
+@needs_torch
+@pytest.mark.parametrize("frames, patches", [(1, 70), (3, 43), (2, 64)])
+def test_without_class_tokens(frames, patches, record):
+    losses, errors = compare(
+        record, frames=frames, patches=patches, c=24, heads=4, f=56, counts=(6, 12, 4, 9),
+        attention=0.4, dropout=0.1, has_class=False)
     assert max(losses) < LOSS_TOLERANCE
     assert max(errors.values()) < TOLERANCE
 

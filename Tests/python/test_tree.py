@@ -180,7 +180,7 @@ def test_recut_refuses(opened, film, arguments, error):
 
 def test_recut_of_a_real_video_is_quick(record):
     """Shown, not judged by the clock, but that it is faster than the network by far.
-    Observed: see docs/STABILITY.md."""
+    Observed: docs/ALGORITHM.md."""
     clip = davis.data_folder() / "davis16_train" / "bear" / "frames"
     if not (clip.is_dir() and davis.model_path().is_file()):
         pytest.skip(f"{clip} or {davis.model_path()}: not there")

@@ -106,24 +106,26 @@ def block(w, x, heads, keep, eps=1e-5):
     return x, maps.mean(dim=0)
 
 
-def losses(outputs, maps, frames, positions, *, counts=(30, 200, 10, 50), weigh_both=False):
+def losses(outputs, maps, frames, positions, *, counts=(30, 200, 10, 50), weigh_both=False,
+           has_class=True):
     """(semantic, motion, gap): gap is the least relative distance between the last
     that is ranked among the positives or negatives and the first that is not."""
-    t, n = frames, outputs.shape[0] // frames
-    sem_pos, sem_neg, mot_pos, mot_neg = (min(each, n - 1) for each in counts)
-    s = outputs.reshape(t, n, -1)[:, 1:]
-    a = maps.reshape(t, n, t, n)[:, 1:, :, 1:]  # [T, N, T, N]
+    t, first, tokens = frames, int(has_class), outputs.shape[0] // frames
+    n = tokens - first
+    sem_pos, sem_neg, mot_pos, mot_neg = (min(each, n) for each in counts)
+    s = outputs.reshape(t, tokens, -1)[:, first:]
+    a = maps.reshape(t, tokens, t, tokens)[:, first:, :, first:]  # [T, N, T, N]
     order = torch.sort(a[:, positions], dim=-1, descending=True, stable=True)
     ranks = order.indices  # [T, U, T, N]
     gap = np.inf
-    for cut in {sem_pos, mot_pos, n - 1 - sem_neg, n - 1 - mot_neg}:
-        if 0 < cut < n - 1:
+    for cut in {sem_pos, mot_pos, n - sem_neg, n - mot_neg}:
+        if 0 < cut < n:
             below, above = order.values[..., cut], order.values[..., cut - 1]
             # Where both were dropped in all heads, ties are broken by position.
             relative = torch.where(above > 0, (above - below) / above.clamp(min=1e-30), 1.0)
             gap = min(gap, relative.min().item())
 
-    p = a.reshape(t, n - 1, -1)
+    p = a.reshape(t, n, -1)
     p = p / p.sum(dim=-1, keepdim=True)  # [T, N, T N]
     p_query = p[:, positions].detach()
     weight = ((p_query * (p_query + 1e-10).log()).sum(-1)).softmax(dim=-1)  # [T, U]
@@ -135,12 +137,12 @@ def losses(outputs, maps, frames, positions, *, counts=(30, 200, 10, 50), weigh_
             share = weight[frame, u] if weigh_both else 1 / len(positions)
             for key in range(t):
                 cosines = unit[key] @ unit[frame, position]
-                best, worst = ranks[frame, u, key, :sem_pos], ranks[frame, u, key, n - 1 - sem_neg :]
+                best, worst = ranks[frame, u, key, :sem_pos], ranks[frame, u, key, n - sem_neg :]
                 semantic = semantic + share / t**2 * (
                     (0.9 - cosines[best]).relu().mean() + (cosines[worst] - 0.1).relu().mean()
                 )
             order = ranks[frame, u, frame]
-            chosen = torch.cat([order[:mot_pos], order[n - 1 - mot_neg :]])
+            chosen = torch.cat([order[:mot_pos], order[n - mot_neg :]])
             score = (p[frame, chosen] + 1e-10).log() @ p_query[frame, u]
             pairs = (score[mot_pos:, None] - score[None, :mot_pos] + 1).relu()
             motion = motion + weight[frame, u] / t * pairs.mean()

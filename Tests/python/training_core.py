@@ -15,14 +15,17 @@ def count(c, f):
     return 4 * c * c + 2 * c * f + f + 6 * c
 
 
-def gradients(weights, features, *, frames, heads, positions, hidden=None, **options):
+def gradients(
+    weights, features, *, frames, heads, positions, hidden=None, has_class=True, **options
+):
     """(semantic, motion, gradients [count], peak bytes).  ``positions``: a list, or how
     many are to be drawn."""
     features = np.ascontiguousarray(features, np.float32)
     weights = np.ascontiguousarray(weights, np.float32)
     tokens, c = features.shape
     clip = _abi.sized(_abi.covey_train_clip)
-    clip.frames, clip.patches = frames, tokens // frames - 1
+    clip.frames, clip.patches = frames, tokens // frames - int(has_class)
+    clip.without_cls = int(not has_class)
     clip.channels, clip.heads, clip.hidden = c, heads, hidden or 4 * c
     clip.features = features.ctypes.data
     chosen = None

@@ -7,11 +7,14 @@ final class Centres {
 
   var maps: UnsafeMutablePointer<Float> { storage.base }
 
-  convenience init(keyCount: Int, capacity: Int = 16, budget: Budget) throws(CoveyError) {
+  /// - Parameter count: of centres, not initialised.
+  convenience init(keyCount: Int, count: Int = 0, budget: Budget) throws(CoveyError) {
+    let capacity = max(count, 16)
     self.init(
       keyCount: keyCount,
       storage: try Buffer(capacity * keyCount, budget: budget, for: "cluster centres"),
       budget: budget)
+    self.count = count
   }
 
   private init(keyCount: Int, storage: Buffer<Float>, budget: Budget) {

@@ -95,5 +95,5 @@ struct EdgeClustering {
   }
 
   /// What the memory estimate reckons with: prototypes of the blocks of a window.
-  static func likelyPrototypes(_ blocks: Int) -> Int { min(blocks, blocks / 4 + 32) }
+  static func likelyPrototypes(_ blocks: Int) -> Int { min(blocks, max(96, blocks / 4 + 32)) }
 }

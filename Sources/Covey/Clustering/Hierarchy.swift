@@ -22,7 +22,7 @@ struct Hierarchy {
   /// reference, whose clusters reach tau from a leader, because they are those of
   /// prototypes that have been drawn together (docs/ALGORITHM.md has what was
   /// measured).
-  static let reach: Float = 0.65
+  static let reach: Float = 0.67
   /// Of all patches; smaller clusters give their patches to the others.
   static let leastShare: Float = 0.005
   /// No cut has more.
@@ -74,8 +74,7 @@ struct Hierarchy {
 
   func centres(_ cut: Cut, monitor: Monitor, budget: Budget) throws(CoveyError) -> Centres {
     let partition = clusters(merging: try mergeCount(cut, monitor: monitor))
-    let centres = try Centres(keyCount: keyCount, capacity: partition.count, budget: budget)
-    for _ in 0..<partition.count { _ = try centres.append() }
+    let centres = try Centres(keyCount: keyCount, count: partition.count, budget: budget)
     defer { withExtendedLifetime(maps) {} }
     Prototypes.means(maps.base, tree.weights, partition, width: keyCount, into: centres.maps)
     return centres

@@ -21,38 +21,34 @@ enum Linkage {
     var nodes = (0..<n).map { Int32($0) }
     var active = Array(0..<n)
     /// Of every active cluster the nearest other one, the first on ties; -1 where
-    /// all are infinitely far.
+    /// all are infinitely far.  And how far that is.
     var nearest = [Int](repeating: -1, count: n)
+    var least = [Float](repeating: .infinity, count: n)
     for i in 0..<n {
       if i % 64 == 0 { try monitor.check() }
-      nearest[i] = nearestOther(of: i, active, distances + i * n)
+      (nearest[i], least[i]) = nearestOther(of: i, active, distances + i * n)
     }
     while active.count > 1 {
       if monitor.isCancelled { break }
       monitor.pulse(worker: 0)
-      var (a, least) = (-1, Float.infinity)
-      for i in active where nearest[i] >= 0 {
-        let distance = distances[i * n + nearest[i]]
-        if distance < least { (a, least) = (i, distance) }
-      }
+      var a = -1
+      for i in active where nearest[i] >= 0 && (a < 0 || least[i] < least[a]) { a = i }
       guard a >= 0 else { break }  // none may join
       // The lower one stays.
       let (kept, gone) = (min(a, nearest[a]), max(a, nearest[a]))
-      tree.append(MergeTree.Merge(a: nodes[kept], b: nodes[gone], distance: least))
+      tree.append(MergeTree.Merge(a: nodes[kept], b: nodes[gone], distance: least[a]))
       join(kept, gone, active, distances, n, &weights)
       nodes[kept] = Int32(n + tree.merges.count - 1)
       active.remove(at: place(of: gone, in: active))
       for i in active {
         let row = distances + i * n
-        if i == kept || nearest[i] == kept || nearest[i] == gone {
-          nearest[i] = nearestOther(of: i, active, row)
-        } else if row[kept] < .infinity {
-          // A mean is never nearer than the nearer of its two: only a tie can
-          // make an earlier cluster the nearest one.
-          let current = nearest[i] < 0 ? Float.infinity : row[nearest[i]]
-          if row[kept] < current || (row[kept] == current && kept < nearest[i]) {
-            nearest[i] = kept
-          }
+        // A mean is never nearer than the nearer of its two, but for rounding: where
+        // it is as near as the nearest one was, that one is still the nearest, or,
+        // on a tie, comes after it.
+        if i != kept, row[kept] < least[i] || (row[kept] == least[i] && kept <= nearest[i]) {
+          (nearest[i], least[i]) = (kept, row[kept])
+        } else if i == kept || nearest[i] == kept || nearest[i] == gone {
+          (nearest[i], least[i]) = nearestOther(of: i, active, row)
         }
       }
     }
@@ -62,12 +58,12 @@ enum Linkage {
 
   private static func nearestOther(
     of i: Int, _ active: [Int], _ row: UnsafePointer<Float>
-  ) -> Int {
+  ) -> (Int, Float) {
     var (best, least) = (-1, Float.infinity)
     for other in active where other != i && row[other] < least {
       (best, least) = (other, row[other])
     }
-    return best
+    return (best, least)
   }
 
   private static func join(

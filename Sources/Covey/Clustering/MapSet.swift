@@ -14,6 +14,8 @@ struct MapSet {
 
   /// Rows of a tile of maps or of pairs.
   private static let tileRows = 64
+  /// Columns of a tile of shifted maps, between looks at whether to go on.
+  private static let tileColumns = 1024
 
   /// The maps of queries [count, C].
   init(
@@ -39,6 +41,12 @@ struct MapSet {
       -> Void
   ) throws(CoveyError) {
     let n = keyCount
+    guard count <= MapSet.mostLinked else {
+      throw CoveyError(
+        .memory,
+        "\(count) maps to be linked: expected at most \(MapSet.mostLinked); a larger query_pool "
+          + "or a shorter window gives fewer")
+    }
     self.count = count
     self.keyCount = n
     maps = try Buffer(count * n, budget: budget, for: "maps to be linked")
@@ -67,12 +75,6 @@ struct MapSet {
     pool: ThreadPool, monitor: Monitor, budget: Budget
   ) throws(CoveyError) -> Buffer<Float> {
     let (count, n, tile) = (count, keyCount, MapSet.tileRows)
-    guard count <= MapSet.mostLinked else {
-      throw CoveyError(
-        .memory,
-        "\(count) maps to be linked: expected at most \(MapSet.mostLinked); a larger query_pool "
-          + "or a shorter window gives fewer")
-    }
     let all = try Buffer<Float>(count * count, budget: budget, for: "distances of all pairs")
     let scratch = try Buffer<Float>(
       pool.threads * tile * tile, budget: budget, for: "distance tiles of the threads")
@@ -111,43 +113,61 @@ struct MapSet {
   ///
   /// What lies in the same dense region comes together, however far it reaches;
   /// what lies in different ones does not.  A linkage then need not choose between
-  /// cutting long regions and joining near ones.
+  /// cutting long regions and joining near ones.  Maps that have the same others
+  /// around them come to lie in one place; a small part of the distance before the
+  /// shift is added, so that among these too the nearest join first.
   /// - Parameter owners: maps of different owners, -1 being none, do not move each
   ///   other.
   func distancesShifted(
     _ weights: [Float], owners: [Int32]? = nil, radius: Float, pool: ThreadPool,
     monitor: Monitor, budget: Budget
   ) throws(CoveyError) -> Buffer<Float> {
-    let moved = try shifted(weights, owners, radius, pool, monitor, budget)
-    return try moved.distances(pool: pool, monitor: monitor, budget: budget)
+    let before = try distances(pool: pool, monitor: monitor, budget: budget)
+    defer { withExtendedLifetime(before) {} }
+    let after = try shifted(before.base, weights, owners, radius, pool, monitor, budget)
+      .distances(pool: pool, monitor: monitor, budget: budget)
+    for row in 0..<count {
+      try monitor.check()
+      for pair in row * count..<(row + 1) * count {
+        after[pair] += MapSet.partOfBefore * before[pair]
+      }
+    }
+    return after
   }
 
+  private static let partOfBefore: Float = 0.01
+
   private func shifted(
-    _ weights: [Float], _ owners: [Int32]?, _ radius: Float, _ pool: ThreadPool,
-    _ monitor: Monitor, _ budget: Budget
+    _ distances: UnsafePointer<Float>, _ weights: [Float], _ owners: [Int32]?, _ radius: Float,
+    _ pool: ThreadPool, _ monitor: Monitor, _ budget: Budget
   ) throws(CoveyError) -> MapSet {
-    let distances = try self.distances(pool: pool, monitor: monitor, budget: budget)
-    defer { withExtendedLifetime(distances) {} }
-    let (count, n, maps, pairs) = (self.count, keyCount, maps.base, distances.base)
-    return try MapSet(count, n, pool, monitor, budget) { rows, target, _, _ in
-      // Distances become shares in place.
-      for row in rows {
-        let shares = pairs + row * count
-        if let owners, owners[row] >= 0 {
-          for other in 0..<count where owners[other] >= 0 && owners[other] != owners[row] {
-            shares[other] = .infinity
+    let (count, n, maps) = (self.count, keyCount, maps.base)
+    let scratch = try Buffer<Float>(
+      pool.threads * MapSet.tileRows * count, budget: budget, for: "shares of neighbours")
+    defer { withExtendedLifetime(scratch) {} }
+    let all = scratch.base
+    return try MapSet(count, n, pool, monitor, budget) { rows, target, _, worker in
+      let shares = all + worker * MapSet.tileRows * count
+      for (place, row) in rows.enumerated() {
+        let (row, shares) = (distances + row * count, shares + place * count)
+        for other in 0..<count { shares[other] = row[other] <= radius ? weights[other] : 0 }
+        if let owners, owners[rows.lowerBound + place] >= 0 {
+          let owner = owners[rows.lowerBound + place]
+          for other in 0..<count where owners[other] >= 0 && owners[other] != owner {
+            shares[other] = 0
           }
         }
         var total: Float = 0
-        for other in 0..<count {
-          shares[other] = shares[other] <= radius ? weights[other] : 0
-          total += shares[other]
-        }
+        for other in 0..<count { total += shares[other] }
         for other in 0..<count { shares[other] /= total }
       }
-      BLAS.multiply(
-        rows.count, n, count, pairs + rows.lowerBound * count, count, maps, n,
-        transposed: false, into: target, n)
+      for first in stride(from: 0, to: n, by: MapSet.tileColumns) {
+        if monitor.isCancelled { return }
+        BLAS.multiply(
+          rows.count, min(MapSet.tileColumns, n - first), count, shares, count,
+          maps + first, n, transposed: false, into: target + first, n)
+        monitor.pulse(worker: worker)
+      }
     }
   }
 
@@ -172,8 +192,10 @@ struct MapSet {
     keptByteCount(count, keyCount: keyCount)
       + 4 * (count * count + threads * tileRows * tileRows)
   }
+
+  /// With those after the shift.
   static func shiftedByteCount(_ count: Int, keyCount: Int, threads: Int) -> Int {
-    byteCount(count, keyCount: keyCount, threads: threads)
-      + keptByteCount(count, keyCount: keyCount)
+    2 * keptByteCount(count, keyCount: keyCount)
+      + 4 * (2 * count * count + threads * tileRows * max(count, tileRows))
   }
 }

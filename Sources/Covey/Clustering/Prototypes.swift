@@ -46,15 +46,12 @@ struct Prototypes {
     weights += other.weights
   }
 
-  /// means [groups, width]: of each group the weighted mean of its rows; groups
-  /// without weight keep what they have.
+  /// means [groups, width]: of each group the weighted mean of its rows.
   static func means(
     _ rows: UnsafePointer<Float>, _ weights: [Float], _ partition: MergeTree.Partition,
     width: Int, into means: UnsafeMutablePointer<Float>
   ) {
-    for group in 0..<partition.count where partition.weights[group] > 0 {
-      (means + group * width).update(repeating: 0, count: width)
-    }
+    means.update(repeating: 0, count: partition.count * width)
     for (row, group) in partition.groups.enumerated() where group >= 0 {
       let mean = means + Int(group) * width
       let share = weights[row] / partition.weights[Int(group)]

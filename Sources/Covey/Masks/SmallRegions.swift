@@ -237,7 +237,7 @@ enum SmallRegions {
 
   /// What `dissolve` takes while rows have a change of label for every 8 pixels.
   static func byteCount(width: Int, height: Int) -> Int {
-    let runs = height * (width + 7) / 8
+    let runs = height * (width + 8) / 8
     let each =
       MemoryLayout<Run>.stride + MemoryLayout<Region>.stride
       + bordersOfRun * MemoryLayout<Border>.stride

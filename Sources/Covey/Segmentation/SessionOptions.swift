@@ -9,7 +9,7 @@ struct SessionOptions {
   }
 
   enum Mode: Int32 {
-    /// Prototypes, average linkage, smoothed distances.
+    /// Prototypes, a step of a mean shift, average linkage, smoothed distances.
     case edge = 0
     /// As the paper's code computes labels.
     case reference = 1

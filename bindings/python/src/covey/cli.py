@@ -253,7 +253,10 @@ def _add_convert(commands: Any) -> None:
     defaults.add_argument("--tau", type=above_zero(1000), default=1.0, help="nats; else 1.0")
     defaults.add_argument("--window", type=whole(64), metavar="N", help="else 3")
     defaults.add_argument("--key-stride", type=whole(10000), metavar="N", help="else 10")
-    defaults.add_argument("--key-pool", type=whole(64), default=1, metavar="N", help="else 1")
+    defaults.add_argument(
+        "--key-pool", type=whole(64), default=4, metavar="N",
+        help="else 4; reference mode does not ask",
+    )
 
 
 def _info(arguments: argparse.Namespace) -> int:

@@ -52,7 +52,7 @@ class Settings:
     tau: float = 1.0
     window: int | None = None
     key_stride: int | None = None
-    key_pool: int = 1
+    key_pool: int = 4
 
 
 @dataclass(frozen=True)

@@ -84,7 +84,7 @@ class _Summary:
 
 
 def _options(arguments: argparse.Namespace) -> Options:
-    # Those of the command have the names of the session's, but for two.
+    # Those of the command have the names of the session's, but for three.
     options: dict[str, Any] = {
         name: getattr(arguments, name, None) for name in Options.__annotations__
     }
