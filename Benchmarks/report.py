@@ -228,7 +228,7 @@ def main():
     text = render(
         read(options.bench) or [], context, read(options.kernels), read(options.clustering),
         read(options.quality), read(options.throughput), read(options.training),
-        read(options.adaptation)
+        read(options.adaptation),
     )
     if options.into:
         options.into.write_text(replaced(options.into.read_text(), text))

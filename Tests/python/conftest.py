@@ -93,6 +93,7 @@ def make_model(make_checkpoint, tmp_path_factory):
             "working_height": 32,
             "working_width": 48,
             "key_stride": 2,
+            "key_pool": 1,  # the frames are of a few patches
             "name": "random",
             **(settings or {}),
         }

@@ -276,7 +276,7 @@ def test_what_cannot_be_read_is_skipped(train, videos, tmp_path):
 def test_choosing_tau(make_model, train, videos, tmp_path):
     """As many clusters as before; nothing changes where nothing was trained."""
     frames = film("medium", 1, 9, 40, 60)[0]
-    path = make_model(settings={"tau": 0.05})
+    path = make_model(settings={"tau": 0.05, "key_pool": 1})
     with covey.Model(path) as before:
         clips = [frames[i : i + 3] for i in range(6)]
         with covey.Trainer(before) as trainer:
