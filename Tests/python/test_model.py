@@ -224,7 +224,7 @@ def test_gray_frames_three_pixels_wide(model):
 
 
 def test_clusters_are_all_there_is(model, video):
-    labels = model.segment(video, output="clusters", tau=0.05)
+    labels = model.segment(video, output="clusters", tau=0.01)
     assert labels.min() == 1
     assert labels.max() > 1
 
