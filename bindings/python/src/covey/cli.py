@@ -1,4 +1,4 @@
-"""The command ``covey``: segment, train, info, quantize, convert."""
+"""The command ``covey``: segment, train, evaluate, info, quantize, convert."""
 
 from __future__ import annotations
 
@@ -13,15 +13,13 @@ from . import __version__
 from ._arguments import (
     UsageError,
     above_zero,
-    fraction,
-    fraction_or_none,
-    height_by_width,
     height_by_width_of_a_model,
     positive,
-    size_in_bytes,
     three_numbers,
     whole,
 )
+from ._evaluate_arguments import add_evaluate
+from ._method_arguments import add_method, add_running
 from ._train_arguments import add_train
 from .errors import CoveyError
 
@@ -39,6 +37,7 @@ def build_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     _add_segment(commands)
     add_train(commands)
+    add_evaluate(commands)
     _add_info(commands)
     _add_quantize(commands)
     _add_convert(commands)
@@ -83,99 +82,8 @@ def _add_segment(commands: Any) -> None:
         help="write masks while frames are read, at most a window late: memory does not grow with "
         "the video; edge mode only",
     )
-    method = command.add_argument_group("method; left out: the model's, as covey info shows")
-    method.add_argument(
-        "--mode",
-        choices=("edge", "reference"),
-        help="how maps are clustered: at a fraction of the cost, and steadily, or as the authors' "
-        "code does; left out: edge",
-    )
-    method.add_argument(
-        "--working-size",
-        type=height_by_width,
-        metavar="HxW",
-        help="height and width in pixels that frames are resized to, multiples of the patch "
-        "size; 0x0: the model's; one of them 0: from the other, keeping the aspect",
-    )
-    method.add_argument(
-        "--tau",
-        type=above_zero(1000),
-        help="clustering distance threshold, nats, above 0; smaller: more objects",
-    )
-    method.add_argument("--window", type=whole(64), metavar="N", help="frames clustered together")
-    method.add_argument(
-        "--key-stride", type=whole(10000), metavar="N", help="every N-th frame serves as key"
-    )
-    method.add_argument(
-        "--key-pool", type=whole(64), metavar="N", help="keys are averaged over N x N patches"
-    )
-    method.add_argument(
-        "--key-budget", type=whole(1000000), metavar="N", help="at most N key frames are used"
-    )
-    method.add_argument(
-        "--query-pool",
-        type=whole(64),
-        metavar="N",
-        help="prototypes are of queries averaged over N x N patches; edge mode only",
-    )
-    method.add_argument(
-        "--target-clusters",
-        type=whole(1024),
-        metavar="N",
-        help="N clusters, background included, as nearly as the tree allows, whatever tau; edge "
-        "mode only, not with --stream",
-    )
-    method.add_argument(
-        "--max-clusters",
-        type=whole(65535),
-        metavar="N",
-        help="no more than N clusters, whatever tau; edge mode only",
-    )
-    method.add_argument(
-        "--bank-clusters",
-        type=whole(1024),
-        metavar="N",
-        help="clusters that a stream remembers, in sight or not; left out: 64",
-    )
-    method.add_argument("--key-rounding", choices=("ceil", "floor"))
-    method.add_argument(
-        "--affinity",
-        choices=("correlator", "features", "attention"),
-        help="what is compared: the trained block's queries and keys (left out), the features "
-        "themselves, or the backbone's own attention; each needs a --tau of its own",
-    )
-    method.add_argument("--max-objects", type=whole(65535), metavar="N", help="keep the best N")
-    method.add_argument(
-        "--min-area",
-        type=fraction_or_none,
-        metavar="FRACTION",
-        help="objects that never cover more of a frame are background; left out: 0.001; 0 or "
-        "less: none",
-    )
-    method.add_argument(
-        "--mask",
-        choices=("refined", "bilinear", "nearest"),
-        help="how masks are drawn at the size of the frame: along its edges, by interpolation, "
-        "or patch by patch; left out: refined",
-    )
-    method.add_argument(
-        "--min-region",
-        type=fraction,
-        metavar="FRACTION",
-        help="connected regions of less than this of a frame get the id around them; left out, "
-        "or 0: all stay",
-    )
-    running = command.add_argument_group("running")
-    running.add_argument(
-        "--threads", type=whole(256), metavar="N", help="default: one per usable core"
-    )
-    running.add_argument(
-        "--memory-limit",
-        type=size_in_bytes,
-        metavar="SIZE",
-        help="for all but the model: 500M, 2G; where more would be taken, the run fails; where "
-        "more may be needed, a warning comes first",
-    )
+    add_method(command)
+    add_running(command)
 
 
 def _add_info(commands: Any) -> None:
@@ -367,6 +275,12 @@ def _train(arguments: argparse.Namespace) -> int:
     return train(arguments)
 
 
+def _evaluate(arguments: argparse.Namespace) -> int:
+    from .evaluation.command import run
+
+    return run(arguments)
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command and returns its exit status.
 
@@ -377,6 +291,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     run = {
         "segment": _segment,
         "train": _train,
+        "evaluate": _evaluate,
         "info": _info,
         "quantize": _quantize,
         "convert": _convert,

@@ -11,13 +11,13 @@ import time
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from . import images
-from ._arguments import UsageError
+from ._method_arguments import check_mode, check_size, session_options
 from ._options import Options
 from .display import Display, mebibytes
 from .model import Model
@@ -81,32 +81,6 @@ class _Summary:
             }
             for _, track in sorted(self.tracks.items())
         ]
-
-
-def _options(arguments: argparse.Namespace) -> Options:
-    # Those of the command have the names of the session's, but for three.
-    options: dict[str, Any] = {
-        name: getattr(arguments, name, None) for name in Options.__annotations__
-    }
-    options["output"] = "clusters" if arguments.clusters else "objects"
-    options["streaming"] = arguments.stream
-    if arguments.working_size:
-        options["working_height"], options["working_width"] = arguments.working_size
-    given = {name: value for name, value in options.items() if value is not None}
-    return cast(Options, given)
-
-
-def _check_mode(arguments: argparse.Namespace) -> None:
-    """What does not go together, in the command's words."""
-    refused = {"--stream": arguments.stream, "--target-clusters": arguments.target_clusters}
-    if arguments.mode == "reference":
-        refused["--max-clusters"] = arguments.max_clusters
-        refused["--query-pool"] = arguments.query_pool
-        for name, value in refused.items():
-            if value:
-                raise UsageError(f"argument {name}: not with --mode reference")
-    elif all(refused.values()):
-        raise UsageError("argument --target-clusters: not with --stream; --max-clusters limits")
 
 
 class _Forecast:
@@ -299,26 +273,17 @@ def _segment_stream(session: Session, reader: _Reader, video: Video, writer: _Wr
     return times
 
 
-def _check_size(arguments: argparse.Namespace, model: Model) -> None:
-    height, width = arguments.working_size or (0, 0)
-    patch = model.info.patch_size
-    if height % patch or width % patch:
-        raise UsageError(
-            f"argument --working-size: expected multiples of the model's patch size, {patch}, "
-            f"found {height}x{width}"
-        )
-
-
 def segment(arguments: argparse.Namespace) -> int:
     """Runs the command; returns 0, or raises."""
     start = time.perf_counter()
     output = Output(arguments.output, arguments.overlay, arguments.sheet)
     video = Video(arguments.source, arguments.max_frames, arguments.every)
     output.check(video)
-    _check_mode(arguments)
+    check_mode(arguments)
     with Model(arguments.model) as model, Display(arguments.json) as display:
-        options = _options(arguments)
-        _check_size(arguments, model)
+        options = session_options(arguments)
+        options["output"] = "clusters" if arguments.clusters else "objects"
+        check_size(arguments, model)
         forecast = _Forecast(model, options, display)
         # The fractions of a stream are of one push: frames tell more.
         progress = None if arguments.stream else display.stage

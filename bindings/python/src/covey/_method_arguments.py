@@ -1,0 +1,160 @@
+"""The arguments of commands that run sessions: how, and with what."""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING, Any, cast
+
+from ._arguments import (
+    UsageError,
+    above_zero,
+    fraction,
+    fraction_or_none,
+    height_by_width,
+    size_in_bytes,
+    whole,
+)
+from ._options import Options
+
+if TYPE_CHECKING:
+    from .model import Model
+
+
+def add_method(command: Any) -> None:
+    """The options of the method.  Nothing has a default here."""
+    method = command.add_argument_group("method; left out: the model's, as covey info shows")
+    method.add_argument(
+        "--mode",
+        choices=("edge", "reference"),
+        help="how maps are clustered: at a fraction of the cost, and steadily, or as the authors' "
+        "code does; left out: edge",
+    )
+    method.add_argument(
+        "--working-size",
+        type=height_by_width,
+        metavar="HxW",
+        help="height and width in pixels that frames are resized to, multiples of the patch "
+        "size; 0x0: the model's; one of them 0: from the other, keeping the aspect",
+    )
+    method.add_argument(
+        "--tau",
+        type=above_zero(1000),
+        help="clustering distance threshold, nats, above 0; smaller: more objects",
+    )
+    method.add_argument("--window", type=whole(64), metavar="N", help="frames clustered together")
+    method.add_argument(
+        "--key-stride", type=whole(10000), metavar="N", help="every N-th frame serves as key"
+    )
+    method.add_argument(
+        "--key-pool", type=whole(64), metavar="N", help="keys are averaged over N x N patches"
+    )
+    method.add_argument(
+        "--key-budget", type=whole(1000000), metavar="N", help="at most N key frames are used"
+    )
+    method.add_argument(
+        "--query-pool",
+        type=whole(64),
+        metavar="N",
+        help="prototypes are of queries averaged over N x N patches; edge mode only",
+    )
+    method.add_argument(
+        "--target-clusters",
+        type=whole(1024),
+        metavar="N",
+        help="N clusters, background included, as nearly as the tree allows, whatever tau; edge "
+        "mode only, not with --stream",
+    )
+    method.add_argument(
+        "--max-clusters",
+        type=whole(65535),
+        metavar="N",
+        help="no more than N clusters, whatever tau; edge mode only",
+    )
+    method.add_argument(
+        "--bank-clusters",
+        type=whole(1024),
+        metavar="N",
+        help="clusters that a stream remembers, in sight or not; left out: 64",
+    )
+    method.add_argument("--key-rounding", choices=("ceil", "floor"))
+    method.add_argument(
+        "--affinity",
+        choices=("correlator", "features", "attention"),
+        help="what is compared: the trained block's queries and keys (left out), the features "
+        "themselves, or the backbone's own attention; each needs a --tau of its own",
+    )
+    method.add_argument("--max-objects", type=whole(65535), metavar="N", help="keep the best N")
+    method.add_argument(
+        "--min-area",
+        type=fraction_or_none,
+        metavar="FRACTION",
+        help="objects that never cover more of a frame are background; left out: 0.001; 0 or "
+        "less: none",
+    )
+    method.add_argument(
+        "--mask",
+        choices=("refined", "bilinear", "nearest"),
+        help="how masks are drawn at the size of the frame: along its edges, by interpolation, "
+        "or patch by patch; left out: refined",
+    )
+    method.add_argument(
+        "--min-region",
+        type=fraction,
+        metavar="FRACTION",
+        help="connected regions of less than this of a frame get the id around them; left out, "
+        "or 0: all stay",
+    )
+
+
+def add_running(command: Any) -> None:
+    """Threads and memory."""
+    running = command.add_argument_group("running")
+    running.add_argument(
+        "--threads", type=whole(256), metavar="N", help="default: one per usable core"
+    )
+    running.add_argument(
+        "--memory-limit",
+        type=size_in_bytes,
+        metavar="SIZE",
+        help="for all but the model: 500M, 2G; where more would be taken, the run fails; where "
+        "more may be needed, a warning comes first",
+    )
+
+
+def session_options(arguments: argparse.Namespace) -> Options:
+    """What was given, as options of a session; all but their output."""
+    # Those of the command have the names of the session's, but for two.
+    options: dict[str, Any] = {
+        name: getattr(arguments, name, None)
+        for name in Options.__annotations__
+        if name != "output"  # the command's is a folder
+    }
+    options["streaming"] = arguments.stream
+    if arguments.working_size:
+        options["working_height"], options["working_width"] = arguments.working_size
+    given = {name: value for name, value in options.items() if value is not None}
+    return cast(Options, given)
+
+
+def check_mode(arguments: argparse.Namespace) -> None:
+    """Raises UsageError for what does not go together."""
+    refused = {"--stream": arguments.stream, "--target-clusters": arguments.target_clusters}
+    if arguments.mode == "reference":
+        refused["--max-clusters"] = arguments.max_clusters
+        refused["--query-pool"] = arguments.query_pool
+        for name, value in refused.items():
+            if value:
+                raise UsageError(f"argument {name}: not with --mode reference")
+    elif all(refused.values()):
+        raise UsageError("argument --target-clusters: not with --stream; --max-clusters limits")
+
+
+def check_size(arguments: argparse.Namespace, model: Model) -> None:
+    """Raises UsageError for a working size that is not of the model's patches."""
+    height, width = arguments.working_size or (0, 0)
+    patch = model.info.patch_size
+    if height % patch or width % patch:
+        raise UsageError(
+            f"argument --working-size: expected multiples of the model's patch size, {patch}, "
+            f"found {height}x{width}"
+        )

@@ -1,0 +1,102 @@
+"""A video and what is true of it; and the parts that readers of datasets share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..video import IMAGE_SUFFIXES, natural_key, read_image
+
+__all__ = ["DatasetError", "LabelledVideo", "of_pictures", "pictures", "read_ids"]
+
+Image = NDArray[np.uint8]
+Ids = NDArray[np.uint16]
+
+
+class DatasetError(ValueError):
+    """A folder that is not laid out as the dataset is, or a file in it that is damaged."""
+
+
+@dataclass(frozen=True)
+class LabelledVideo:
+    """A video and what is true of it.
+
+    frame_names: without suffix.  read_frame: the [H, W, 3] uint8 RGB of a frame;
+    read_truth: its [H, W] uint16 ids, 0 where there is no object.  void: the id that
+    says that nothing is known.  identifier: the dataset's number of the video, if it has
+    one.
+    """
+
+    name: str
+    frame_names: tuple[str, ...]
+    read_frame: Callable[[int], Image] = field(repr=False)
+    read_truth: Callable[[int], Ids] = field(repr=False)
+    void: int | None = None
+    identifier: int | None = None
+
+    def __len__(self) -> int:
+        return len(self.frame_names)
+
+    def frames(self) -> Iterator[Image]:
+        """One after the other."""
+        return (self.read_frame(index) for index in range(len(self)))
+
+    def truth(self) -> tuple[Ids, NDArray[np.bool_] | None]:
+        """ids [T, H, W], 0 in place of void, and where void is; None where nowhere."""
+        ids = np.stack([self.read_truth(index) for index in range(len(self))])
+        if self.void is None:
+            return ids, None
+        unknown = ids == self.void
+        ids[unknown] = 0
+        return ids, unknown if unknown.any() else None
+
+
+def pictures(folder: Path) -> list[Path]:
+    """Those of a folder, in natural order of their names."""
+    if not folder.is_dir():
+        raise DatasetError(f"{folder}: no such folder")
+    found = [
+        each
+        for each in folder.iterdir()
+        if each.suffix.lower() in IMAGE_SUFFIXES and not each.name.startswith(".")
+    ]
+    if not found:
+        raise DatasetError(f"{folder}: no pictures in this folder")
+    return sorted(found, key=lambda each: natural_key(each.name))
+
+
+def read_ids(path: Path | IO[bytes]) -> Ids:
+    """Of an indexed or gray PNG; of one in colours, the brightest channel."""
+    from PIL import Image as Pictures
+    from PIL import UnidentifiedImageError
+
+    try:
+        with Pictures.open(path) as picture:
+            ids = np.asarray(picture)
+    except (UnidentifiedImageError, SyntaxError, ValueError) as error:
+        raise DatasetError(f"{path}: not a picture of ids: {error}") from None
+    if ids.ndim == 3:
+        ids = ids[..., :3].max(axis=2)
+    return ids.astype(np.uint16)
+
+
+def of_pictures(
+    name: str, frames: Sequence[Path], truth: Sequence[Path], void: int | None
+) -> LabelledVideo:
+    """Frames that have a mask of the same name; those without are not judged."""
+    masks = {each.stem: each for each in truth}
+    both = [each for each in frames if each.stem in masks]
+    if not both:
+        raise DatasetError(f"{name}: no frame has a mask of its name")
+    return LabelledVideo(
+        name,
+        tuple(each.stem for each in both),
+        lambda index: read_image(both[index]),
+        lambda index: read_ids(masks[both[index].stem]),
+        void,
+    )
