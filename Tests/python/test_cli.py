@@ -17,7 +17,8 @@ from PIL import Image
 
 import covey
 from covey import images
-from covey.cli import height_by_width, main, size_in_bytes
+from covey._arguments import height_by_width, size_in_bytes
+from covey.cli import main
 from covey.display import duration
 from covey.output import Output
 
@@ -353,7 +354,7 @@ def test_unwritable_folders_are_named(monkeypatch, tmp_path):
 
     monkeypatch.setattr("tempfile.TemporaryFile", refuse)
     with pytest.raises(PermissionError) as caught:
-        Output(tmp_path / "out", False, False).create()
+        Output(tmp_path / "out", []).create()
     assert caught.value.filename == tmp_path / "out" / "masks"
     assert "Permission denied" in str(caught.value)
 

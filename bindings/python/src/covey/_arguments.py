@@ -67,6 +67,13 @@ def whole(largest: int) -> Callable[[str], int]:
 positive = whole(2**31 - 1)
 
 
+def index(text: str) -> int:
+    """From 0."""
+    if not re.fullmatch(r"[0-9]{1,18}", text):
+        raise argparse.ArgumentTypeError(f"expected 0 or more, found {text!r}")
+    return int(text)
+
+
 def _single(text: str) -> float:
     """A number as the library sees it, in single precision; nan for none."""
     try:

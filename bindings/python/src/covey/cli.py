@@ -14,6 +14,7 @@ from ._arguments import (
     UsageError,
     above_zero,
     height_by_width_of_a_model,
+    index,
     positive,
     three_numbers,
     whole,
@@ -54,7 +55,13 @@ def _add_segment(commands: Any) -> None:
         "this one does not write, named by a number or as a picture of the source, are removed "
         "from OUT/masks; with other PNG files in there, nothing is written.",
     )
-    command.add_argument("source", metavar="VIDEO_OR_FOLDER")
+    command.add_argument(
+        "source",
+        metavar="SOURCE",
+        help="a video file; a folder of pictures, or a pattern (\"shots/*.jpg\", frame_%%04d.png); "
+        "and, which imply --stream: - for YUV4MPEG2 on standard input, a camera (/dev/video0), an "
+        "input device of FFmpeg (x11grab::0), a URL (rtsp://...); Ctrl-C ends these",
+    )
     command.add_argument("-o", "--output", required=True, metavar="OUT", help="folder to write to")
     command.add_argument(
         "--model",
@@ -66,12 +73,29 @@ def _add_segment(commands: Any) -> None:
         "--sheet", action="store_true", help="also OUT/sheet.png: frames beside their overlays"
     )
     command.add_argument(
+        "--coco",
+        action="store_true",
+        help="also OUT/coco.json: images, and run lengths of the objects with their track_id",
+    )
+    command.add_argument(
+        "--ytvis",
+        action="store_true",
+        help="also OUT/ytvis.json: the objects as YouTube-VIS has results",
+    )
+    command.add_argument(
+        "--npz", action="store_true", help="also OUT/labels.npz: labels [T, H, W] and names [T]"
+    )
+    command.add_argument(
         "--clusters", action="store_true", help="every cluster gets an id, background too"
     )
     command.add_argument(
         "--json", action="store_true", help="one JSON object on standard output, no progress"
     )
     reading = command.add_argument_group("reading")
+    reading.add_argument(
+        "--first", type=index, default=0, metavar="N", help="begin with frame N; the first is 0"
+    )
+    reading.add_argument("--last", type=index, metavar="N", help="end with frame N")
     reading.add_argument("--max-frames", type=positive, metavar="N", help="stop after N frames")
     reading.add_argument(
         "--every", type=positive, default=1, metavar="N", help="take each N-th frame only"

@@ -18,6 +18,11 @@ if TYPE_CHECKING:
         counts: str
 
 
+def require() -> None:
+    """Raises ImportError where run lengths could not be made."""
+    _pycocotools()
+
+
 def _pycocotools() -> Any:
     try:
         from pycocotools import mask
@@ -32,13 +37,18 @@ def encode(mask: NDArray[np.bool_]) -> RunLengths:
     return {"size": [int(side) for side in coded["size"]], "counts": coded["counts"].decode()}
 
 
+def compressed(run_lengths: Mapping[str, Any]) -> RunLengths:
+    """The compressed form of ``{"size": [H, W], "counts": [zeros, ones, ...]}``."""
+    height, width = run_lengths["size"]
+    coded = _pycocotools().frPyObjects(dict(run_lengths), height, width)
+    return {"size": [height, width], "counts": coded["counts"].decode()}
+
+
 def decode(run_lengths: Mapping[str, Any]) -> NDArray[np.bool_]:
-    """The mask [H, W] of compressed run lengths, or of a list of them."""
+    """The mask [H, W] of run lengths, compressed or not."""
     tools = _pycocotools()
-    coded = dict(run_lengths)
-    if isinstance(coded["counts"], list):
-        height, width = coded["size"]
-        coded = tools.frPyObjects(coded, height, width)
+    is_list = isinstance(run_lengths["counts"], list)
+    coded = compressed(run_lengths) if is_list else dict(run_lengths)
     return np.asarray(tools.decode(coded), bool)
 
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 import re
 import tempfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from . import images
+from . import coco, images
 from .video import Video
 
 #: Masks of films, and of pictures whose own names would clash.
@@ -33,21 +33,34 @@ def knobs_as_text(knobs: Mapping[str, Any]) -> str:
     return ", ".join(parts)
 
 
-class Output:
-    """OUT/masks/NAME.png, OUT/overlay.mp4 and OUT/sheet.png, the last two None
-    where not wanted."""
+#: What may be written beside the masks.
+KINDS = {
+    "overlay": "overlay.mp4",
+    "sheet": "sheet.png",
+    "coco": "coco.json",
+    "ytvis": "ytvis.json",
+    "npz": "labels.npz",
+}
+_NEED: dict[str, Callable[[], None]] = {
+    "overlay": images.require_films,
+    "coco": coco.require,
+    "ytvis": coco.require,
+}
 
-    def __init__(self, folder: str | os.PathLike[str], overlay: bool, sheet: bool) -> None:
+
+class Output:
+    """OUT/masks/NAME.png, and ``files``, those of KINDS that are wanted, by kind."""
+
+    def __init__(self, folder: str | os.PathLike[str], kinds: Iterable[str]) -> None:
         self.folder = Path(folder)
         self.masks = self.folder / "masks"
-        self.overlay = self.folder / "overlay.mp4" if overlay else None
-        self.sheet = self.folder / "sheet.png" if sheet else None
+        self.files = {kind: self.folder / KINDS[kind] for kind in kinds}
         for each in (self.folder, self.masks):
             if each.exists() and not each.is_dir():
                 raise NotADirectoryError(f"{each}: not a folder")
         images.require_pictures()
-        if overlay:
-            images.require_films()
+        for kind in self.files:
+            _NEED.get(kind, images.require_pictures)()
 
     def check(self, video: Video) -> None:
         """Raises ValueError where a file that is read would be written over, or
@@ -56,8 +69,8 @@ class Output:
             raise ValueError(
                 f"{self.masks}: the masks would overwrite the frames; name another folder"
             )
-        for written in [*self._masks_there(), self.overlay, self.sheet]:
-            if written is not None and any(_is_same(written, each) for each in video.files):
+        for written in [*self._masks_there(), *self.files.values()]:
+            if any(_is_same(written, each) for each in video.files):
                 raise ValueError(
                     f"{written}: would be overwritten, and is read; name another folder"
                 )
@@ -77,21 +90,16 @@ class Output:
     def create(self) -> None:
         """Makes the folders.  OSError where they, or the files, cannot be written."""
         self.masks.mkdir(parents=True, exist_ok=True)
-        files = [each for each in (self.overlay, self.sheet) if each is not None]
-        for folder in (self.masks, self.folder) if files else (self.masks,):
+        for folder in (self.masks, self.folder) if self.files else (self.masks,):
             try:
                 with tempfile.TemporaryFile(dir=folder):
                     pass
             except OSError as error:
                 # Its own message names a file that nobody asked for.
                 raise OSError(error.errno, f"cannot write: {error.strerror}", folder) from None
-        for file in files:
+        for file in self.files.values():
             if file.exists() and not (file.is_file() and os.access(file, os.W_OK)):
                 raise PermissionError(f"{file}: is there, and cannot be written")
-
-    def mask(self, name: str) -> Path:
-        """The mask of the frame of that name."""
-        return self.masks / f"{name}.png"
 
     def remove_others(self, names: Iterable[str]) -> int:
         """Removes the masks of an earlier, longer run, which check() has seen:

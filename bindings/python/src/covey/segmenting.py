@@ -9,78 +9,24 @@ import resource
 import sys
 import time
 from collections import deque
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-from . import images
 from ._method_arguments import check_mode, check_size, session_options
 from ._options import Options
 from .display import Display, mebibytes
 from .model import Model
-from .output import Output, knobs_as_text, unique_names
+from .output import KINDS, Output, knobs_as_text, unique_names
 from .result import Result
 from .session import Session
+from .sinks import Arrays, Coco, Film, Masks, Sheet, Sink, YoutubeVis
+from .summary import Summary
 from .video import SourceFrame, Video
 
-#: Pairs of frame and overlay on a sheet.
-_SHEET_PAIRS = 8
-#: Of the clustering, as results tell them.
-_KNOBS = ("tau", "window", "key_stride", "key_pool", "query_pool", "key_budget")
 #: Frames that the memory of a stream is estimated for at most: with more it is the same.
 _LONG = 100_000
-
-
-@dataclass
-class _Track:
-    """One id over the video."""
-
-    id: int
-    first_frame: int
-    frames: int = 0
-    area: int = 0
-    confidence: float = 0.0
-    objectness: float = 0.0
-
-
-@dataclass
-class _Summary:
-    tracks: dict[int, _Track] = field(default_factory=dict)
-    total_objects: int = 0
-    total_clusters: int = 0
-    wide: bool = False
-    #: The knobs of the clustering that were used, defaults filled in.
-    knobs: dict[str, Any] = field(default_factory=dict)
-    #: Masks of an earlier run that were in the way.
-    removed: int = 0
-
-    def add(self, result: Result) -> None:
-        self.total_objects = result.total_objects
-        self.total_clusters = result.total_clusters
-        if not self.knobs:
-            self.knobs = {name: getattr(result, name) for name in _KNOBS}
-        for found in result.objects:
-            track = self.tracks.setdefault(found.id, _Track(found.id, found.first_frame))
-            track.frames += 1
-            track.area += found.area
-            track.confidence += found.confidence
-            track.objectness = found.objectness
-
-    def objects(self) -> list[dict[str, Any]]:
-        return [
-            {
-                "id": track.id,
-                "first_frame": track.first_frame,
-                "frames": track.frames,
-                "mean_area": track.area / track.frames,
-                "mean_confidence": track.confidence / track.frames,
-                "objectness": track.objectness,
-            }
-            for _, track in sorted(self.tracks.items())
-        ]
 
 
 class _Forecast:
@@ -107,7 +53,7 @@ class _Forecast:
 
 
 def _source_of(frame: SourceFrame, video: Video) -> str:
-    return f"{video.path}: frame {frame.index}" if frame.path is None else str(frame.path)
+    return f"{video.name}: frame {frame.index}" if frame.path is None else str(frame.path)
 
 
 class _Reader:
@@ -116,6 +62,8 @@ class _Reader:
 
     def __init__(self, video: Video, display: Display, forecast: _Forecast, endless: bool) -> None:
         self.names: list[str] = []
+        #: Of the pictures; of a film as names.
+        self.files: list[str] = []
         self._video, self._display, self._forecast = video, display, forecast
         self._stage = "segment" if endless else "encode"
         self._endless = endless
@@ -138,8 +86,9 @@ class _Reader:
                     f"{_source_of(frame, self._video)}: expected {width}x{height} like "
                     f"{_source_of(first, self._video)}, found {columns}x{rows}"
                 )
-            yield frame
             self.names.append(frame.name)
+            self.files.append(frame.name if frame.path is None else frame.path.name)
+            yield frame
             # Containers misjudge how many frames they hold.
             count = len(self.names)
             self._display.update(
@@ -151,66 +100,35 @@ class _Reader:
             self._forecast.make(first, count)
 
 
-class _Sheet:
-    """Pairs of frame and overlay, evenly spread over a video whose length need
-    not be known: where there are too many, every other one goes."""
-
-    def __init__(self) -> None:
-        self._kept: list[tuple[NDArray[np.uint8], NDArray[np.uint8]]] = []
-        self._step = 1
-
-    def offer(self, index: int, image: NDArray[np.uint8], blended: NDArray[np.uint8]) -> None:
-        if index % self._step:
-            return
-        self._kept.append((image, blended))
-        if len(self._kept) == 2 * _SHEET_PAIRS:
-            self._kept = self._kept[::2]
-            self._step *= 2
-
-    def pairs(self) -> list[tuple[NDArray[np.uint8], NDArray[np.uint8]]]:
-        last = len(self._kept) - 1
-        chosen = {round(place * last / (_SHEET_PAIRS - 1)) for place in range(_SHEET_PAIRS)}
-        return [self._kept[place] for place in sorted(chosen)] if self._kept else []
-
-
 class _Writer:
-    """Results to files, as they come."""
+    """Results to the sinks and the summary, as they come."""
 
-    def __init__(self, output: Output, stack: contextlib.ExitStack, rate: float) -> None:
-        self.summary = _Summary()
-        self.written = {"masks": str(output.masks)}
+    def __init__(self, output: Output, sinks: list[Sink]) -> None:
+        self.summary = Summary()
         #: Whether the frames' pixels are needed beside their results.
-        self.wants_pixels = output.overlay is not None or output.sheet is not None
-        self._output = output
-        self._sheet = None if output.sheet is None else _Sheet()
-        self._film: images.VideoWriter | None = None
-        self._stack, self._rate = stack, rate
+        self.wants_pixels = any(each.wants_pixels for each in sinks)
+        self._output, self._sinks = output, sinks
 
     def write(self, result: Result, name: str, frame: SourceFrame | None) -> None:
-        bits = images.write_labels(self._output.mask(name), result.labels)
-        self.summary.wide |= bits == 16
+        for sink in self._sinks:
+            sink.write(result, name, frame)
         self.summary.add(result)
-        if frame is None:
-            return
-        blended = images.overlay(frame.image, result.labels)
-        if self._output.overlay is not None:
-            if self._film is None:
-                # Not before: a run that fails leaves the film of an earlier one.
-                self.written["overlay"] = str(self._output.overlay)
-                writer = images.VideoWriter(self._output.overlay, self._rate)
-                self._film = self._stack.enter_context(writer)
-            self._film.write(blended)
-        if self._sheet is not None:
-            self._sheet.offer(result.index, frame.image, blended)
 
-    def remove_others(self, names: list[str]) -> int:
-        return self._output.remove_others(names)
+    def remove_others(self, names: list[str]) -> None:
+        self.summary.removed = self._output.remove_others(names)
 
-    def close(self) -> None:
-        """Writes the sheet."""
-        if self._sheet is not None and self._output.sheet is not None:
-            self.written["sheet"] = str(self._output.sheet)
-            images.write_image(self._output.sheet, images.contact_sheet(self._sheet.pairs()))
+
+def _sinks_of(output: Output, video: Video, reader: _Reader) -> dict[str, Sink]:
+    """By the kind of what they write."""
+    makers: dict[str, Callable[[Path], Sink]] = {
+        "overlay": lambda path: Film(path, video.fps or 25.0),
+        "sheet": Sheet,
+        "coco": lambda path: Coco(path, video.name, reader.files),
+        "ytvis": YoutubeVis,
+        "npz": Arrays,
+    }
+    made: dict[str, Sink] = {"masks": Masks(output.masks)}
+    return {**made, **{kind: makers[kind](path) for kind, path in output.files.items()}}
 
 
 @dataclass
@@ -233,15 +151,15 @@ def _segment_whole(
     session.finish()
     finished = time.perf_counter()
     names = unique_names(reader.names)
-    writer.summary.removed = writer.remove_others(names)
+    writer.remove_others(names)
     with contextlib.closing(video.frames()) as frames:
         for result in session.results():
             # Read a second time: keeping frames would take more memory than
             # everything else.
-            frame = next(frames, None) if writer.wants_pixels else None
-            if writer.wants_pixels and frame is None:
-                raise ValueError(f"{video.path}: fewer frames than when it was read first")
-            writer.write(result, names[result.index], frame)
+            again = next(frames, None) if writer.wants_pixels else None
+            if writer.wants_pixels and again is None:
+                raise ValueError(f"{video.name}: fewer frames than when it was read first")
+            writer.write(result, names[result.index], again)
             display.update("write", result.index + 1, len(names))
     return _Times(finished - start, encoded - start, finished - encoded)
 
@@ -250,6 +168,7 @@ def _segment_stream(session: Session, reader: _Reader, video: Video, writer: _Wr
     """Results are written as they come; frames are kept until theirs has."""
     numbered = not video.has_unique_names
     waiting: deque[tuple[str, SourceFrame | None]] = deque()
+    written: list[str] = []
     times = _Times()
 
     def write() -> None:
@@ -257,28 +176,37 @@ def _segment_stream(session: Session, reader: _Reader, video: Video, writer: _Wr
             name, frame = waiting.popleft()
             begun = time.perf_counter()
             writer.write(result, name, frame)
+            written.append(name)
             times.computing -= time.perf_counter() - begun
 
     start = time.perf_counter()
-    for count, frame in enumerate(reader):
-        session.push(frame.image, frame.index)
-        name = f"{count:05d}" if numbered else frame.name
-        waiting.append((name, frame if writer.wants_pixels else None))
-        write()
+    try:
+        for count, frame in enumerate(reader):
+            name = f"{count:05d}" if numbered else frame.name
+            waiting.append((name, frame if writer.wants_pixels else None))
+            session.push(frame.image, frame.index)
+            write()
+    except KeyboardInterrupt:
+        # How a camera is stopped.
+        if not video.is_live or not waiting:
+            raise
     session.finish()
     write()
     times.computing += time.perf_counter() - start
-    names = unique_names(reader.names) if numbered else reader.names
-    writer.summary.removed = writer.remove_others(names)
+    writer.remove_others(written)
     return times
 
 
 def segment(arguments: argparse.Namespace) -> int:
     """Runs the command; returns 0, or raises."""
     start = time.perf_counter()
-    output = Output(arguments.output, arguments.overlay, arguments.sheet)
-    video = Video(arguments.source, arguments.max_frames, arguments.every)
+    output = Output(arguments.output, [kind for kind in KINDS if getattr(arguments, kind)])
+    video = Video(
+        arguments.source, arguments.max_frames, arguments.every, arguments.first, arguments.last
+    )
     output.check(video)
+    # What is read only once, and may have no end, is segmented as it comes.
+    arguments.stream |= video.is_live
     check_mode(arguments)
     with Model(arguments.model) as model, Display(arguments.json) as display:
         options = session_options(arguments)
@@ -294,23 +222,23 @@ def segment(arguments: argparse.Namespace) -> int:
             # Before the work: what cannot be written need not be computed.
             output.create()
             reader = _Reader(video, display, forecast, arguments.stream)
-            writer = _Writer(output, stack, video.fps or 25.0)
+            by_kind = _sinks_of(output, video, reader)
+            writer = _Writer(output, [stack.enter_context(each) for each in by_kind.values()])
             if arguments.stream:
                 times = _segment_stream(session, reader, video, writer)
             else:
                 times = _segment_whole(session, reader, video, writer, display)
-            writer.close()
             memory = session.memory
         name = model.info.name
     summary = writer.summary
     _report(
         arguments,
         summary,
-        writer.written,
+        by_kind,
         {
-            "source": str(video.path),
+            "source": video.name,
             "model": name,
-            "frames": len(reader.names),
+            "frames": summary.frames,
             "objects": summary.total_objects,
             "clusters": summary.total_clusters,
             "mode": arguments.mode or "edge",
@@ -324,7 +252,7 @@ def segment(arguments: argparse.Namespace) -> int:
             "seconds": time.perf_counter() - start,
             "seconds_encode": times.encode,
             "seconds_cluster": times.cluster,
-            "seconds_per_frame": times.computing / len(reader.names),
+            "seconds_per_frame": times.computing / summary.frames,
             "estimated_peak_bytes": forecast.bytes,
             "memory_limit_bytes": forecast.limit,
             "session_peak_bytes": memory.peak,
@@ -339,11 +267,14 @@ def segment(arguments: argparse.Namespace) -> int:
 
 def _report(
     arguments: argparse.Namespace,
-    summary: _Summary,
-    written: dict[str, str],
+    summary: Summary,
+    sinks: dict[str, Sink],
     figures: dict[str, Any],
 ) -> None:
-    bits = 16 if summary.wide else 8
+    written = {kind: str(sink.path) for kind, sink in sinks.items()}
+    masks = sinks["masks"]
+    wide = isinstance(masks, Masks) and masks.wide
+    bits = 16 if wide else 8
     if arguments.json:
         print(
             json.dumps(
@@ -368,5 +299,5 @@ def _report(
         print(f"removed {summary.removed} masks of an earlier run")
     for what, where in written.items():
         print(f"{what}: {where}")
-    if summary.wide:
+    if wide:
         print("ids beyond 255: masks are 16-bit gray where they have one", file=sys.stderr)

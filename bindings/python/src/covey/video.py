@@ -1,9 +1,11 @@
-"""Reading frames: video files through PyAV, pictures through Pillow."""
+"""Reading frames: video files and cameras through PyAV, pictures through Pillow."""
 
 from __future__ import annotations
 
+import glob
 import os
 import re
+import sys
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,66 +43,80 @@ class SourceFrame:
 
 
 class Video:
-    """The frames of a video file, a folder of pictures (in natural order of
-    their names), or one picture.
+    """The frames of a source:
+
+    - a video file;
+    - pictures: a folder (in natural order of their names), a pattern ("shots/*.jpg",
+      "frame_%04d.png"; a file of that very name comes first), or one;
+    - what can be read only once, which ``is_live`` tells: "-", a YUV4MPEG2 stream on
+      standard input; a camera ("/dev/video0"); FORMAT:NAME, of an input device of FFmpeg's,
+      such as "x11grab::0"; a URL.
 
     Iterating gives [H, W, 3] uint8 RGB arrays, upright as the file's rotation
     metadata says; frames() gives them with names and times.  Each iteration
     reads from the start and holds one frame at a time.
 
-    max_frames: stop after so many; every: keep each n-th only.  Raises
-    FileNotFoundError, ValueError for what holds no frames, and when reading
-    whatever PyAV or Pillow raise.
+    first, last: indices of frames, from 0, the last one included; every: keep each n-th
+    from the first only; max_frames: stop after so many.  Raises FileNotFoundError,
+    ValueError for what holds no frames, and when reading whatever PyAV or Pillow raise.
     """
 
     def __init__(
-        self, path: str | os.PathLike[str], max_frames: int | None = None, every: int = 1
+        self,
+        path: str | os.PathLike[str],
+        max_frames: int | None = None,
+        every: int = 1,
+        first: int = 0,
+        last: int | None = None,
     ) -> None:
+        #: As it was given, for messages.
+        self.name = os.fspath(path)
         self.path = Path(path)
         if every < 1:
             raise ValueError(f"every: expected at least 1, found {every}")
         if max_frames is not None and max_frames < 1:
             raise ValueError(f"max_frames: expected at least 1, found {max_frames}")
-        self.max_frames = max_frames
-        self.every = every
-        if not self.path.exists():
-            raise FileNotFoundError(f"{self.path}: no such file or folder")
-        self._images: list[Path] | None = None
-        if self.path.is_dir():
-            found = [
-                each
-                for each in self.path.iterdir()
-                if each.suffix.lower() in IMAGE_SUFFIXES
-                and not each.name.startswith(".")
-                and each.is_file()
-            ]
-            if not found:
-                raise ValueError(f"{self.path}: no pictures in this folder")
-            self._images = sorted(found, key=lambda each: natural_key(each.name))
-        elif self.path.suffix.lower() in IMAGE_SUFFIXES - _MOVING_SUFFIXES:
-            self._images = [self.path]
+        if first < 0:
+            raise ValueError(f"first: expected at least 0, found {first}")
+        if last is not None and last < first:
+            raise ValueError(f"last: expected at least {first}, the first, found {last}")
+        self.max_frames, self.every, self.first, self.last = max_frames, every, first, last
+        self._live = _live_source(self.name)
+        self._images = None if self._live else _pictures_of(self.path)
         self._probed: tuple[float | None, int | None] | None = None
 
     @property
+    def is_live(self) -> bool:
+        """Whether it can be read only once, and may never end."""
+        return self._live is not None
+
+    @property
     def files(self) -> list[Path]:
-        """The pictures, those that ``max_frames`` and ``every`` leave out
-        included, or the video file."""
+        """The pictures, those that are left out included, or the video file; of a live
+        source none."""
+        if self._live is not None:
+            return []
         return [self.path] if self._images is None else list(self._images)
 
     @property
     def pictures(self) -> list[Path] | None:
-        """As ``files``; None of a video file."""
+        """As ``files``; None of a video file, or a live source."""
         return None if self._images is None else list(self._images)
 
     @property
     def has_unique_names(self) -> bool:
         """Whether no two of the frames that iterating gives have one name."""
-        names = [each.stem for each in (self._images or [])[:: self.every][: self.max_frames]]
+        names = [each.stem for each in self._kept(self._images or [])]
         return len(set(names)) == len(names)
+
+    def _kept(self, images: list[Path]) -> list[Path]:
+        end = None if self.last is None else self.last + 1
+        return images[self.first : end : self.every][: self.max_frames]
 
     @property
     def fps(self) -> float | None:
-        """Frames per second as iterated (``every`` counted in); None for pictures."""
+        """Frames per second as iterated (``every`` counted in); None for pictures, and
+        live sources."""
         rate = self._probe()[0]
         return None if rate is None else rate / self.every
 
@@ -111,12 +127,16 @@ class Video:
         total = self._probe()[1]
         if total is None:
             return None
-        kept = -(-total // self.every)
+        if self.last is not None:
+            total = min(total, self.last + 1)
+        kept = -(-max(0, total - self.first) // self.every)
         return kept if self.max_frames is None else min(kept, self.max_frames)
 
     def _probe(self) -> tuple[float | None, int | None]:
         if self._images is not None:
             return None, len(self._images)
+        if self._live is not None:
+            return None, None
         if self._probed is None:
             with open_film(self.path) as container:
                 stream = film_stream(container, self.path)
@@ -141,31 +161,102 @@ class Video:
             if given == self.max_frames:
                 return
         if not given:
-            raise ValueError(f"{self.path}: no frames")
+            raise ValueError(f"{self.name}: no frames{'' if not self.first else ' so late'}")
 
     def _pictures(self, paths: list[Path]) -> Iterator[SourceFrame]:
-        for index in range(0, len(paths), self.every):
-            path = paths[index]
+        for number, path in enumerate(self._kept(paths)):
+            index = self.first + number * self.every
             yield SourceFrame(read_image(path), index, path.stem, None, path)
 
     def _decoded(self) -> Iterator[SourceFrame]:
-        with open_film(self.path) as container:
+        with open_film(self.path) if self._live is None else self._live.open() as container:
             stream = film_stream(container, self.path)
             stream.thread_type = "AUTO"
             for index, frame in enumerate(container.decode(stream)):
-                if index % self.every:
+                if self.last is not None and index > self.last:
+                    return
+                if index < self.first or (index - self.first) % self.every:
                     continue
                 image = upright(frame.to_ndarray(format="rgb24"), frame.rotation)
                 yield SourceFrame(image, index, f"{index:05d}", frame.time)
+                if index == self.last:
+                    # A live source may have no next one to find that out with.
+                    return
+
+
+def _pictures_of(path: Path) -> list[Path] | None:
+    """Those that a path stands for; None for a video file."""
+    if path.is_dir():
+        found = [each for each in path.iterdir() if _is_picture(each)]
+        if not found:
+            raise ValueError(f"{path}: no pictures in this folder")
+    elif path.exists():
+        return [path] if path.suffix.lower() in IMAGE_SUFFIXES - _MOVING_SUFFIXES else None
+    elif glob.has_magic(os.fspath(path)) or _NUMBER.search(path.name):
+        pattern = _NUMBER.sub("[0-9]*", os.fspath(path))
+        found = [each for each in map(Path, glob.glob(pattern)) if _is_picture(each)]
+        if not found:
+            raise FileNotFoundError(f"{path}: no pictures of such names")
+    else:
+        raise FileNotFoundError(f"{path}: no such file or folder")
+    return sorted(found, key=lambda each: natural_key(each.name))
+
+
+def _is_picture(path: Path) -> bool:
+    return (
+        path.suffix.lower() in IMAGE_SUFFIXES
+        and not path.name.startswith(".")
+        and path.is_file()
+    )
+
+
+#: Inputs of FFmpeg that are no files.
+_DEVICES = frozenset({"avfoundation", "dshow", "gdigrab", "kmsgrab", "lavfi", "v4l2", "x11grab"})
+#: As in "frame_%05d.png".
+_NUMBER = re.compile(r"%[0-9]*d")
+
+
+@dataclass(frozen=True)
+class _Live:
+    """file and format as PyAV's open() takes them."""
+
+    file: Any
+    format: str | None
+
+    def open(self) -> Any:
+        av = _pyav()
+        if self.format is not None and self.format not in av.formats_available:
+            raise ImportError(
+                f"PyAV as it is installed has no input {self.format}; as YUV4MPEG2 on standard "
+                f"input it can be read: ffmpeg -f {self.format} -i {self.file} -f yuv4mpegpipe - "
+                "| covey segment - ..."
+            )
+        return av.open(self.file, format=self.format)
+
+
+def _live_source(name: str) -> _Live | None:
+    """None for files and folders."""
+    if name == "-":
+        return _Live(sys.stdin.buffer, "yuv4mpegpipe")
+    if re.fullmatch(r"/dev/video[0-9]+", name):
+        return _Live(name, "v4l2")
+    if re.match(r"[a-z][a-z0-9+.-]*://", name):
+        return _Live(name, None)
+    device, _, rest = name.partition(":")
+    return _Live(rest, device) if rest and device in _DEVICES else None
 
 
 def open_film(path: Path) -> Any:
     """PyAV's container of a video file."""
+    return _pyav().open(os.fspath(path))
+
+
+def _pyav() -> Any:
     try:
         import av
     except ImportError:
         raise ImportError("reading video needs PyAV: pip install av") from None
-    return av.open(os.fspath(path))
+    return av
 
 
 def film_stream(container: Any, path: Path) -> Any:
