@@ -320,7 +320,7 @@ def test_the_block_of_another_checkpoint(tmp_path):
         converted(tmp_path, small(), "backbone", block=tmp_path / "backbone")
     other = published.randomised(published.Published(8, 96, 2, 3, 4)).state_dict()
     torch.save(other, tmp_path / "other")
-    with pytest.raises(CheckpointError, match="expected 96 channels.*found 48"):
+    with pytest.raises(CheckpointError, match=r"expected 96 channels.*found 48"):
         convert(tmp_path / "other", tmp_path / "c.gguf", block=tmp_path / "whole")
 
 
@@ -381,11 +381,11 @@ def test_what_a_folder_says(tmp_path):
         assert json.loads(model.metadata["covey.input.std"]) == [0.5, 0.5, 0.5]
 
     (folder / "model.safetensors").unlink()
-    with pytest.raises(CheckpointError, match="expected one of model.safetensors"):
+    with pytest.raises(CheckpointError, match=r"expected one of model\.safetensors"):
         read_state(folder)
     (folder / "pytorch_model.bin").write_bytes(b"")
     (folder / "config.json").write_text("{")
-    with pytest.raises(CheckpointError, match="config.json: not JSON"):
+    with pytest.raises(CheckpointError, match=r"config\.json: not JSON"):
         read_state(folder)
 
 
@@ -428,7 +428,7 @@ def test_parts_refused(change, says):
 def test_unknown_formats():
     with pytest.raises(CheckpointError, match=r"no known format \(ba, .*found: conv1\.weight"):
         understand({"conv1.weight": np.ones(3, np.float32)})
-    with pytest.raises(CheckpointError, match="expected one of ba, .*, found resnet"):
+    with pytest.raises(CheckpointError, match=r"expected one of ba, .*, found resnet"):
         understand(small(), format="resnet")
     torn = small(is_scaled=True)
     del torn["blocks.1.attn.proj.bias"]
