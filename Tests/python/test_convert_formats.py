@@ -289,7 +289,7 @@ def test_a_backbone_without_a_block_is_compared_as_it_is(tmp_path, video):
     size = {"working_height": 32, "working_width": 48}
     with covey.Model(done.path) as model:
         assert model.metadata["covey.correlator.trained"] == "false"
-        assert "the identity in its place" in model.metadata["covey.provenance"]
+        assert "which had no spatio-temporal block" in model.metadata["covey.provenance"]
         keys = model.encode(video[0], **size)
         flat = keys - keys.mean(-1, keepdims=True)
         flat /= np.sqrt((flat**2).mean(-1, keepdims=True) + 1e-5)
@@ -300,10 +300,24 @@ def test_a_backbone_without_a_block_is_compared_as_it_is(tmp_path, video):
             for affinity in ("correlator", "features")
         ]
         np.testing.assert_array_equal(*labels)
-        # A block that was trained says nothing of the kind.
-        with covey.Trainer(model, total_steps=1, start="identity", **size) as trainer:
-            trainer.step(video[:3])
-            assert "covey.correlator.trained" not in trainer.export().metadata
+        # A block that was trained says nothing of the kind, and all of it has learned:
+        # starting from what the file has too.
+        for start in ("model", "identity"):
+            with covey.Trainer(
+                model, total_steps=2, start=start, attention_dropout=0, dropout=0, **size
+            ) as trainer:
+                for _ in range(2):
+                    trainer.step(video[:3])
+                exported = trainer.export()
+            assert "covey.correlator.trained" not in exported.metadata
+            exported.save(tmp_path / "trained.gguf")
+            found = tensors_of(tmp_path / "trained.gguf")
+            assert np.abs(found["correlator.attn.proj.weight"]).max() > 0
+
+
+def tensors_of(path):
+    gguf = pytest.importorskip("gguf")
+    return {each.name: np.asarray(each.data) for each in gguf.GGUFReader(path).tensors}
 
 
 def test_the_block_of_another_checkpoint(tmp_path):

@@ -162,13 +162,14 @@ def with_block(found: Checkpoint, other: Checkpoint) -> Checkpoint:
 
 def with_identity_block(found: Checkpoint) -> Checkpoint:
     """``found`` with a block that compares the features themselves: a layer norm without
-    gain and bias, and the identity for queries and keys."""
+    gain and bias, and the identity for queries and keys.  For values too: a training
+    that starts with them and a projection of zeros would never leave values of zeros."""
     c = found.geometry.channels
     eye = np.eye(c, dtype=np.float32)
     block = {
         "correlator.norm1.weight": np.ones(c, np.float32),
         "correlator.norm1.bias": np.zeros(c, np.float32),
-        "correlator.attn.qkv.weight": np.concatenate([eye, eye, np.zeros_like(eye)]),
+        "correlator.attn.qkv.weight": np.concatenate([eye, eye, eye]),
     }
     return replace(found, tensors={**found.tensors, **block})
 

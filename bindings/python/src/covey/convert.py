@@ -182,7 +182,7 @@ def settle(
         f"converted from {origin or source}",
         f"format {found.format.name}",
         *(["layer scale folded into weights"] if found.folded else []),
-        *(["no spatio-temporal block: the identity in its place"] if untrained else []),
+        *(["which had no spatio-temporal block"] if untrained else []),
     ]
     return {
         "general.name": name,
