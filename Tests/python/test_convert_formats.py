@@ -444,6 +444,22 @@ def test_unknown_formats():
         understand({"conv1.weight": np.ones(3, np.float32)})
     with pytest.raises(CheckpointError, match=r"expected one of ba, .*, found resnet"):
         understand(small(), format="resnet")
+    scaled = {**small(is_scaled=True), "blocks.0.ls1.gamma": np.ones(3, np.float32)}
+    with pytest.raises(CheckpointError, match=r"ls1\.gamma: 3 scales for .*\(48, 48\)"):
+        understand(scaled)
+    split = {
+        f"embeddings.{name}": np.ones(shape, np.float32)
+        for name, shape in (("cls_token", (1, 1, 8)), ("position_embeddings", (1, 5, 8)),
+                            ("patch_embeddings.projection.weight", (8, 3, 4, 4)))
+    }
+    split["encoder.layer.0.layernorm_before.weight"] = np.ones(8, np.float32)
+    first = "encoder.layer.0.attention.attention"
+    split |= {f"{first}.{part}.weight": np.ones((8, 8), np.float32) for part in ("query", "key")}
+    with pytest.raises(CheckpointError, match=r"missing: encoder\.blocks\.0\.attn\.value\.weight"):
+        understand(split)
+    split[f"{first}.value.weight"] = np.ones((4, 8), np.float32)
+    with pytest.raises(CheckpointError, match="of different shapes"):
+        understand(split)
     torn = small(is_scaled=True)
     del torn["blocks.1.attn.proj.bias"]
     with pytest.raises(CheckpointError, match=r"missing: .*attn\.proj\.bias, which .*ls1"):

@@ -104,7 +104,8 @@ def understand(
         add_class_position(tensors)
     config = {**row.defaults, **library_config(source), **source.config}
     geometry = _geometry(tensors)
-    if config.get("patch_size", geometry.patch) != geometry.patch:
+    # Some spell it for both sides.
+    if config.get("patch_size", geometry.patch) not in (geometry.patch, [geometry.patch] * 2):
         raise CheckpointError(
             f"config.json: patch_size: expected {geometry.patch}, as the tensors have it, "
             f"found {config['patch_size']}"

@@ -64,8 +64,9 @@ _UNKNOWN_PARTS = (
     (r"dist(illation)?_token$|head_dist\.", "a distillation token"),
     (r"norm_pre\.|pre_layernorm\.", "a norm before the blocks"),
     (r"\.(q_norm|k_norm)\.", "a norm of queries and keys"),
-    (r"rope|relative_position|rel_pos", "rotary or relative positions"),
-    (r"patch_embed\.backbone\.|bit\.", "a convolutional network before the blocks"),
+    (r"\brope|relative_position|rel_pos", "rotary or relative positions"),
+    (r"patch_embed\.backbone\.|^vit\.embeddings\.patch_embeddings\.backbone\.",
+     "a convolutional network before the blocks"),
     (r"\.attn\.(q|v)_bias$", "biases of queries and values alone"),
 )
 
@@ -296,6 +297,9 @@ def join_projections(tensors: Tensors) -> None:
         missing = [part for part in parts if part not in tensors]
         if missing:
             raise CheckpointError("missing: " + ", ".join(missing))
+        shapes = {tensors[part].shape for part in parts}
+        if len(shapes) > 1 or () in shapes:
+            raise CheckpointError(f"{name}: queries, keys and values of different shapes")
         tensors[name.replace(".query.", ".qkv.")] = np.concatenate([tensors[p] for p in parts])
         for part in parts:
             del tensors[part]
@@ -313,8 +317,8 @@ def fold_layer_scale(tensors: Tensors) -> list[str]:
             if part not in tensors:
                 raise CheckpointError(f"missing: {part}, which {name} scales")
             array = tensors[part]
-            if array.shape[0] != gamma.size:
-                raise CheckpointError(f"{name}: expected {array.shape[0]}, found {gamma.size}")
+            if array.shape[:1] != gamma.shape:
+                raise CheckpointError(f"{name}: {gamma.size} scales for {part}: {array.shape}")
             tensors[part] = array * gamma.reshape(-1, *(1,) * (array.ndim - 1))
     return scales
 
