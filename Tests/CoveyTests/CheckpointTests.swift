@@ -250,9 +250,46 @@ private typealias Sample = WeightFileSample
     #expect(
       message { $0.remove("general.architecture") } == "general.architecture: missing, or no string"
     )
-    #expect(kind { $0.set("covey.format_version", 2) } == .version)
+    #expect(kind { $0.set("covey.format_version", 3) } == .version)
     #expect(kind { $0.set("covey.format_version", 0) } == .format)
     #expect(kind { $0.set("general.file_type", 2) } == .unsupported)
+  }
+
+  /// What version 1 has not: readers of it would overlook the keys.
+  @Test func registersAndResizing() throws {
+    let resize = "covey.vit.position_resize"
+    let count = "covey.vit.register_count"
+    let needs = ": needs covey.format_version 2, found 1"
+    #expect(message { $0.set(resize, string: "bicubic") } == resize + needs)
+    #expect(message { $0.set(count, 4) } == count + needs)
+    func newer(_ change: (inout Sample) -> Void) -> String {
+      message {
+        $0.set("covey.format_version", 2)
+        change(&$0)
+      }
+    }
+    #expect(newer { _ in } == "no error")
+    #expect(newer { $0.set(resize, string: "bicubic_antialias") } == "no error")
+    #expect(
+      newer { $0.set(resize, string: "linear") }
+        == "\(resize): expected bicubic_offset, bicubic or bicubic_antialias, found linear")
+    #expect(newer { $0.set(resize, 1) } == "\(resize): expected string, found u32")
+    #expect(newer { $0.set(count, 65) } == "\(count): expected 0 to 64, found 65")
+    #expect(newer { $0.set(count, 4) } == "encoder.register_tokens: missing")
+    #expect(newer { $0.set(count, 0) } == "no error")
+
+    var model = TestCheckpoint(registers: 3, resize: "bicubic")
+    let checkpoint = try model.load()
+    #expect(checkpoint.config.registers == 3 && checkpoint.config.positionResize == .bicubic)
+    #expect(checkpoint.config.leadingTokens == 4 && checkpoint.config.tokens(patches: 5) == 9)
+    let expected = model.tensors.first { $0.name == "encoder.register_tokens" }!.values
+    #expect(checkpoint.inferenceWeights["encoder.register_tokens"] == expected)
+    // Saved, it is the same; the registers stay floats in int8.
+    let quantised = try model.loadQuantised()
+    #expect(quantised.inferenceWeights["encoder.register_tokens"] == expected)
+    #expect(quantised.config.positionResize == .bicubic)
+    model.resize = nil
+    #expect(try model.load().config.positionResize == .bicubicOffset)
   }
 
   // ---- What is refused: tensors -------------------------------------------------

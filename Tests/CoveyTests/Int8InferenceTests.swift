@@ -26,6 +26,9 @@ import Testing
     (TestCheckpoint(patch: 2, channels: 36, depth: 2, heads: 2, mlp: 50, seed: 12), 16, 20),
     (TestCheckpoint(patch: 2, channels: 48, depth: 2, heads: 4, mlp: 97, seed: 13), 25, 27),
     (TestCheckpoint(patch: 40, channels: 8, depth: 2, heads: 2, mlp: 9, seed: 14), 2, 3),
+    (TestCheckpoint(patch: 4, channels: 36, depth: 3, heads: 3, registers: 4, seed: 15), 4, 5),
+    (TestCheckpoint(patch: 2, channels: 36, heads: 2, mlp: 50, registers: 4, seed: 16), 20, 17),
+    (TestCheckpoint(patch: 4, depth: 2, registers: 64, seed: 17), 2, 3),
   ]
 
   /// Root of the mean square of the errors, relative to that of the numbers.

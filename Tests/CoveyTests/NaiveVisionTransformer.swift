@@ -38,14 +38,15 @@ struct NaiveVisionTransformer {
     return exponentials.map { $0 / sum }
   }
 
-  /// One row per token, the CLS token first.
+  /// One row per token, the CLS token first, then the registers.
   private func embed(_ planes: [Float], _ rows: Int, _ columns: Int) -> [[Double]] {
     let (c, p) = (model.channels, model.patch)
     let trained = model.tensors.first { $0.name == "encoder.pos_embed" }!.values
     var positions = [Float](repeating: 0, count: (1 + rows * columns) * c)
     positions.withUnsafeMutableBufferPointer {
       PositionEmbedding.resize(
-        trained, grid: model.grid, channels: c, to: rows, columns, into: $0.baseAddress!)
+        trained, grid: model.grid, channels: c, to: rows, columns,
+        model.resize == "bicubic" ? .bicubic : .bicubicOffset, into: $0.baseAddress!)
     }
     let weight = weights["encoder.patch_embed.proj.weight"]!
     let bias = weights["encoder.patch_embed.proj.bias"]!
@@ -67,9 +68,13 @@ struct NaiveVisionTransformer {
           })
       }
     }
-    return tokens.indices.map { token in
+    let placed = tokens.indices.map { token in
       (0..<c).map { tokens[token][$0] + Double(positions[token * c + $0]) }
     }
+    let registers = (0..<model.registers).map { index in
+      Array(weights["encoder.register_tokens"]![index * c..<(index + 1) * c])
+    }
+    return [placed[0]] + registers + placed.dropFirst()
   }
 
   /// Of head `head` of row `qkv` [3C]: 0 the query, 1 the key, 2 the value.
@@ -116,12 +121,13 @@ struct NaiveVisionTransformer {
     for index in 0..<model.depth - 1 { x = block(x, "encoder.blocks.\(index)") }
     let prefix = "encoder.blocks.\(model.depth - 1)"
     let qkv = x.map { linear(norm($0, "\(prefix).norm1"), "\(prefix).attn.qkv") }
-    var saliency = [Double](repeating: 0, count: x.count - 1)
+    let leading = 1 + model.registers
+    var saliency = [Double](repeating: 0, count: x.count - leading)
     for head in 0..<model.heads {
       let shares = attention(qkv[0], qkv, head)
-      for i in saliency.indices { saliency[i] += shares[i + 1] / Double(model.heads) }
+      for i in saliency.indices { saliency[i] += shares[i + leading] / Double(model.heads) }
     }
-    let patches = qkv.dropFirst()
+    let patches = qkv.dropFirst(leading)
     return (
       patches.flatMap { $0[model.channels..<2 * model.channels] },
       patches.flatMap { $0[..<model.channels] }, saliency

@@ -30,13 +30,14 @@ enum Golden {
 
 @Suite struct PositionEmbeddingTests {
   private func resize(
-    _ trained: [Float], grid: Int, channels: Int, _ rows: Int, _ columns: Int
+    _ trained: [Float], grid: Int, channels: Int, _ rows: Int, _ columns: Int,
+    _ way: PositionResize = .bicubicOffset
   ) -> [Float] {
     // A value that is never right, to see what is left unwritten.
     var out = [Float](repeating: .nan, count: (1 + rows * columns) * channels)
     out.withUnsafeMutableBufferPointer {
       PositionEmbedding.resize(
-        trained, grid: grid, channels: channels, to: rows, columns, into: $0.baseAddress!)
+        trained, grid: grid, channels: channels, to: rows, columns, way, into: $0.baseAddress!)
     }
     return out
   }
@@ -44,22 +45,28 @@ enum Golden {
   /// Sixteen products of values up to 2 with weights whose sizes sum to at most
   /// (1 + 2 * 9 / 64)^2 = 1.65: 18 roundings of 3.3 are 3.6e-6.
   /// Observed: 5.2e-7.
-  @Test func agreesWithPyTorch() throws {
+  @Test(arguments: [
+    ("", PositionResize.bicubicOffset, 14), ("bicubic", .bicubic, 9),
+    ("bicubic_antialias", .bicubicAntialias, 9),
+  ])
+  func agreesWithPyTorch(name: String, way: PositionResize, count: Int) throws {
     let lines = try Golden.lines("positions.txt")
     var (cases, worst) = (0, 0.0)
     for (index, line) in lines.enumerated() where line.hasPrefix("case ") {
       let n = Golden.numbers(line).map { Int($0) }
+      let word = String(line.split(separator: " ").last!)
+      guard (Int(word) == nil ? word : "") == name else { continue }
       let (grid, channels, rows, columns) = (n[0], n[1], n[2], n[3])
       let trained = Golden.noise(seed: grid, count: (1 + grid * grid) * channels)
       let expected = Golden.numbers(lines[index + 1])
-      let found = resize(trained, grid: grid, channels: channels, rows, columns)
+      let found = resize(trained, grid: grid, channels: channels, rows, columns, way)
       try #require(found.count == expected.count)
       let error = zip(found, expected).map { abs(Double($0) - $1) }.max() ?? .nan
       #expect(error <= 3.6e-6, "\(line)")
       worst = max(worst, error)
       cases += 1
     }
-    #expect(cases == 14)
+    #expect(cases == count)
     #expect(worst > 0)
   }
 
@@ -71,23 +78,24 @@ enum Golden {
 
   /// The weights sum to 1, so what is equal everywhere stays; the CLS token's
   /// row is never touched.
-  @Test func constantsStay() {
+  @Test(arguments: [PositionResize.bicubicOffset, .bicubic, .bicubicAntialias])
+  func constantsStay(way: PositionResize) {
     let trained = [Float](repeating: 7, count: 2) + [Float](repeating: 0.75, count: 2 * 81)
-    let found = resize(trained, grid: 9, channels: 2, 13, 4)
+    let found = resize(trained, grid: 9, channels: 2, 13, 4, way)
     #expect(found.prefix(2) == [7, 7])
     #expect(found.dropFirst(2).allSatisfy { abs($0 - 0.75) <= 1e-6 })
   }
 
   /// Rows and columns are not mixed up: resizing the transposed is transposed.
   @Test func transposing() {
-    let (grid, rows, columns) = (6, 4, 11)
+    let (grid, rows, columns, way) = (6, 4, 11, PositionResize.bicubicAntialias)
     let trained = Golden.noise(seed: 8, count: 1 + grid * grid)
     var turned = trained
     for i in 0..<grid {
       for j in 0..<grid { turned[1 + i * grid + j] = trained[1 + j * grid + i] }
     }
-    let a = resize(trained, grid: grid, channels: 1, rows, columns)
-    let b = resize(turned, grid: grid, channels: 1, columns, rows)
+    let a = resize(trained, grid: grid, channels: 1, rows, columns, way)
+    let b = resize(turned, grid: grid, channels: 1, columns, rows, way)
     for i in 0..<rows {
       for j in 0..<columns {
         #expect(abs(a[1 + i * columns + j] - b[1 + j * rows + i]) <= 2e-6)

@@ -35,6 +35,9 @@ struct TestCheckpoint {
   var heads = 3
   var mlp = 56
   var grid = 4
+  var registers = 0
+  /// Of the positions; nil: the file does not say.
+  var resize: String?
   var epsilon: Float = 1e-6
   var saliency = true
   var correlatorHeads = 2
@@ -83,6 +86,7 @@ struct TestCheckpoint {
     let (c, p) = (channels, patch)
     add("encoder.cls_token", [c], .around(0))
     add("encoder.pos_embed", [1 + grid * grid, c], .around(0))
+    if registers > 0 { add("encoder.register_tokens", [registers, c], .around(0)) }
     add("encoder.patch_embed.proj.weight", [c, 3, p, p], .matrix(1))
     add("encoder.patch_embed.proj.bias", [c], .around(0))
     for index in 0..<depth {
@@ -184,11 +188,12 @@ struct TestCheckpoint {
       bytes(UInt32(9)) + bytes(UInt32(6)) + bytes(UInt64(values.count))
         + values.flatMap { bytes($0.bitPattern) }
     }
-    return [
+    let isNewer = registers > 0 || resize != nil
+    let entries = [
       ("general.architecture", bytes(UInt32(8)) + string("covey")),
       ("general.file_type", integer(0)),
       ("general.alignment", integer(64)),
-      ("covey.format_version", integer(1)),
+      ("covey.format_version", integer(isNewer ? 2 : 1)),
       ("covey.vit.patch_size", integer(patch)),
       ("covey.vit.embed_dim", integer(channels)),
       ("covey.vit.depth", integer(depth)),
@@ -208,6 +213,9 @@ struct TestCheckpoint {
       ("covey.clustering.key_stride", integer(keyStride)),
       ("covey.clustering.key_pool", integer(keyPool)),
     ]
+    return entries
+      + (registers > 0 ? [("covey.vit.register_count", integer(registers))] : [])
+      + (resize.map { [("covey.vit.position_resize", bytes(UInt32(8)) + string($0))] } ?? [])
   }
 
   private func string(_ text: String) -> [UInt8] {

@@ -70,10 +70,11 @@ struct TestTrainer {
   // ---- Features -------------------------------------------------------------------
 
   /// The keys of inference to the bit, and the CLS token's output by its formula.
-  @Test(arguments: [false, true])
-  func featuresAreTheBackbones(isQuantised: Bool) throws {
+  @Test(arguments: [false, true], [0, 4])
+  func featuresAreTheBackbones(isQuantised: Bool, registers: Int) throws {
     let model = TestCheckpoint(
-      channels: 48, depth: 3, heads: 3, mlp: 100, sharpness: 2, seed: 8, whole: true)
+      channels: 48, depth: 3, heads: 3, mlp: 100, registers: registers, sharpness: 2, seed: 8,
+      whole: true)
     let checkpoint = isQuantised ? try model.loadQuantised() : try model.load()
     let test = try TestTrainer(checkpoint) { $0.isAugmented = false }
     let features = try test.encode()

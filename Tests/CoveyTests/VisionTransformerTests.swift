@@ -20,6 +20,10 @@ import Testing
     (TestCheckpoint(patch: 2, channels: 36, depth: 2, heads: 2, mlp: 50, seed: 11), 20, 33),
     // More inputs of a patch than scratch of a tile: gathered one at a time.
     (TestCheckpoint(patch: 40, channels: 8, depth: 2, heads: 2, mlp: 9, seed: 12), 2, 3),
+    // Registers: in one tile, in several, and more of them than patches.
+    (TestCheckpoint(depth: 3, registers: 4, resize: "bicubic", seed: 13), 3, 5),
+    (TestCheckpoint(patch: 2, channels: 36, heads: 2, mlp: 50, registers: 4, seed: 14), 20, 33),
+    (TestCheckpoint(depth: 1, registers: 64, seed: 15), 1, 2),
   ]
 
   /// Relative to the largest key, query and saliency.  Observed: 6e-7, 6e-7 and

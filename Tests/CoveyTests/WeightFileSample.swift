@@ -383,6 +383,9 @@ extension Checkpoint {
     }
     let grid = config.positionGrid
     take("encoder.cls_token", embedding.clsToken, config.embedDim)
+    if let registers = embedding.registers {
+      take("encoder.register_tokens", registers, config.registers * config.embedDim)
+    }
     take("encoder.pos_embed", embedding.positions, (1 + grid * grid) * config.embedDim)
     linear("encoder.patch_embed.proj", embedding.patch)
     norm("correlator.norm1", correlator.norm1)

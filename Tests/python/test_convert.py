@@ -216,7 +216,6 @@ def test_missing_what_is_never_run_is_fine():
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        (lambda s: [s.pop(n) for n in list(s) if n.startswith("temporal")], "no spatio-temporal"),
         (lambda s: s.pop("pos_embed"), "encoder.pos_embed"),
         (lambda s: s.update(pos_embed=s["pos_embed"][:, :16]), "1 + G * G"),
         (

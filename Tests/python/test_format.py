@@ -88,12 +88,13 @@ def shape_of(text, keys, correlator_width):
         "F": keys["covey.vit.mlp_dim"][1],
         "G": keys["covey.vit.position_grid"][1],
         "p": keys["covey.vit.patch_size"][1],
+        "R": keys.get("covey.vit.register_count", (None, 0))[1],
         "E": correlator_width,
     }
     sizes = []
     for part in text.split(","):
         part = re.sub(r"(\d)([A-Z])", r"\1*\2", part.strip())
-        assert re.fullmatch(r"[CFGEp0-9+* ]+", part), part
+        assert re.fullmatch(r"[CFGERp0-9+* ]+", part), part
         sizes.append(eval(part, {"__builtins__": {}}, values))
     return tuple(sizes)
 
@@ -107,7 +108,7 @@ TYPES = {
 def test_metadata_is_as_documented(path):
     keys = metadata(path)
     documented = documented_keys()
-    assert len(documented) == 28  # the table was found
+    assert len(documented) == 31  # the table was found
     for key, (kind, required) in documented.items():
         assert key in keys or not required, key
         if key in keys:
@@ -125,7 +126,7 @@ def test_metadata_is_as_documented(path):
 def test_tensors_are_as_documented(path):
     keys, found = metadata(path), tensors(path)
     lines = list(documented_tensors())
-    assert len(lines) == 29  # the table was found
+    assert len(lines) == 30  # the table was found
     fc1 = found.get("correlator.mlp.fc1.weight")
     width = 4 * keys["covey.vit.embed_dim"][1] if fc1 is None else fc1.shape[0]
     types = {0: np.float32, 1: np.float16, 7: np.int8}
@@ -148,6 +149,28 @@ def test_tensors_are_as_documented(path):
         assert np.isfinite(value).all(), name
         assert kind != np.int8 or value.min() >= -127, name
         assert kind != np.int8 or f"{name}.scale" in found, name
+
+
+def test_version_2_is_as_documented(covey, tmp_path):
+    from conftest import random_state
+    from safetensors.numpy import save_file
+
+    from covey.convert import Settings, convert
+
+    state = {f"blocks.{i}.ls{j}.gamma": np.ones(48, np.float32) for i in (0, 1) for j in (1, 2)}
+    state |= {"register_tokens": np.ones((1, 3, 48), np.float32)}
+    state |= {n: v for n, v in random_state().items() if not n.startswith("temporal_")}
+    save_file(state, tmp_path / "a.safetensors")
+    for dtype in ("f32", "q8"):
+        path = tmp_path / f"{dtype}.gguf"
+        convert(tmp_path / "a.safetensors", path, dtype, Settings(heads=2))
+        keys = metadata(path)
+        assert keys["covey.format_version"][1] == 2
+        assert keys["covey.vit.register_count"][1] == 3
+        assert keys["covey.vit.position_resize"][1] == "bicubic_antialias"
+        assert keys["covey.correlator.trained"][1] is False
+        test_metadata_is_as_documented(path)
+        test_tensors_are_as_documented(path)
 
 
 @pytest.mark.parametrize("path", FILES)

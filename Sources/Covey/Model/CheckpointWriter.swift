@@ -89,7 +89,7 @@ extension Checkpoint {
       crc.append(bytes)
       dataSize += bytes.count
     }
-    let header = header(dtype, tensors, errors: errors, checksum: crc.value, tau: changes.tau)
+    let header = header(dtype, tensors, errors: errors, checksum: crc.value, changes)
     return (header, stream, dataSize)
   }
 
@@ -153,7 +153,7 @@ extension Checkpoint {
   /// - Parameter errors: of the matrices that were quantised, in their order.
   private func header(
     _ dtype: WeightType, _ tensors: [OutputTensor], errors made: [Float], checksum: UInt32,
-    tau: Float?
+    _ changes: Changes
   ) -> [UInt8] {
     var writer = GGUFWriter(alignment: Self.writtenAlignment)
     let errorKey = "covey.quantization.error"
@@ -162,7 +162,7 @@ extension Checkpoint {
       ("general.alignment", .number(UInt32(Self.writtenAlignment))),
       ("covey.checksum.crc32", .number(checksum)),
     ]
-    if let tau { ours.append(("covey.clustering.tau", .float(tau))) }
+    if let tau = changes.tau { ours.append(("covey.clustering.tau", .float(tau))) }
     if dtype == .q8, let errors = errors(tensors, made: made),
       !errors.isEmpty || self.dtype != .q8 || file.value(errorKey) != nil
     {
@@ -173,7 +173,7 @@ extension Checkpoint {
       if let index = ours.firstIndex(where: { $0.key.utf8.elementsEqual(entry.keyBytes) }) {
         writer.add(entry.keyBytes, ours[index].value)
         ours.remove(at: index)
-      } else if !errorKey.utf8.elementsEqual(entry.keyBytes) {
+      } else if !isOutdated(entry, by: changes), !errorKey.utf8.elementsEqual(entry.keyBytes) {
         writer.add(entry.keyBytes, entry.value)
       }
     }
@@ -190,6 +190,11 @@ extension Checkpoint {
     }
     return writer.header
   }
+}
+
+/// A file that says of its block that it is none does not any more with another one.
+private func isOutdated(_ entry: GGUFEntry, by changes: Checkpoint.Changes) -> Bool {
+  !changes.tensors.isEmpty && "covey.correlator.trained".utf8.elementsEqual(entry.keyBytes)
 }
 
 /// A value that the writer sets.

@@ -26,7 +26,8 @@ struct FloatBlock {
   private static let queryRows = 96
 
   private let scratch: [Scratch]
-  private let tokens: Int  // n = 1 + N
+  private let tokens: Int  // n = 1 + R + N
+  private let leading: Int  // 1 + R: CLS and the registers
   private let channels: Int  // C
   private let heads: Int  // H
   private let tiles: RowTiles
@@ -37,6 +38,7 @@ struct FloatBlock {
     tokens: Int, config: ModelConfig, threads: Int, budget: Budget
   ) throws(CoveyError) {
     self.tokens = tokens
+    leading = config.leadingTokens
     let tiles = RowTiles(rows: tokens, size: FloatBlock.tileRows)
     self.tiles = tiles
     channels = config.embedDim
@@ -169,27 +171,27 @@ struct FloatBlock {
 
   /// keys [N, C] = W_k norm1(x) + b_k of the patches; and, on request, their
   /// queries [N, C] likewise, and the saliency [N]: softmax over all tokens of the
-  /// CLS query against the keys, mean over heads, the CLS token's own share left
-  /// out.
+  /// CLS query against the keys, mean over heads, the shares of the CLS token itself and
+  /// of the registers left out.
   func lastKeys(
     _ weights: LastBlockWeights, _ x: UnsafePointer<Float>,
     keys: UnsafeMutablePointer<Float>, queries: UnsafeMutablePointer<Float>?,
     saliency: UnsafeMutablePointer<Float>?, pool: ThreadPool, monitor: Monitor
   ) {
-    let (channels, tiles, scratch) = (channels, tiles, scratch)
+    let (channels, leading, tiles, scratch) = (channels, leading, tiles, scratch)
     let (norm, qkv) = (weights.norm1, weights.qkv)
     let kernels = cv_rows().pointee
 
     pool.run(tiles.count) { index, worker in
       if monitor.isCancelled { return }
-      // Row 0 is the CLS token, which has no place in `keys` and `queries`.
-      let tile = max(1, tiles.range(index).lowerBound)..<max(1, tiles.range(index).upperBound)
+      // CLS and the registers have no place in `keys` and `queries`.
+      let tile = tiles.range(index).clamped(to: leading..<tokens)
       let normed = scratch[worker].normed
       kernels.layer_norm(
         x + tile.lowerBound * channels, channels, tile.count, channels, norm.weight, norm.bias,
         norm.eps, normed, channels)
       func project(_ slice: Int, _ target: UnsafeMutablePointer<Float>) {
-        let out = target + (tile.lowerBound - 1) * channels
+        let out = target + (tile.lowerBound - leading) * channels
         BLAS.multiply(
           tile.count, channels, channels, normed, channels,
           qkv.weight + slice * channels * channels, channels, transposed: true, into: out,
@@ -202,27 +204,33 @@ struct FloatBlock {
     }
     guard let saliency, !monitor.isCancelled else { return }
 
-    let headDim = channels / heads
-    let (normed, scores) = (scratch[0].normed, scratch[0].scores)
-    let (query, clsKey) = (scratch[0].attended, scratch[0].hidden)
-    kernels.layer_norm(x, channels, 1, channels, norm.weight, norm.bias, norm.eps, normed, channels)
-    func project(_ slice: Int, _ out: UnsafeMutablePointer<Float>) {
+    let (headDim, patches) = (channels / heads, tokens - leading)
+    let scores = scratch[0].scores
+    // Each has a tile's rows, of which there are more than leading tokens.
+    let (normed, query, others) = (scratch[0].normed, scratch[0].attended, scratch[0].hidden)
+    kernels.layer_norm(
+      x, channels, leading, channels, norm.weight, norm.bias, norm.eps, normed, channels)
+    func project(_ slice: Int, _ token: Int, _ out: UnsafeMutablePointer<Float>) {
       BLAS.multiply(
-        1, channels, channels, normed, channels, qkv.weight + slice * channels * channels,
-        channels, transposed: true, into: out, channels)
+        1, channels, channels, normed + token * channels, channels,
+        qkv.weight + slice * channels * channels, channels, transposed: true, into: out, channels)
       kernels.accumulate(qkv.bias + slice * channels, channels, out)
     }
-    project(0, query)
-    project(1, clsKey)
+    project(0, 0, query)
+    for token in 0..<leading { project(1, token, others + token * channels) }
     for head in 0..<heads {
-      scores[0] = Float(kernels.dot(query + head * headDim, clsKey + head * headDim, headDim))
+      let query = query + head * headDim
+      for token in 0..<leading {
+        scores[token] = Float(
+          kernels.dot(query, others + token * channels + head * headDim, headDim))
+      }
       BLAS.multiply(
-        1, tokens - 1, headDim, query + head * headDim, channels, keys + head * headDim, channels,
-        transposed: true, into: scores + 1, tokens)
+        1, patches, headDim, query, channels, keys + head * headDim, channels, transposed: true,
+        into: scores + leading, tokens)
       kernels.softmax(scores, tokens, 1, tokens, 1 / Float(headDim).squareRoot())
-      if head == 0 { saliency.update(repeating: 0, count: tokens - 1) }
-      kernels.accumulate(scores + 1, tokens - 1, saliency)
+      if head == 0 { saliency.update(repeating: 0, count: patches) }
+      kernels.accumulate(scores + leading, patches, saliency)
     }
-    kernels.scale(saliency, tokens - 1, 1 / Float(heads))
+    kernels.scale(saliency, patches, 1 / Float(heads))
   }
 }

@@ -12,7 +12,8 @@ import CCoveyKernels
 /// So nothing of size n x n exists, and of the network's activations only x is
 /// kept in fp32.
 struct Int8Block {
-  private let tokens: Int  // n = 1 + N
+  private let tokens: Int  // n = 1 + R + N
+  private let leading: Int  // 1 + R: CLS and the registers
   private let channels: Int  // C
   private let heads: Int  // H
   private let tiles: RowTiles  // of pass 2
@@ -33,6 +34,7 @@ struct Int8Block {
     tokens: Int, config: ModelConfig, threads: Int, budget: Budget
   ) throws(CoveyError) {
     self.tokens = tokens
+    leading = config.leadingTokens
     channels = config.embedDim
     heads = config.heads
     tiles = Int8Block.tiles(tokens: tokens)
@@ -138,14 +140,14 @@ struct Int8Block {
 
   /// keys [N, C] = W_k norm1(x) + b_k of the patches; and, on request, their
   /// queries [N, C] likewise, and the saliency [N]: softmax over all tokens of the
-  /// CLS query against the keys, mean over heads, the CLS token's own share left
-  /// out.
+  /// CLS query against the keys, mean over heads, the shares of the CLS token itself and
+  /// of the registers left out.
   func lastKeys(
     _ weights: Int8KeyWeights, _ x: UnsafePointer<Float>,
     keys: UnsafeMutablePointer<Float>, queries: UnsafeMutablePointer<Float>?,
     saliency: UnsafeMutablePointer<Float>?, pool: ThreadPool, monitor: Monitor
   ) {
-    let (channels, tiles, storage) = (channels, tiles, storage)
+    let (channels, leading, tiles, storage) = (channels, leading, tiles, storage)
     let kernels = cv_rows().pointee
     /// Keys of the tokens in `range`, and queries where wanted.
     func project(
@@ -168,9 +170,9 @@ struct Int8Block {
     }
     pool.run(tiles.count) { index, worker in
       if monitor.isCancelled { return }
-      // Row 0 is the CLS token, which has no place in `keys` and `queries`.
-      let tile = max(1, tiles.range(index).lowerBound)..<max(1, tiles.range(index).upperBound)
-      let first = (tile.lowerBound - 1) * channels
+      // CLS and the registers have no place in `keys` and `queries`.
+      let tile = tiles.range(index).clamped(to: leading..<tokens)
+      let first = (tile.lowerBound - leading) * channels
       project(tile, worker, keys: keys + first, queries: queries.map { $0 + first })
       monitor.advance(worker: worker)
     }
@@ -178,20 +180,26 @@ struct Int8Block {
 
     defer { withExtendedLifetime(storage) {} }
     let headDim = channels / heads
-    let patches = tokens - 1
+    let patches = tokens - leading
     let query = storage[0].floats
-    let clsKey = query + channels
-    let scores = clsKey + channels  // [n]
-    project(0..<1, 0, keys: clsKey, queries: query)
+    let others = query + channels  // [1 + R, C]
+    let scores = others + leading * channels  // [n]
+    project(0..<1, 0, keys: others, queries: query)
+    // One at a time: the inputs' scratch need not have room for all.
+    for token in 1..<leading {
+      project(token..<token + 1, 0, keys: others + token * channels, queries: nil)
+    }
     saliency.update(repeating: 0, count: patches)
     for head in 0..<heads {
       let (q, k) = (query + head * headDim, keys + head * headDim)
-      scores[0] = Float(kernels.dot(q, clsKey + head * headDim, headDim))
+      for token in 0..<leading {
+        scores[token] = Float(kernels.dot(q, others + token * channels + head * headDim, headDim))
+      }
       for patch in 0..<patches {
-        scores[1 + patch] = Float(kernels.dot(q, k + patch * channels, headDim))
+        scores[leading + patch] = Float(kernels.dot(q, k + patch * channels, headDim))
       }
       kernels.softmax(scores, tokens, 1, tokens, 1 / Float(headDim).squareRoot())
-      kernels.accumulate(scores + 1, patches, saliency)
+      kernels.accumulate(scores + leading, patches, saliency)
     }
     kernels.scale(saliency, patches, 1 / Float(heads))
   }
@@ -205,7 +213,7 @@ struct Int8Block {
     return ScratchStorage.Sizes(
       inputs: max(block * max(bytes(c), keyBytes), tile * max(bytes(c), bytes(f))),
       scales: max(block * config.heads, tile),
-      floats: max(block * c, tile * max(c, f), 2 * c + tokens),
+      floats: max(block * c, tile * max(c, f), (1 + config.leadingTokens) * c + tokens),
       attention: cv_attend_scratch(tile, block))
   }
 }

@@ -8,6 +8,8 @@ struct ModelConfig {
   let heads: Int  // divides C
   let mlpDim: Int  // 1...65536
   let positionGrid: Int  // trained on G x G patches, 1...1024
+  let positionResize: PositionResize
+  let registers: Int  // R, tokens between CLS and the patches, 0...64
   let layerNormEps: Float  // > 0
   let hasClsSaliency: Bool  // the attention of CLS means something
 
@@ -27,6 +29,15 @@ struct ModelConfig {
   let keyStride: Int  // frames, 1...10000
   let keyPool: Int  // patches, 1...64
 
+  /// Of the files that are read; older ones are, too.
+  static let formatVersion = 2
+
+  /// Tokens that are no patches: CLS and the registers.
+  var leadingTokens: Int { 1 + registers }
+
+  /// n, of a frame of `patches`.
+  func tokens(patches: Int) -> Int { leadingTokens + patches }
+
   /// - Throws: `.format` for another architecture, or a key that is missing, of
   ///   another type or out of its range; `.version` for a newer file.
   init(_ file: GGUFReader) throws(CoveyError) {
@@ -38,11 +49,10 @@ struct ModelConfig {
       throw CoveyError(.format, "general.architecture: expected covey, found \(found)")
     }
     let version = try file.integer("covey.format_version", 0...Int(UInt32.max))
-    guard version <= 1 else {
-      throw CoveyError(.version, "covey.format_version: expected 1, found \(version)")
-    }
-    guard version == 1 else {
-      throw CoveyError(.format, "covey.format_version: expected 1, found \(version)")
+    guard (1...ModelConfig.formatVersion).contains(version) else {
+      throw CoveyError(
+        version == 0 ? .format : .version,
+        "covey.format_version: expected 1 to \(ModelConfig.formatVersion), found \(version)")
     }
 
     patchSize = try file.integer("covey.vit.patch_size", 1...64)
@@ -51,6 +61,8 @@ struct ModelConfig {
     heads = try file.integer("covey.vit.heads", dividing: embedDim)
     mlpDim = try file.integer("covey.vit.mlp_dim", 1...65536)
     positionGrid = try file.integer("covey.vit.position_grid", 1...1024)
+    positionResize = try file.positionResize("covey.vit.position_resize", version)
+    registers = try file.registers("covey.vit.register_count", version)
     layerNormEps = try file.positive("covey.vit.layer_norm_eps", upTo: 1)
     guard let saliency = try file.required("covey.vit.cls_saliency").bool else {
       throw try file.wrongType("covey.vit.cls_saliency", "bool")
@@ -88,6 +100,34 @@ extension GGUFReader {
   }
 
   fileprivate func text(_ key: String) -> String { value(key)?.text ?? "" }
+
+  /// Whether a key is there that only files from version 2 on may have: readers of
+  /// version 1 would overlook it.
+  private func has(_ key: String, _ version: Int) throws(CoveyError) -> Bool {
+    guard value(key) != nil else { return false }
+    guard version >= 2 else {
+      throw CoveyError(.format, "\(key): needs covey.format_version 2, found \(version)")
+    }
+    return true
+  }
+
+  fileprivate func registers(_ key: String, _ version: Int) throws(CoveyError) -> Int {
+    try has(key, version) ? try integer(key, 0...64) : 0
+  }
+
+  fileprivate func positionResize(
+    _ key: String, _ version: Int
+  ) throws(CoveyError) -> PositionResize {
+    guard try has(key, version) else { return .bicubicOffset }
+    guard let name = try required(key).string else { throw try wrongType(key, "string") }
+    guard let resize = PositionResize(name: name) else {
+      let found = String(decoding: name.prefix(64), as: UTF8.self)
+      throw CoveyError(
+        .format,
+        "\(key): expected bicubic_offset, bicubic or bicubic_antialias, found \(found)")
+    }
+    return resize
+  }
 
   func integer(_ key: String, _ range: ClosedRange<Int>) throws(CoveyError) -> Int {
     guard let number = try required(key).uint32 else { throw try wrongType(key, "u32") }

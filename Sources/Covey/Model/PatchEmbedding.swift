@@ -1,17 +1,19 @@
 import CCoveyKernels
 
-/// Pixels to tokens: x = patches W^T + b + positions, behind the CLS token.
+/// Pixels to tokens: x = patches W^T + b + positions, behind the CLS token and the
+/// registers, which have no position.
 ///
 /// The convolution p x p with stride p is a product with the patches as rows.
 struct PatchEmbedding {
   let rows: Int
   let columns: Int
-  var tokens: Int { 1 + rows * columns }  // n
+  var tokens: Int { leading + rows * columns }  // n
 
   private let weights: EmbeddingWeights
   private let patchSize: Int  // p
   private let channels: Int  // C
-  private let positions: Buffer<Float>  // [n, C]
+  private let leading: Int  // 1 + R: CLS and the registers
+  private let positions: Buffer<Float>  // [1 + N, C]
   private let tiles: RowTiles
   private let gathered: Buffer<Float>  // [threads, tile, 3pp]
 
@@ -26,6 +28,7 @@ struct PatchEmbedding {
     weights = checkpoint.embedding
     patchSize = config.patchSize
     channels = config.embedDim
+    leading = config.leadingTokens
     rows = height / patchSize
     columns = width / patchSize
     tiles = RowTiles(rows: rows * columns, size: PatchEmbedding.tileRows)
@@ -34,7 +37,7 @@ struct PatchEmbedding {
       threads * tiles.size * weights.patch.inputs, budget: budget, for: "patches")
     PositionEmbedding.resize(
       weights.positions, grid: config.positionGrid, channels: channels, to: rows, columns,
-      into: positions.base)
+      config.positionResize, into: positions.base)
   }
 
   static func byteCount(_ config: ModelConfig, height: Int, width: Int, threads: Int) -> Int {
@@ -55,10 +58,14 @@ struct PatchEmbedding {
   ) {
     let (channels, inputs, tiles) = (channels, weights.patch.inputs, tiles)
     let (weights, positions, gathered) = (weights, positions.base, gathered.base)
+    let leading = leading
     let kernels = cv_rows().pointee
 
     x.copy(from: positions, count: channels)
     kernels.accumulate(weights.clsToken, channels, x)
+    if let registers = weights.registers {
+      (x + channels).copy(from: registers, count: (leading - 1) * channels)
+    }
     pool.run(tiles.count) { index, worker in
       if monitor.isCancelled { return }
       let tile = tiles.range(index)
@@ -66,12 +73,13 @@ struct PatchEmbedding {
       for patch in tile {
         gather(patch, planes, into: patches + (patch - tile.lowerBound) * inputs)
       }
-      let first = (1 + tile.lowerBound) * channels
-      (x + first).copy(from: positions + first, count: tile.count * channels)
+      let out = x + (leading + tile.lowerBound) * channels
+      out.copy(
+        from: positions + (1 + tile.lowerBound) * channels, count: tile.count * channels)
       BLAS.multiply(
         tile.count, channels, inputs, patches, inputs, weights.patch.weight, inputs,
-        transposed: true, into: x + first, channels, add: 1)
-      kernels.bias_add(x + first, channels, tile.count, channels, weights.patch.bias)
+        transposed: true, into: out, channels, add: 1)
+      kernels.bias_add(out, channels, tile.count, channels, weights.patch.bias)
       monitor.advance(worker: worker)
     }
   }

@@ -29,6 +29,9 @@ extension ModelConfig {
     var specs = [
       TensorSpec("encoder.cls_token", [c]),
       TensorSpec("encoder.pos_embed", [1 + positionGrid * positionGrid, c]),
+    ]
+    if registers > 0 { specs.append(TensorSpec("encoder.register_tokens", [registers, c])) }
+    specs += [
       TensorSpec("encoder.patch_embed.proj.weight", [c, 3, p, p]),
       TensorSpec("encoder.patch_embed.proj.bias", [c]),
       TensorSpec("encoder.norm.weight", [c], required: false),

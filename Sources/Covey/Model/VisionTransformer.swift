@@ -3,7 +3,7 @@ import CCoveyKernels
 /// The backbone for frames of one working size: pixels to the keys of the last
 /// block.
 ///
-///     planes [3, H, W] -> x [n, C], n = 1 + N                (PatchEmbedding)
+///     planes [3, H, W] -> x [n, C], n = 1 + R + N            (PatchEmbedding)
 ///     depth - 1 times   x += proj(attention(norm1(x)))       (FloatBlock or
 ///                       x += fc2(gelu(fc1(norm2(x))))         Int8Block)
 ///     last block        keys = W_k norm1(x) + b_k            [N, C]
@@ -43,7 +43,7 @@ struct VisionTransformer {
       ? nil : try Int8Block(tokens: tokens, config: config, threads: pool.threads, budget: budget)
   }
 
-  /// [n, C], CLS first: what `encode` gave the last block.
+  /// [n, C], CLS first, then the registers: what `encode` gave the last block.
   var stream: UnsafePointer<Float> { UnsafePointer(x.base) }
 
   /// Pieces of work `encode` reports to its monitor.
@@ -87,7 +87,8 @@ struct VisionTransformer {
   /// Bytes an instance takes, for the estimate.
   static func byteCount(_ checkpoint: Checkpoint, height: Int, width: Int, threads: Int) -> Int {
     let config = checkpoint.config
-    let tokens = 1 + (height / config.patchSize) * (width / config.patchSize)
+    let tokens = config.tokens(
+      patches: (height / config.patchSize) * (width / config.patchSize))
     let blocks =
       checkpoint.int8 == nil
       ? FloatBlock.byteCount(tokens: tokens, config: config, threads: threads)

@@ -78,7 +78,8 @@ struct WeightLocator {
   func embedding(_ config: ModelConfig) -> EmbeddingWeights {
     EmbeddingWeights(
       patch: linear("encoder.patch_embed.proj", config.embedDim, config.patchInputs),
-      clsToken: pointer("encoder.cls_token"), positions: pointer("encoder.pos_embed"))
+      clsToken: pointer("encoder.cls_token"), positions: pointer("encoder.pos_embed"),
+      registers: config.registers > 0 ? pointer("encoder.register_tokens") : nil)
   }
 
   func correlator(_ config: ModelConfig) -> CorrelatorWeights {

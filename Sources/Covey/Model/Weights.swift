@@ -23,6 +23,7 @@ struct EmbeddingWeights {
   let patch: LinearWeights  // [C, 3 * p * p]: channel, row, column of the patch
   let clsToken: UnsafePointer<Float>  // [C]
   let positions: UnsafePointer<Float>  // [1 + G * G, C]: CLS first
+  let registers: UnsafePointer<Float>?  // [R, C]; nil: R is 0
 }
 
 /// The spatio-temporal block, as far as inference runs it; fp32 always.

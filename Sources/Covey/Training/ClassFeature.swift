@@ -11,12 +11,13 @@ import CCoveyKernels
 /// z is, and its product with W_v.  In fp32 whatever the weights are stored as.
 struct ClassFeature {
   private let layout: BlockLayout  // of the backbone's block
-  private let tokens: Int  // n = 1 + N
+  private let tokens: Int  // n = 1 + R + N
+  private let leading: Int  // 1 + R: CLS and the registers
   private let weights: Buffer<Float>  // [layout.count + 3C]: and the bias of qkv
   private let normed: Buffer<Float>  // z [n, C]
   private let scores: Buffer<Float>  // [H, n]
   private let means: Buffer<Float>  // [H, C]
-  private let rows: Buffer<Float>  // query, key, o, x_1, norm2 [5, C], hidden [F]
+  private let rows: Buffer<Float>  // query, o, x_1, norm2 [4, C], keys [1 + R, C], hidden [F]
 
   private static let bias = "attn.qkv.bias"
 
@@ -44,7 +45,8 @@ struct ClassFeature {
     defer { withExtendedLifetime(checkpoint) {} }
     let layout = try ClassFeature.layout(checkpoint.config)
     let (c, h) = (layout.channels, layout.heads)
-    let tokens = 1 + patches
+    leading = checkpoint.config.leadingTokens
+    let tokens = checkpoint.config.tokens(patches: patches)
     let weights = try Buffer<Float>(
       layout.count + 3 * c, budget: budget, for: "the last block's weights")
     func read(_ name: String, _ count: Int, _ offset: Int) throws(CoveyError) {
@@ -59,11 +61,12 @@ struct ClassFeature {
     normed = try Buffer(tokens * c, budget: budget, for: "inputs of the last block")
     scores = try Buffer(h * tokens, budget: budget, for: "attention of the CLS token")
     means = try Buffer(h * c, budget: budget, for: "attention of the CLS token")
-    rows = try Buffer(5 * c + layout.hidden, budget: budget, for: "output of the CLS token")
+    rows = try Buffer(
+      (4 + leading) * c + layout.hidden, budget: budget, for: "output of the CLS token")
   }
 
   /// - Parameters:
-  ///   - stream: x [n, C], CLS first
+  ///   - stream: x [n, C], CLS first, then the registers
   ///   - keys: [N, C] of the patches
   ///   - out: y [C]
   func run(
@@ -75,8 +78,10 @@ struct ClassFeature {
       layout.channels, layout.hidden, layout.heads, layout.headDim, tokens
     )
     let (weights, z, scores, means) = (weights.base, normed.base, scores.base, means.base)
-    let (query, key, attended) = (rows.base, rows.base + c, rows.base + 2 * c)
-    let (x1, normed, hidden) = (rows.base + 3 * c, rows.base + 4 * c, rows.base + 5 * c)
+    let (query, attended) = (rows.base, rows.base + c)
+    let (x1, normed) = (rows.base + 2 * c, rows.base + 3 * c)
+    let others = rows.base + 4 * c
+    let hidden = others + leading * c
     let kernels = cv_rows().pointee
     /// y = W x + b of one row.
     func linear(
@@ -93,12 +98,17 @@ struct ClassFeature {
       z, c)
     let (qkv, bias) = (layout.qkvWeight, layout.count)
     linear(z, qkv, bias, outputs: c, inputs: c, query)
-    linear(z, qkv + c * c, bias + c, outputs: c, inputs: c, key)
+    for token in 0..<leading {
+      linear(z + token * c, qkv + c * c, bias + c, outputs: c, inputs: c, others + token * c)
+    }
     for head in 0..<h {
       let row = scores + head * n
-      row[0] = Float(kernels.dot(query + head * d, key + head * d, d))
+      for token in 0..<leading {
+        row[token] = Float(kernels.dot(query + head * d, others + token * c + head * d, d))
+      }
       BLAS.multiply(
-        1, n - 1, d, query + head * d, c, keys + head * d, c, transposed: true, into: row + 1, n)
+        1, n - leading, d, query + head * d, c, keys + head * d, c, transposed: true,
+        into: row + leading, n)
     }
     kernels.softmax(scores, n, h, n, 1 / Float(d).squareRoot())
     BLAS.multiply(h, c, n, scores, n, z, c, transposed: false, into: means, c)

@@ -231,8 +231,8 @@ extension Trainer {
 }
 
 extension Checkpoint {
-  /// Of all that features depend on: the backbone's tensors, and the input's mean and
-  /// deviation.
+  /// Of all that features depend on: the backbone's tensors, the input's mean and
+  /// deviation, and how positions are resized, where the file says that.
   fileprivate var backboneChecksum: UInt32 {
     defer { withExtendedLifetime(self) {} }
     var crc = CRC32()
@@ -246,6 +246,7 @@ extension Checkpoint {
         withUnsafeBytes(of: vector[channel].bitPattern) { crc.append($0) }
       }
     }
+    if let resize = file.value("covey.vit.position_resize")?.string { crc.append(resize) }
     return crc.value
   }
 }

@@ -1,18 +1,39 @@
-"""Reading training checkpoints, and telling what network they hold."""
+"""What network a checkpoint holds, whatever its format: its tensors under the names and
+in the shapes of a weight file."""
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from pathlib import Path
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-Tensors = dict[str, NDArray[np.float32]]
+from .checkpoint_files import CheckpointError, Source, read_state
+from .checkpoint_formats import (
+    POSITION_RESIZES,
+    Array,
+    Format,
+    Tensors,
+    add_class_position,
+    fold_layer_scale,
+    join_projections,
+    library_config,
+    recognised,
+)
+
+__all__ = [
+    "POSITION_RESIZES",
+    "Checkpoint",
+    "CheckpointError",
+    "Geometry",
+    "Source",
+    "read_state",
+    "understand",
+    "with_block",
+    "with_identity_block",
+]
 
 _BLOCK = (
     "norm1.weight",
@@ -32,11 +53,6 @@ _BLOCK = (
 _RUN = {"norm1.weight", "norm1.bias", "attn.qkv.weight", "attn.qkv.bias"}
 
 
-class CheckpointError(ValueError):
-    """A checkpoint that cannot be read, or does not hold a network that covey
-    can run."""
-
-
 @dataclass(frozen=True)
 class Geometry:
     """The shapes of a network; heads as far as the checkpoint tells."""
@@ -46,118 +62,55 @@ class Geometry:
     patch: int
     grid: int
     mlp: int
+    registers: int = 0
 
 
 @dataclass
 class Checkpoint:
-    """tensors: float32, named as in a weight file.  config: what the file said
-    beside them.  dropped: names left out on purpose."""
+    """tensors: float32, named as in a weight file.  config: what the file said beside
+    them, and what its format implies.  dropped: names left out on purpose.  folded:
+    layer scales that went into the weights.  has_block: whether it has a
+    spatio-temporal block."""
 
     tensors: Tensors
     geometry: Geometry
+    format: Format
     config: dict[str, Any] = field(default_factory=dict)
     dropped: list[str] = field(default_factory=list)
-
-
-def read_state(path: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """(tensors by their names in the file, the file's config) of a .safetensors
-    or PyTorch file.
-
-    Raises CheckpointError, OSError, or ImportError where PyTorch is needed and
-    absent.
-    """
-    source = Path(path)
-    if not source.is_file():
-        raise FileNotFoundError(f"{source}: no such file")
-    if source.suffix == ".safetensors":
-        return _read_safetensors(source), {}
-    return _read_torch(source)
-
-
-def _read_safetensors(path: Path) -> dict[str, Any]:
-    try:
-        from safetensors import SafetensorError, safe_open
-    except ImportError:
-        raise ImportError(
-            "reading .safetensors needs safetensors: pip install safetensors gguf"
-        ) from None
-    try:
-        with safe_open(path, framework="numpy") as opened:
-            return {name: opened.get_tensor(name) for name in opened.keys()}
-    except (SafetensorError, TypeError) as error:
-        # TypeError: bfloat16, which NumPy lacks.
-        raise CheckpointError(f"{path}: {error}") from None
-
-
-def _read_torch(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
-    try:
-        import torch
-    except ImportError:
-        raise ImportError(
-            f"{path.name}: PyTorch files need PyTorch: pip install torch gguf; "
-            "or save the checkpoint as .safetensors"
-        ) from None
-    import pickle
-
-    try:
-        loaded = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, KeyError) as error:
-        first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise CheckpointError(f"{path}: not a PyTorch file of plain tensors: {first}") from None
-    if not isinstance(loaded, Mapping):
-        raise CheckpointError(f"{path}: expected a dictionary, found {type(loaded).__name__}")
-    config = loaded.get("config")
-    state = loaded
-    for name in ("state_dict", "model_state_dict"):
-        if isinstance(loaded.get(name), Mapping):
-            state = loaded[name]
-            break
-    tensors = {
-        str(name): value.detach().to(torch.float32).numpy()
-        for name, value in state.items()
-        if isinstance(value, torch.Tensor)
-    }
-    if not tensors:
-        raise CheckpointError(f"{path}: no tensors in it")
-    return tensors, dict(config) if isinstance(config, Mapping) else {}
-
-
-def _renamed(name: str) -> str:
-    """The weight file's name; one that has none keeps its own."""
-    name = name.removeprefix("module.")
-    if name.startswith("temporal_transformer.0."):
-        return "correlator." + name.removeprefix("temporal_transformer.0.")
-    if re.match(r"(cls_token|pos_embed|patch_embed\.|blocks\.|norm\.)", name):
-        return "encoder." + name
-    return name
+    folded: list[str] = field(default_factory=list)
+    has_block: bool = True
 
 
 def understand(
-    state: Mapping[str, Any],
-    config: Mapping[str, Any] | None = None,
+    source: Source | Mapping[str, Any],
     drop_unused: bool = False,
     ignore: tuple[str, ...] = (),
+    format: str | None = None,
 ) -> Checkpoint:
-    """The network in ``state``, its tensors renamed and in the weight file's shapes.
+    """The network in ``source`` (or in tensors by their names).
 
     drop_unused leaves out what inference never runs; ignore: tensors whose name
-    in the checkpoint starts with one of these are left out.  Raises
-    CheckpointError naming every tensor that is missing, left over or wrong.
+    in the checkpoint starts with one of these are left out; format: else the one that
+    it is recognised as.  Raises CheckpointError naming every tensor that is missing,
+    left over or wrong.
     """
-    tensors: Tensors = {}
-    dropped: list[str] = []
-    for name, value in state.items():
-        if ignore and name.startswith(ignore):
-            dropped.append(name)
-            continue
-        renamed = _renamed(name)
-        if renamed in tensors:
-            raise CheckpointError(f"{name}: two tensors would be {renamed}")
-        array = np.asarray(value)
-        if array.dtype.kind != "f":
-            raise CheckpointError(f"{name}: expected floating point, found {array.dtype}")
-        tensors[renamed] = np.ascontiguousarray(array, np.float32)
+    if not isinstance(source, Source):
+        source = Source("", dict(source))
+    row = recognised(source, format)
+    tensors, dropped = _renamed(source.tensors, row, ignore)
+    join_projections(tensors)
+    folded = fold_layer_scale(tensors) if row.has_layer_scale else []
+    if row.no_class_position:
+        add_class_position(tensors)
+    config = {**row.defaults, **library_config(source), **source.config}
     geometry = _geometry(tensors)
+    # Some spell it for both sides.
+    if config.get("patch_size", geometry.patch) not in (geometry.patch, [geometry.patch] * 2):
+        raise CheckpointError(
+            f"config.json: patch_size: expected {geometry.patch}, as the tensors have it, "
+            f"found {config['patch_size']}"
+        )
+    has_block = any(name.startswith("correlator.") for name in tensors)
     expected = _expected(geometry)
     last = f"encoder.blocks.{geometry.depth - 1}."
 
@@ -167,36 +120,92 @@ def understand(
             for prefix in (last, "correlator.")
         )
 
-    missing = [name for name in expected if name not in tensors and not unused(name)]
+    missing = [
+        name
+        for name in expected
+        if name not in tensors
+        and not unused(name)
+        and (has_block or not name.startswith("correlator."))
+    ]
     left_over = [name for name in tensors if name not in expected]
     if missing or left_over:
-        if all(name.startswith("correlator.") for name in missing) and not any(
-            name.startswith("correlator.") for name in tensors
-        ):
-            raise CheckpointError(
-                "no spatio-temporal block (temporal_transformer.0.*) beside the backbone: "
-                "covey needs a trained one"
-            )
         parts = []
         if missing:
             parts.append("missing: " + ", ".join(missing))
         if left_over:
             parts.append("cannot be represented: " + ", ".join(left_over))
-        raise CheckpointError("; ".join(parts))
+        raise CheckpointError(f"{'; '.join(parts)} (format: {row.name})")
     for name, array in tensors.items():
-        shape = expected[name]
-        # PyTorch keeps leading axes of 1: cls_token [1, 1, C].
-        squeezed = array.shape[array.ndim - len(shape) :]
-        if squeezed != shape or array.size != np.prod(shape):
-            raise CheckpointError(f"{name}: expected {_times(shape)}, found {_times(array.shape)}")
-        tensors[name] = array.reshape(shape)
-        if not np.isfinite(array).all():
-            raise CheckpointError(f"{name}: has values that are not finite")
+        tensors[name] = _shaped(name, array, expected[name])
     if drop_unused:
         dropped += [name for name in tensors if unused(name)]
         tensors = {name: array for name, array in tensors.items() if not unused(name)}
     ordered = {name: tensors[name] for name in expected if name in tensors}
-    return Checkpoint(ordered, geometry, dict(config or {}), dropped)
+    return Checkpoint(ordered, geometry, row, config, dropped, folded, has_block)
+
+
+def with_block(found: Checkpoint, other: Checkpoint) -> Checkpoint:
+    """``found`` with the block of another checkpoint, and what that says of it."""
+    if not other.has_block:
+        raise CheckpointError("no spatio-temporal block (temporal_transformer.0.*) in it")
+    if other.geometry.channels != found.geometry.channels:
+        raise CheckpointError(
+            f"spatio-temporal block: expected {found.geometry.channels} channels, as the "
+            f"backbone has them, found {other.geometry.channels}"
+        )
+    encoder = {n: t for n, t in found.tensors.items() if n.startswith("encoder.")}
+    block = {n: t for n, t in other.tensors.items() if n.startswith("correlator.")}
+    said = {key: value for key, value in other.config.items() if key.startswith("temporal_")}
+    return replace(
+        found, tensors={**encoder, **block}, config={**found.config, **said}, has_block=True
+    )
+
+
+def with_identity_block(found: Checkpoint) -> Checkpoint:
+    """``found`` with a block that compares the features themselves: a layer norm without
+    gain and bias, and the identity for queries and keys.  For values too: a training
+    that starts with them and a projection of zeros would never leave values of zeros."""
+    c = found.geometry.channels
+    eye = np.eye(c, dtype=np.float32)
+    block = {
+        "correlator.norm1.weight": np.ones(c, np.float32),
+        "correlator.norm1.bias": np.zeros(c, np.float32),
+        "correlator.attn.qkv.weight": np.concatenate([eye, eye, eye]),
+    }
+    return replace(found, tensors={**found.tensors, **block})
+
+
+def _renamed(
+    state: Mapping[str, Any], row: Format, ignore: tuple[str, ...]
+) -> tuple[Tensors, list[str]]:
+    tensors: Tensors = {}
+    dropped: list[str] = []
+    for name, value in state.items():
+        if row.drops(name) or (ignore and name.startswith(ignore)):
+            dropped.append(name)
+            continue
+        renamed = row.renamed(name)
+        if renamed in tensors:
+            raise CheckpointError(f"{name}: two tensors would be {renamed}")
+        array = np.asarray(value)
+        if array.dtype.kind != "f":
+            raise CheckpointError(f"{name}: expected floating point, found {array.dtype}")
+        tensors[renamed] = np.ascontiguousarray(array, np.float32)
+    return tensors, dropped
+
+
+def _shaped(name: str, array: Array, shape: tuple[int, ...]) -> Array:
+    # PyTorch keeps leading axes of 1: cls_token [1, 1, C].
+    squeezed = array.shape[array.ndim - len(shape) :]
+    if squeezed != shape or array.size != np.prod(shape):
+        gated = name.endswith("mlp.fc2.weight") and 2 * squeezed[-1] == shape[-1]
+        hint = ": covey has no gated (SwiGLU) MLP" if gated else ""
+        raise CheckpointError(
+            f"{name}: expected {_times(shape)}, found {_times(array.shape)}{hint}"
+        )
+    if not np.isfinite(array).all():
+        raise CheckpointError(f"{name}: has values that are not finite")
+    return array.reshape(shape)
 
 
 def _times(shape: tuple[int, ...]) -> str:
@@ -229,6 +238,9 @@ def _geometry(tensors: Tensors) -> Geometry:
     }
     if blocks != set(range(len(blocks))) or not blocks:
         raise CheckpointError(f"encoder.blocks: expected 0, 1, 2, ..., found {sorted(blocks)}")
+    registers = 0
+    if "encoder.register_tokens" in tensors:
+        registers = shape("encoder.register_tokens", 2)[0]
     # The first block has its MLP in every checkpoint of more than one block;
     # where there is one only, inference never runs it.
     mlp = 4 * channels
@@ -236,7 +248,7 @@ def _geometry(tensors: Tensors) -> Geometry:
         if f"{block}.mlp.fc1.weight" in tensors:
             mlp = shape(f"{block}.mlp.fc1.weight", 2)[0]
             break
-    return Geometry(channels, len(blocks), patch, grid, mlp)
+    return Geometry(channels, len(blocks), patch, grid, mlp, registers)
 
 
 def _expected(geometry: Geometry) -> dict[str, tuple[int, ...]]:
@@ -268,6 +280,8 @@ def _expected(geometry: Geometry) -> dict[str, tuple[int, ...]]:
         "encoder.patch_embed.proj.weight": (c, 3, p, p),
         "encoder.patch_embed.proj.bias": (c,),
     }
+    if geometry.registers:
+        expected["encoder.register_tokens"] = (geometry.registers, c)
     for index in range(geometry.depth):
         expected |= block(f"encoder.blocks.{index}", f, bias=True)
     expected |= {"encoder.norm.weight": (c,), "encoder.norm.bias": (c,)}

@@ -11,13 +11,24 @@ from typing import Any, Literal
 
 import numpy as np
 
-from .checkpoint import Checkpoint, CheckpointError, Geometry, read_state, understand
+from .checkpoint import (
+    POSITION_RESIZES,
+    Checkpoint,
+    CheckpointError,
+    Geometry,
+    read_state,
+    understand,
+    with_block,
+    with_identity_block,
+)
 from .model import Model, ModelInfo
 
 __all__ = ["CheckpointError", "Conversion", "Settings", "convert", "settle", "write_gguf"]
 
-FORMAT_VERSION = 1
 ALIGNMENT = 64
+#: Of a backbone without a block, whose features are compared as they are; as good as any
+#: before it was tried on video (docs/CONVERTING.md).
+IDENTITY_TAU = 0.3
 
 #: Of values in 0..1, RGB: what DINO was trained with.
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -27,13 +38,15 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 @dataclass(frozen=True)
 class Settings:
     """What a weight file says beside the tensors.  None: from the checkpoint's
-    config, else as described.
+    config, else as its format has it, else as described.
 
-    heads: else C / 64.  correlator_heads: else 8 for C 384, 4 for 192, C / 48.
-    working_height, working_width: pixels; else 320 x 480 for C >= 384, 192 x 384
-    below, to the nearest multiple of the patch.  layer_norm_eps: else 1e-6;
+    license: else "unspecified".  heads: else C / 64.  correlator_heads: else 8 for C 384,
+    4 for 192, C / 48.  working_height, working_width: pixels; else 320 x 480 for
+    C >= 384, 192 x 384 below, to the nearest multiple of the patch.  layer_norm_eps: else 1e-6;
     correlator_layer_norm_eps: else 1e-5.  mean, std: of RGB in 0..1, else
-    ImageNet's.  cls_saliency: whether the CLS token was trained.
+    ImageNet's.  cls_saliency: whether the CLS token was trained.  position_resize:
+    bicubic_offset, bicubic or bicubic_antialias.  tau: else 1, or 0.3 without a
+    trained block.
     """
 
     name: str | None = None
@@ -48,8 +61,9 @@ class Settings:
     correlator_layer_norm_eps: float | None = None
     mean: Sequence[float] | None = None
     std: Sequence[float] | None = None
-    cls_saliency: bool = False
-    tau: float = 1.0
+    cls_saliency: bool | None = None
+    position_resize: str | None = None
+    tau: float | None = None
     window: int | None = None
     key_stride: int | None = None
     key_pool: int = 4
@@ -57,12 +71,18 @@ class Settings:
 
 @dataclass(frozen=True)
 class Conversion:
-    """What was written: the model as read back, the tensors left out."""
+    """What was written: the model as read back; format and title of what it was made
+    from; the tensors left out, and the layer scales folded into weights; whether a
+    spatio-temporal block was there (else the file has the identity for one)."""
 
     path: Path
     info: ModelInfo
     tensors: int
     dropped: list[str]
+    format: str
+    title: str
+    folded: list[str]
+    has_block: bool
 
 
 def convert(
@@ -72,32 +92,53 @@ def convert(
     settings: Settings | None = None,
     drop_unused: bool = False,
     ignore: tuple[str, ...] = (),
+    format: str | None = None,
+    block: str | os.PathLike[str] | None = None,
 ) -> Conversion:
-    """Writes the weight file ``output`` from a .safetensors, .pt or .pth file.
+    """Writes the weight file ``output`` from a .safetensors, .pt or .pth file, or a
+    folder of transformers or timm.
 
-    The checkpoint is a dictionary of tensors, or has one under state_dict or
-    model_state_dict; names are ``encoder.*`` or a ViT's plain ones, and
-    ``temporal_transformer.0.*``.  ``drop_unused`` leaves out what inference
-    never runs, ``ignore`` tensors whose names start so.  The file is written by
+    docs/CONVERTING.md has the formats, of which ``format`` names one where it is not to
+    be recognised.  ``drop_unused`` leaves out what inference never runs, ``ignore``
+    tensors whose names start so.  ``block`` is a checkpoint to take the spatio-temporal
+    block from; without any the file gets the identity.  The file is written by
     the library itself, so what it cannot read is never written.  Raises
     CheckpointError, CoveyError, OSError, ImportError.
     """
-    state, config = read_state(checkpoint)
-    found = understand(state, config, drop_unused, ignore)
-    metadata = settle(found, settings or Settings(), Path(checkpoint).name)
+    source = read_state(checkpoint)
+    found = understand(source, drop_unused, ignore, format)
+    origin = source.name
+    if block is not None:
+        other = read_state(block)
+        found = with_block(found, understand(other, drop_unused, ignore))
+        origin = f"{origin}, the block from {other.name}"
+    metadata = settle(found, settings or Settings(), source.name, origin)
+    if not found.has_block:
+        found = with_identity_block(found)
     with tempfile.TemporaryDirectory(prefix="covey-") as folder:
         raw = Path(folder) / "raw.gguf"
         write_gguf(raw, found, metadata)
         with Model(raw) as model:
             model.save(output, dtype)
     with Model(output) as model:
-        return Conversion(Path(output), model.info, len(found.tensors), found.dropped)
+        return Conversion(
+            Path(output),
+            model.info,
+            len(found.tensors),
+            found.dropped,
+            found.format.name,
+            found.format.title,
+            found.folded,
+            found.has_block,
+        )
 
 
-def settle(found: Checkpoint, settings: Settings, source: str) -> dict[str, Any]:
+def settle(
+    found: Checkpoint, settings: Settings, source: str, origin: str | None = None
+) -> dict[str, Any]:
     """The metadata of the weight file: strings, bools, ints (u32), floats (f32),
-    and lists of floats.  Raises CheckpointError for values that do not go
-    together."""
+    and lists of floats.  origin: what provenance says it was converted from, else
+    ``source``.  Raises CheckpointError for values that do not go together."""
     geometry, config = found.geometry, found.config
 
     def pick(given: Any, key: str, kind: type, default: Any) -> Any:
@@ -125,12 +166,30 @@ def settle(found: Checkpoint, settings: Settings, source: str) -> dict[str, Any]
     if min(std) <= 0:
         raise CheckpointError(f"std: expected positive numbers, found {std}")
     name = pick(settings.name, "name", str, Path(source).stem)
+    resize = pick(settings.position_resize, "position_resize", str, POSITION_RESIZES[0])
+    if resize not in POSITION_RESIZES:
+        raise CheckpointError(
+            f"position resize: expected one of {', '.join(POSITION_RESIZES)}, found {resize}"
+        )
+    # Only what readers of version 1 would overlook needs version 2.
+    newer: dict[str, Any] = {}
+    if resize != POSITION_RESIZES[0]:
+        newer["covey.vit.position_resize"] = resize
+    if geometry.registers:
+        newer["covey.vit.register_count"] = geometry.registers
+    untrained = {} if found.has_block else {"covey.correlator.trained": False}
+    facts = [
+        f"converted from {origin or source}",
+        f"format {found.format.name}",
+        *(["layer scale folded into weights"] if found.folded else []),
+        *(["which had no spatio-temporal block"] if untrained else []),
+    ]
     return {
         "general.name": name,
-        "general.license": settings.license or "unspecified",
+        "general.license": pick(settings.license, "license", str, "unspecified"),
         "general.description": settings.description
         or "Vision transformer and spatio-temporal block for video object segmentation",
-        "covey.format_version": FORMAT_VERSION,
+        "covey.format_version": 2 if newer else 1,
         "covey.vit.patch_size": geometry.patch,
         "covey.vit.embed_dim": c,
         "covey.vit.depth": geometry.depth,
@@ -138,20 +197,24 @@ def settle(found: Checkpoint, settings: Settings, source: str) -> dict[str, Any]
         "covey.vit.mlp_dim": geometry.mlp,
         "covey.vit.position_grid": geometry.grid,
         "covey.vit.layer_norm_eps": pick(settings.layer_norm_eps, "ln_eps", float, 1e-6),
-        "covey.vit.cls_saliency": bool(settings.cls_saliency),
+        "covey.vit.cls_saliency": pick(settings.cls_saliency, "cls_saliency", bool, False),
+        **newer,
         "covey.correlator.heads": correlator_heads,
         "covey.correlator.layer_norm_eps": pick(
             settings.correlator_layer_norm_eps, "temporal_ln_eps", float, 1e-5
         ),
+        **untrained,
         "covey.input.mean": mean,
         "covey.input.std": std,
         "covey.input.height": height,
         "covey.input.width": width,
-        "covey.clustering.tau": float(settings.tau),
+        "covey.clustering.tau": pick(
+            settings.tau, "tau", float, 1.0 if found.has_block else IDENTITY_TAU
+        ),
         "covey.clustering.window": pick(settings.window, "window", int, 3),
         "covey.clustering.key_stride": pick(settings.key_stride, "ratio", int, 10),
         "covey.clustering.key_pool": int(settings.key_pool),
-        "covey.provenance": settings.provenance or f"converted from {source}",
+        "covey.provenance": settings.provenance or "; ".join(facts),
     }
 
 
