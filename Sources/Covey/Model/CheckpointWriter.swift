@@ -27,6 +27,8 @@ extension Checkpoint {
     /// Of floats; they must live until the file is written.
     var tensors: [(name: String, stored: StoredTensor)] = []
     var tau: Float?
+    /// Said after what the file says itself.
+    var provenance: String?
 
     func tensor(_ name: UnsafeRawBufferPointer) -> StoredTensor? {
       tensors.first { $0.name.utf8.elementsEqual(name) }?.stored
@@ -89,7 +91,7 @@ extension Checkpoint {
       crc.append(bytes)
       dataSize += bytes.count
     }
-    let header = header(dtype, tensors, errors: errors, checksum: crc.value, tau: changes.tau)
+    let header = header(dtype, tensors, errors: errors, checksum: crc.value, changes)
     return (header, stream, dataSize)
   }
 
@@ -153,7 +155,7 @@ extension Checkpoint {
   /// - Parameter errors: of the matrices that were quantised, in their order.
   private func header(
     _ dtype: WeightType, _ tensors: [OutputTensor], errors made: [Float], checksum: UInt32,
-    tau: Float?
+    _ changes: Changes
   ) -> [UInt8] {
     var writer = GGUFWriter(alignment: Self.writtenAlignment)
     let errorKey = "covey.quantization.error"
@@ -162,7 +164,11 @@ extension Checkpoint {
       ("general.alignment", .number(UInt32(Self.writtenAlignment))),
       ("covey.checksum.crc32", .number(checksum)),
     ]
-    if let tau { ours.append(("covey.clustering.tau", .float(tau))) }
+    if let tau = changes.tau { ours.append(("covey.clustering.tau", .float(tau))) }
+    if let provenance = changes.provenance {
+      let before = file.value("covey.provenance")?.string.map { String(decoding: $0, as: UTF8.self) }
+      ours.append(("covey.provenance", .text(before.map { "\($0); \(provenance)" } ?? provenance)))
+    }
     if dtype == .q8, let errors = errors(tensors, made: made),
       !errors.isEmpty || self.dtype != .q8 || file.value(errorKey) != nil
     {
@@ -197,6 +203,7 @@ private enum Value {
   case number(UInt32)
   case float(Float)
   case numbers([Float])
+  case text(String)
 }
 
 extension GGUFWriter {
@@ -205,6 +212,7 @@ extension GGUFWriter {
     case .number(let number): add(key, number)
     case .float(let number): add(key, number)
     case .numbers(let numbers): add(key, numbers)
+    case .text(var text): text.withUTF8 { add(key, string: UnsafeRawBufferPointer($0)) }
     }
   }
 }
