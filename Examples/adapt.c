@@ -249,7 +249,8 @@ static long draw(uint64_t *state, long limit)
     return (long)((*state >> 33) % (uint64_t)limit);
 }
 
-/* Frames at -gap, 0 and gap about a centre; of short films the ends again. */
+/* Frames at -gap, 0 and gap about a centre, nearer to each other in a short film;
+ * of one with fewer than three the same frame three times. */
 static void draw_clip(const film *film, uint64_t *state, covey_frame clip[CLIP])
 {
     long gap = 1 + draw(state, MAX_GAP), centre = draw(state, film->count);

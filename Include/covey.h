@@ -56,7 +56,9 @@
  *            thread.
  * OPENBLAS   covey parallelises by itself.  While one of its calls computes,
  *            OpenBLAS, whose thread count belongs to the process, is set to
- *            one thread; the count found is put back when the call ends.  Best
+ *            one thread; the count found is put back when the call ends.  It
+ *            maps 128 MiB for every thread that multiplies, of which little is
+ *            used; where the system refuses, so does covey (ERROR_MEMORY).  Best
  *            with the flavour on POSIX threads (Debian: libopenblas0-pthread);
  *            with the serial and the OpenMP ones products are made one at a
  *            time.
@@ -119,7 +121,7 @@ typedef enum covey_status {
     COVEY_ERROR_UNSUPPORTED   = -6,  /* valid, but not in this build         */
     COVEY_ERROR_CAPACITY      = -7,  /* buffer too small; or more clusters   */
                                      /* than ids, see covey_session_finish    */
-    COVEY_ERROR_CANCELLED     = -8,  /* by a callback or covey_session_cancel*/
+    COVEY_ERROR_CANCELLED     = -8,  /* by a callback, or ..._cancel          */
     COVEY_ERROR_INTERNAL      = -9,  /* a bug in covey: please report        */
     COVEY_ERROR_STATE         = -10  /* not now: for instance push after     */
                                      /* finish                               */
@@ -667,7 +669,8 @@ typedef struct covey_trainer_options {
                                      * none                                  */
     int32_t  working_height;        /* as of covey_session_options; both or  */
     int32_t  working_width;         /* none                                  */
-    float    learning_rate;         /* at step 0, at most 1; at the end 1e-6;
+    float    learning_rate;         /* at step 0, at most 1; at the end 1e-6
+                                     * (or as at step 0 where that is less);
                                      * 0: 1e-4                               */
     float    weight_decay;          /* of matrices, at most 1; 0: 0.1;
                                      * negative: none                        */
@@ -738,15 +741,17 @@ COVEY_API COVEY_CHECK covey_status covey_trainer_step(
     covey_trainer *trainer, const covey_frame *frames, size_t frame_count,
     covey_train_metrics *metrics);
 /* Weights, moments and step, so that training goes on bit for bit
- * (docs/FORMAT.md).  The file appears whole or not at all. */
+ * (docs/FORMAT.md).  The file appears whole or not at all; what a crash in the
+ * middle may leave beside it has its name, a dot and eight letters or digits.
+ * Weights that are not finite are not saved: ERROR_STATE. */
 COVEY_API COVEY_CHECK covey_status covey_trainer_save(
     const covey_trainer *trainer, const char *path);
 /* Into a trainer of the same model and options, but that threads, start,
  * total_steps, memory_limit and progress may differ: else ERROR_ARGUMENT. */
 COVEY_API COVEY_CHECK covey_status covey_trainer_restore(
     covey_trainer *trainer, const char *path);
-/* A model with the block as it is now, and all else as loaded, of the same
- * dtype; tau 0: the model's. */
+/* A model with the block as it is now, of the same dtype, and all else as loaded
+ * but that its provenance tells of the steps; tau 0: the model's. */
 COVEY_API COVEY_CHECK covey_status covey_trainer_export(
     const covey_trainer *trainer, float tau, covey_model **out_model);
 /* From any thread: the step or encode in progress, or else the next, ends with
@@ -812,7 +817,8 @@ typedef struct covey_train_update {
     int32_t  channels, heads, hidden;
     int32_t  step;                          /* updates made before, from 0   */
     int32_t  total_steps;                   /* of the cosine; 0: constant    */
-    double   learning_rate;                 /* at step 0; at the end 1e-6    */
+    double   learning_rate;                 /* at step 0; at the end 1e-6 or */
+                                            /* less, see covey_trainer       */
     double   weight_decay;                  /* of matrices                   */
     double   clip_norm;                     /* 0: none                       */
 } covey_train_update;

@@ -47,3 +47,19 @@ void cv_deallocate(void *memory, size_t bytes) {
     munmap(memory, rounded(bytes));
   }
 }
+
+bool cv_could_map(size_t count, size_t writable, size_t addresses) {
+  void **pieces = calloc(count, 2 * sizeof *pieces);
+  if (!pieces) return false;
+  const size_t sizes[2] = {writable, addresses};
+  const int protections[2] = {PROT_READ | PROT_WRITE, PROT_NONE};
+  size_t mapped = 0;
+  for (; mapped < 2 * count; mapped++) {
+    pieces[mapped] = mmap(NULL, sizes[mapped % 2], protections[mapped % 2],
+                          MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (pieces[mapped] == MAP_FAILED) break;
+  }
+  for (size_t i = 0; i < mapped; i++) munmap(pieces[i], sizes[i % 2]);
+  free(pieces);
+  return mapped == 2 * count;
+}

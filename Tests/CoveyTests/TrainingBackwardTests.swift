@@ -116,7 +116,7 @@ import Testing
       budget: nil)
     ranking.place([2, 17, 44])
     let maps = random(6 * shape.tokens, 8).map { exp(2 * $0) }
-    ranking.rank(maps, pool: pool)
+    ranking.rank(maps, pool: pool, monitor: Monitor())
     return (ranking, maps)
   }
 
@@ -144,7 +144,7 @@ import Testing
       Ranking.Counts(positives: 2, negatives: 3, motionPositives: 1, motionNegatives: 9),
       budget: nil)
     ranking.place([0])
-    ranking.rank([9, 0.5, 0, 0.5, 0, 0, 0.75], pool: pool)
+    ranking.rank([9, 0.5, 0, 0.5, 0, 0, 0.75], pool: pool, monitor: Monitor())
     #expect((0..<5).map { ranking.semantic[$0] } == [6, 1, 2, 4, 5])
     // Nine of six patches are all.
     #expect((0..<7).map { ranking.motion[$0] } == [6, 6, 1, 3, 2, 4, 5])
@@ -157,18 +157,18 @@ import Testing
     let outputs = random(shape.tokens * layout.channels, 9)
     let weights: [Float] = [0.2, 0.5, 0.3, 0.1, 0.1, 0.8]
     var gradient = [Float](repeating: .nan, count: outputs.count)
-    func run(_ outputs: [Float], _ scale: Float) -> Double {
-      weights.withUnsafeBufferPointer {
-        stage.run(
+    func run(_ outputs: [Float], _ scale: Float) throws -> Double {
+      try weights.withUnsafeBufferPointer {
+        try stage.run(
           outputs, ranking, weights: weighted ? $0.baseAddress : nil, scale: scale,
-          gradients: &gradient, pool: pool)
+          gradients: &gradient, pool: pool, monitor: Monitor())
       }
     }
-    #expect(run(outputs, 1) > 0.1)
+    #expect(try run(outputs, 1) > 0.1)
     let found = gradient
     // Small steps, lest they cross the corner of some hinge.
-    try compare(outputs, found, seed: 10, "semantic", h: 1e-3) { run($0, 1) }
-    _ = run(outputs, 0.25)
+    try compare(outputs, found, seed: 10, "semantic", h: 1e-3) { try run($0, 1) }
+    _ = try run(outputs, 0.25)
     #expect(zip(gradient, found).allSatisfy { abs($0 - $1 / 4) <= 1e-6 * abs($1) + 1e-9 })
   }
 
@@ -186,11 +186,11 @@ import Testing
     stage.collect(ranking)
     // In logarithms, so that no step leaves the positive numbers.
     let point = random(stage.rowCount * n, 11)
-    func run(_ logarithms: [Float]) -> Double {
+    func run(_ logarithms: [Float]) throws -> Double {
       for index in logarithms.indices { stage.maps.base[index] = exp(logarithms[index]) }
-      return stage.run(queries, ranking, scale: 1, pool: pool)
+      return try stage.run(queries, ranking, scale: 1, pool: pool, monitor: Monitor())
     }
-    #expect(run(point) > 0.1)
+    #expect(try run(point) > 0.1)
     let gradient = point.indices.map { stage.maps[$0] * exp(point[$0]) }
     try compare(point, gradient, seed: 12, "motion", loss: run)
   }

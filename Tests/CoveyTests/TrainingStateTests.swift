@@ -62,6 +62,48 @@ import Testing
     }
   }
 
+  /// Of every byte of the header a bit: refused, or, in the padding behind it and in the
+  /// number that says how padding goes, of no effect.
+  @Test func damagedHeadersAreRefused() throws {
+    try folder { folder in
+      let saved = try TestTrainer()
+      try saved.step()
+      try saved.trainer.save(path: "\(folder)/state")
+      var bytes = try [UInt8](Data(contentsOf: URL(fileURLWithPath: "\(folder)/state")))
+      let test = try TestTrainer()
+      let data = bytes.count - test.trainer.parameters.layout.tensors.reduce(0) {
+        $0 + 3 * ((4 * $1.count + 63) & ~63)
+      }
+      #expect(data > 2000 && data % 64 == 0)
+      let path = "\(folder)/bad"
+      var accepted = 0
+      for place in 0..<data {
+        bytes[place] ^= 1 << UInt8(place % 8)
+        try Data(bytes).write(to: URL(fileURLWithPath: path))
+        bytes[place] ^= 1 << UInt8(place % 8)
+        guard kind({ try test.trainer.restore(path: path) }) == nil else { continue }
+        accepted += 1
+        #expect(test.state == saved.state, "byte \(place)")
+      }
+      #expect(accepted < 64, "more than padding can be")
+    }
+  }
+
+  @Test func nothingUnusableIsSaved() throws {
+    try folder { folder in
+      let test = try TestTrainer()
+      try test.step()
+      try test.trainer.save(path: "\(folder)/state")
+      let before = try Data(contentsOf: URL(fileURLWithPath: "\(folder)/state"))
+      test.trainer.optimiser.second.base[7] = .infinity
+      #expect(kind { try test.trainer.save(path: "\(folder)/state") } == .state)
+      #expect(try Data(contentsOf: URL(fileURLWithPath: "\(folder)/state")) == before)
+      try test.trainer.restore(path: "\(folder)/state")
+      try test.trainer.save(path: "\(folder)/state")
+      #expect(try Data(contentsOf: URL(fileURLWithPath: "\(folder)/state")) == before)
+    }
+  }
+
   @Test func otherModelsAndOptionsAreRefused() throws {
     try folder { folder in
       let path = "\(folder)/state"
@@ -102,12 +144,29 @@ import Testing
       names("working_height", try refusal { ($0.workingHeight, $0.workingWidth) = (16, 96) })
       names("backbone", try refusal(TestCheckpoint(seed: 6, whole: true).load()))
       names("backbone", try refusal(TestCheckpoint(seed: 5, whole: true).loadQuantised()))
+      for key in ["covey.vit.heads", "covey.vit.layer_norm_eps"] {
+        names("backbone", try refusal(changed(key, in: "\(folder)/other")))
+      }
       #expect(kind { try TestTrainer().trainer.restore(path: "\(folder)/none") } == .io)
       #expect(kind { try TestTrainer().trainer.save(path: "\(folder)/none/none") } == .io)
       // A weight file is none.
       try TestCheckpoint(seed: 5, whole: true).load().save(path: path, dtype: .f32)
       #expect(kind { try TestTrainer().trainer.restore(path: path) } == .format)
     }
+  }
+
+  /// The trainer's model with another number of heads, or epsilon, under its tensors.
+  private func changed(_ key: String, in path: String) throws -> Checkpoint {
+    try TestCheckpoint(seed: 5, whole: true).load().save(path: path, dtype: .f32)
+    var bytes = try Data(contentsOf: URL(fileURLWithPath: path))
+    let name = try #require(bytes.range(of: Data(key.utf8)))
+    // Behind the key its type, then four bytes: 1 head; for the epsilon the largest half.
+    let value = name.upperBound + 4
+    let isCount = key.hasSuffix("heads")
+    let new = isCount ? UInt32(1) : Float(0.5).bitPattern
+    withUnsafeBytes(of: new.littleEndian) { bytes.replaceSubrange(value..<value + 4, with: $0) }
+    try bytes.write(to: URL(fileURLWithPath: path))
+    return try Checkpoint(path: path, copy: true, verify: true)
   }
 
   // ---- Export ---------------------------------------------------------------------
@@ -131,6 +190,11 @@ import Testing
       let exported = try test.trainer.export(tau: 0.25)
       #expect(exported.dtype == dtype && exported.config.tau == 0.25)
       #expect(try test.trainer.export(tau: nil).config.tau == model.config.tau)
+      let said = try #require(exported.file.value("covey.provenance")?.string)
+      let before = model.file.value("covey.provenance")?.string.map { String(decoding: $0, as: UTF8.self) }
+      #expect(
+        String(decoding: said, as: UTF8.self) == (before.map { "\($0); " } ?? "")
+          + "block adapted to video without labels, 1 steps, seed \(test.trainer.settings.seed)")
       for tensor in model.file.tensors where tensor.name.hasPrefix("encoder.") {
         let index = try #require(exported.file.tensorIndex(tensor.name))
         let other = exported.file.tensors[index]

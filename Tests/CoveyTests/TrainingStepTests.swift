@@ -235,7 +235,22 @@ import Testing
       let expected = 1e-6 + 0.5 * (1e-4 - 1e-6) * (1 + cos(.pi * Double(step) / 1000))
       #expect(abs(schedule.rate(step) - expected) < 1e-19)
     }
+    // One that begins below the end does not rise.
+    let low = CosineSchedule(base: 1e-8, steps: 10)
+    #expect((0..<12).allSatisfy { low.rate($0) == 1e-8 })
     #expect(schedule.rate(0) == 1e-4 && schedule.rate(1000) == 1e-6 && schedule.rate(5000) == 1e-6)
+  }
+
+  @Test(arguments: [(0, 3), (1, 1), (2, 1), (7, 3), (50, 50), (64, 90), (1000, 30), (1000, 999)])
+  func smallestComeFirst(_ many: Int, _ count: Int) {
+    var random = SeededRandom(seed: UInt64(many * 1000 + count))
+    for bits in [3, 40] {
+      var keys = (0..<many).map { _ in random.next() >> UInt64(64 - bits) }
+      let sorted = keys.sorted()
+      keys.withUnsafeMutableBufferPointer { sortSmallest($0, count: count) }
+      #expect(keys.prefix(count) == sorted.prefix(count))
+      #expect(keys.sorted() == sorted)
+    }
   }
 
   @Test func gradientsAreClippedToTheirNorm() {

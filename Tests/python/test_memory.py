@@ -1,4 +1,8 @@
-"""The memory estimate: never less than what a session takes, and not much more."""
+"""The memory estimate: never less than what a session takes, and not much more; and what
+happens where there is too little."""
+
+import subprocess
+import sys
 
 import pytest
 import scenes
@@ -58,3 +62,46 @@ def test_reference_keeps_no_features():
             # Beside it, labels, confidences and soft labels: less than 32 bytes a patch.
             assert session.memory.current <= kept + 32 * 4 * 12 * 20
             list(session.results())
+
+
+#: Loads a model, leaves so many MiB of address space, and computes; then once more
+#: without a limit.
+_LITTLE = """
+import resource, sys
+import numpy as np
+import covey
+
+model = covey.Model(sys.argv[1])
+frames = [np.full((96, 128, 3), shade, np.uint8) for shade in (10, 90, 200)]
+taken = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
+resource.setrlimit(resource.RLIMIT_AS, (taken + (int(sys.argv[2]) << 20), -1))
+
+def compute():
+    if sys.argv[3] == "encode":
+        return model.encode(frames[0], threads=2).sum()
+    with covey.Trainer(model, threads=2, working_height=64, working_width=96) as trainer:
+        return trainer.step(frames).total_loss
+
+try:
+    first = compute()
+    print("done")
+except covey.OutOfMemoryError as error:
+    print("refused:", error)
+    first = None
+resource.setrlimit(resource.RLIMIT_AS, (-1, -1))
+assert np.isfinite(compute()) and first in (None, compute())
+"""
+
+
+@pytest.mark.parametrize("call", ["encode", "train"])
+def test_an_address_space_too_small_for_openblas(call, environment):
+    """It would wait for ever for the memory that it maps in its first product."""
+    found = {}
+    for allowed in (10, 60, 140, 200, 280, 400, 900):
+        done = subprocess.run(
+            [sys.executable, "-c", _LITTLE, str(covey.default_model_path()), str(allowed), call],
+            env={**environment, "OPENBLAS_NUM_THREADS": "1"}, timeout=60, check=True,
+            capture_output=True, text=True)
+        found[allowed] = done.stdout.split()[0]
+    # Twice 128 MiB for two threads, and their stacks.
+    assert found[10] == found[140] == "refused:" and found[900] == "done", found

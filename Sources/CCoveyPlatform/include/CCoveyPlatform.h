@@ -14,6 +14,9 @@
 void *cv_allocate(size_t bytes);
 // `bytes` as they were asked for.
 void cv_deallocate(void *memory, size_t bytes);
+// Whether the system would give `count` times so many bytes to write to, and
+// addresses for so many more, each in one piece.  Nothing is kept.
+bool cv_could_map(size_t count, size_t writable, size_t addresses);
 
 // ---- files.c --------------------------------------------------------------
 

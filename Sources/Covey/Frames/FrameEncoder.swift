@@ -96,7 +96,7 @@ struct FrameEncoder {
     queries: UnsafeMutablePointer<Float>? = nil, saliency: UnsafeMutablePointer<Float>?,
     monitor: Monitor
   ) throws(CoveyError) {
-    BLAS.claim()
+    try BLAS.claim(for: pool)
     defer { BLAS.release() }
     monitor.begin(.encode, total: transformer.pieces)
     resample.run(source, on: pool, into: planes.base)
@@ -129,7 +129,7 @@ struct FrameEncoder {
     try keysOfLastBlock(
       source, into: features.base, queries: settings.affinity == .attention ? queries.base : nil,
       saliency: saliency?.base, monitor: monitor)
-    BLAS.claim()
+    try BLAS.claim(for: pool)
     defer { BLAS.release() }
     let allKeys: Buffer<Float>?  // [N, C]; nil: they are in their place
     switch settings.affinity {

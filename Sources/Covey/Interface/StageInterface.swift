@@ -61,7 +61,7 @@ public func covey_correlate(
     let copy = try Buffer<Float>(values, budget: budget, for: "copy of the features")
     defer { withExtendedLifetime(copy) {} }
     copy.base.copy(from: features, count: values)
-    BLAS.claim()
+    try BLAS.claim(for: pool)
     defer { BLAS.release() }
     Correlator(checkpoint).project(
       copy.base, count: count, queries: queries, keys: keys, pool: pool)
@@ -101,11 +101,11 @@ public func covey_cluster(
 
     let budget = Budget(limit: settings.memoryLimit)
     let found = try PatchClusters(rows, hasNear: false, budget: budget)
-    BLAS.claim()
-    defer { BLAS.release() }
     let (pool, monitor) = (
       try ThreadPool(threads: settings.threads), Monitor(callback: callback)
     )
+    try BLAS.claim(for: pool)
+    defer { BLAS.release() }
     let affinity = Affinity(
       keys: keys, keyCount: Int(maps.key_count), channels: channels, heads: heads)
     let each = (0..<frames).map { queries + $0 * patches * channels }

@@ -43,7 +43,7 @@ public func covey_train_gradients(
       random.draw(count, below: shape.patches, into: positions.base)
     }
     gradients.update(repeating: 0, count: weight_count)
-    BLAS.claim()
+    try BLAS.claim(for: pool)
     defer { BLAS.release() }
     let found = try step.run(
       weights, features: features, positions: positions.base, random, into: gradients, pool: pool)

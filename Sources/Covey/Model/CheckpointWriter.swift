@@ -27,6 +27,8 @@ extension Checkpoint {
     /// Of floats; they must live until the file is written.
     var tensors: [(name: String, stored: StoredTensor)] = []
     var tau: Float?
+    /// Said after what the file says itself.
+    var provenance: String?
 
     func tensor(_ name: UnsafeRawBufferPointer) -> StoredTensor? {
       tensors.first { $0.name.utf8.elementsEqual(name) }?.stored
@@ -163,6 +165,10 @@ extension Checkpoint {
       ("covey.checksum.crc32", .number(checksum)),
     ]
     if let tau = changes.tau { ours.append(("covey.clustering.tau", .float(tau))) }
+    if let provenance = changes.provenance {
+      let before = file.value("covey.provenance")?.string.map { String(decoding: $0, as: UTF8.self) }
+      ours.append(("covey.provenance", .text(before.map { "\($0); \(provenance)" } ?? provenance)))
+    }
     if dtype == .q8, let errors = errors(tensors, made: made),
       !errors.isEmpty || self.dtype != .q8 || file.value(errorKey) != nil
     {
@@ -202,6 +208,7 @@ private enum Value {
   case number(UInt32)
   case float(Float)
   case numbers([Float])
+  case text(String)
 }
 
 extension GGUFWriter {
@@ -210,6 +217,7 @@ extension GGUFWriter {
     case .number(let number): add(key, number)
     case .float(let number): add(key, number)
     case .numbers(let numbers): add(key, numbers)
+    case .text(var text): text.withUTF8 { add(key, string: UnsafeRawBufferPointer($0)) }
     }
   }
 }

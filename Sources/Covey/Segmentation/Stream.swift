@@ -50,7 +50,7 @@ struct Stream {
       keys: gathered.base, keyCount: gathered.count / channels, channels: channels, heads: heads)
     let clusters = try PatchClusters(frames.count * patches, settings, budget: budget)
     defer { withExtendedLifetime((gathered, frames, clusters)) {} }
-    BLAS.claim()
+    try BLAS.claim(for: pool)
     defer { BLAS.release() }
 
     let level = Prototyping(

@@ -29,7 +29,7 @@ struct WholeVideo {
       }, channels: channels, budget)
     affinity = Affinity(
       keys: keys.base, keyCount: keys.count / channels, channels: channels, heads: heads)
-    BLAS.claim()
+    try BLAS.claim(for: pool)
     defer { BLAS.release() }
     hierarchy =
       settings.mode == .reference
@@ -51,7 +51,7 @@ struct WholeVideo {
     let (rows, columns) = grid
     let patches = try PatchClusters(frames.count * rows * columns, settings, budget: budget)
     defer { withExtendedLifetime((keys, frames, patches)) {} }
-    BLAS.claim()
+    try BLAS.claim(for: pool)
     defer { BLAS.release() }
     let count =
       if let hierarchy {

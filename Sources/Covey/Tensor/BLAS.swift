@@ -22,6 +22,55 @@ enum BLAS {
   /// are made one at a time.
   private static let isConcurrent = openblas_get_parallel() == OPENBLAS_THREAD
 
+  /// Threads that OpenBLAS has its memory for.
+  nonisolated(unsafe) private static var readyThreads = 0
+  /// What it maps for each of them (BUFFER_SIZE of x86-64 and AArch64, and a page), and
+  /// the addresses that glibc's malloc reserves for a thread that calls it first.
+  private static let (bufferBytes, arenaBytes) = ((128 << 20) + 4096, 128 << 20)
+
+  /// As `claim()`, for products on the threads of `pool`.
+  ///
+  /// OpenBLAS maps memory for a thread when it first multiplies, and where the system
+  /// refuses it tries again for ever.  So whether there is enough is found out before,
+  /// and taken by products that run at the same time.
+  /// - Throws: `.memory`.
+  static func claim(for pool: ThreadPool) throws(CoveyError) {
+    claim()
+    do throws(CoveyError) {
+      try prepare(pool)
+    } catch {
+      release()
+      throw error
+    }
+  }
+
+  private static func prepare(_ pool: ThreadPool) throws(CoveyError) {
+    let threads = isConcurrent ? pool.threads : 1
+    cv_process_lock()
+    let missing = threads - readyThreads
+    cv_process_unlock()
+    guard missing > 0 else { return }
+    guard cv_could_map(missing, bufferBytes, arenaBytes) else {
+      throw CoveyError(
+        .memory,
+        "OpenBLAS: needs \(missing) x \(bufferBytes) bytes, one for each thread that "
+          + "multiplies; the system refused")
+    }
+    let size = 192
+    let ones = try Buffer<Float>(size * size, for: "OpenBLAS's first products")
+    let products = try Buffer<Float>(pool.threads * size * size, for: "OpenBLAS's first products")
+    ones.fill(1)
+    pool.run(4 * pool.threads) { _, worker in
+      multiply(
+        size, size, size, ones.base, size, ones.base, size, transposed: false,
+        into: products.base + worker * size * size, size)
+    }
+    withExtendedLifetime((ones, products)) {}
+    cv_process_lock()
+    readyThreads = max(readyThreads, threads)
+    cv_process_unlock()
+  }
+
   static func claim() {
     cv_process_lock()
     if process != cv_process_id() {

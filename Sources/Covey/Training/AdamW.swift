@@ -81,11 +81,13 @@ enum GradientNorm {
   }
 }
 
-/// From `base` to `final` along half a cosine, without warm-up.
+/// From `base` to 1e-6, or less where it begins lower, along half a cosine, without
+/// warm-up.
 struct CosineSchedule {
   let base: Double
-  var final = 1e-6
   let steps: Int
+
+  var final: Double { min(1e-6, base) }
 
   /// Of a step from 0 on; the last is one before reaching `final`, later ones have it.
   func rate(_ step: Int) -> Double {

@@ -29,6 +29,4 @@ struct DropoutRates {
   var attention: Float = 0.4  // of the maps, after the softmax
   var projection: Float = 0.1  // of what attention adds
   var mlp: Float = 0.1  // of the hidden layer behind GELU, and of what the MLP adds
-
-  static let none = DropoutRates(attention: 0, projection: 0, mlp: 0)
 }

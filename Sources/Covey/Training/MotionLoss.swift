@@ -62,9 +62,10 @@ struct MotionLoss {
   }
 
   /// The loss; `maps` become `scale` times its gradients with respect to them.
+  /// - Throws: `.cancelled`.
   func run(
-    _ queries: QueryMaps, _ ranking: Ranking, scale: Float, pool: ThreadPool
-  ) -> Double {
+    _ queries: QueryMaps, _ ranking: Ranking, scale: Float, pool: ThreadPool, monitor: Monitor
+  ) throws(CoveyError) -> Double {
     let counts = ranking.counts
     let (positives, negatives) = (counts.motionPositives, counts.motionNegatives)
     let (k, n) = (positives + negatives, shape.tokens)
@@ -74,6 +75,7 @@ struct MotionLoss {
     let kernels = cv_rows().pointee
 
     pool.run(rowCount) { row, worker in
+      guard !monitor.isCancelled else { return }
       let map = maps + row * n
       let line = lines + worker * size
       QueryMaps.clearClass(map, shape)
@@ -83,7 +85,9 @@ struct MotionLoss {
         scores[pair] = Float(kernels.dot(probabilities + pair / k * n, line, n))
         pair = Int(next[pair])
       }
+      monitor.pulse(worker: worker)
     }
+    try monitor.check()
 
     let mean = 1 / (Double(shape.frames) * Double(positives) * Double(negatives))
     pool.run(ranking.queryCount) { query, worker in
@@ -112,6 +116,7 @@ struct MotionLoss {
 
     // ds/dp_j(c) = p_q(c) / (p_j(c) + 1e-10);  da = (dp - sum p dp) / sum a
     pool.run(rowCount) { row, worker in
+      guard !monitor.isCancelled else { return }
       let map = maps + row * n
       let line = lines + worker * size
       line.update(repeating: 0, count: n)
@@ -127,7 +132,9 @@ struct MotionLoss {
       let shared = Float(kernels.dot(map, line, n)) * factor
       for column in 0..<n { map[column] = (line[column] - shared) * factor }
       QueryMaps.clearClass(map, shape)
+      monitor.pulse(worker: worker)
     }
+    try monitor.check()
     withExtendedLifetime((self, queries)) {}
     return (0..<ranking.queryCount).reduce(0) { $0 + losses[$1] }
   }

@@ -55,33 +55,41 @@ struct Ranking {
   }
 
   /// - Parameter maps: [Q, n], of `queries`
-  func rank(_ maps: UnsafePointer<Float>, pool: ThreadPool) {
+  func rank(_ maps: UnsafePointer<Float>, pool: ThreadPool, monitor: Monitor) {
     let (shape, counts, perFrame, n) = (shape, counts, perFrame, shape.tokens)
     let (semantic, motion, queries) = (semantic.base, motion.base, queryCount)
     let (patches, scratch) = (shape.patches, keys.base)
     let ranked = counts.positives + counts.negatives
     let moved = counts.motionPositives + counts.motionNegatives
-    pool.run(shape.frames) { frame, _ in
+    pool.run(shape.frames) { frame, worker in
       let first = shape.firstPatch(frame)
-      var keys = UnsafeMutableBufferPointer(start: scratch + frame * patches, count: patches)
-      for query in 0..<queries {
+      let keys = UnsafeMutableBufferPointer(start: scratch + frame * patches, count: patches)
+      for query in 0..<queries where !monitor.isCancelled {
         let row = maps + query * n + first
+        let best = semantic + (query * shape.frames + frame) * ranked
+        let moving = query / perFrame == frame ? motion + query * moved : nil
+
+        // No map is negative, so its bits are in the order of its values; of equal ones
+        // the patch with the smaller index ranks higher.
         for patch in 0..<patches {
-          // No map is negative, so its bits are in the order of its values.
           keys[patch] = UInt64(~row[patch].bitPattern) << 32 | UInt64(patch)
         }
-        keys.sort()
-        func copy(_ out: UnsafeMutablePointer<Int32>, _ best: Int, _ worst: Int) {
-          for rank in 0..<best + worst {
-            let key = keys[rank < best ? rank : patches - worst + rank - best]
-            out[rank] = Int32(first + Int(key & 0xffff_ffff))
-          }
+        sortSmallest(keys, count: max(counts.positives, moving == nil ? 0 : counts.motionPositives))
+        func patch(_ rank: Int) -> Int32 { Int32(first + Int(keys[rank] & 0xffff_ffff)) }
+        for rank in 0..<counts.positives { best[rank] = patch(rank) }
+        if let moving { for rank in 0..<counts.motionPositives { moving[rank] = patch(rank) } }
+
+        // The same from behind: the last is the smallest complement.
+        for patch in 0..<patches {
+          keys[patch] = UInt64(row[patch].bitPattern) << 32 | UInt64(~UInt32(patch))
         }
-        copy(
-          semantic + (query * shape.frames + frame) * ranked, counts.positives, counts.negatives)
-        if query / perFrame == frame {
-          copy(motion + query * moved, counts.motionPositives, counts.motionNegatives)
+        sortSmallest(keys, count: max(counts.negatives, moving == nil ? 0 : counts.motionNegatives))
+        func last(_ rank: Int) -> Int32 { Int32(first + Int(~UInt32(truncatingIfNeeded: keys[rank]))) }
+        for rank in 0..<counts.negatives { best[ranked - 1 - rank] = last(rank) }
+        if let moving {
+          for rank in 0..<counts.motionNegatives { moving[moved - 1 - rank] = last(rank) }
         }
+        monitor.pulse(worker: worker)
       }
     }
     withExtendedLifetime(self) {}

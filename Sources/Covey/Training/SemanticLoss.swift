@@ -33,10 +33,11 @@ struct SemanticLoss {
   ///   - outputs: s [n, C]
   ///   - weights: [Q], those of a frame adding up to 1; nil for equal ones
   ///   - gradients: [n, C], set to `scale` times the loss's
+  /// - Throws: `.cancelled`.
   func run(
     _ outputs: UnsafePointer<Float>, _ ranking: Ranking, weights: UnsafePointer<Float>?,
-    scale: Float, gradients: UnsafeMutablePointer<Float>, pool: ThreadPool
-  ) -> Double {
+    scale: Float, gradients: UnsafeMutablePointer<Float>, pool: ThreadPool, monitor: Monitor
+  ) throws(CoveyError) -> Double {
     let (shape, counts, c) = (shape, ranking.counts, layout.channels)
     let (n, queries, perFrame) = (shape.tokens, ranking.queryCount, ranking.perFrame)
     let (norms, dQueries, losses) = (inverseNorms.base, dQueries.base, losses.base)
@@ -54,11 +55,11 @@ struct SemanticLoss {
     }
 
     // A frame's patches are written by its task alone.
-    pool.run(shape.frames) { frame, _ in
+    pool.run(shape.frames) { frame, worker in
       let dFrame = dQueries + frame * queries * c
       dFrame.update(repeating: 0, count: queries * c)
       var loss = 0.0
-      for query in 0..<queries {
+      for query in 0..<queries where !monitor.isCancelled {
         let token = Int(tokens[query])
         let (own, ownNorm) = (outputs + token * c, norms[token])
         let weight = weights.map { Double($0[query]) } ?? 1 / Double(perFrame)
@@ -81,9 +82,11 @@ struct SemanticLoss {
           kernels.add_scaled(row, c, slope * ownNorm * norm, dFrame + query * c)
           kernels.add_scaled(own, c, -slope * cosine * ownNorm * ownNorm, dFrame + query * c)
         }
+        monitor.pulse(worker: worker)
       }
       losses[frame] = loss
     }
+    try monitor.check()
     var loss = 0.0
     for frame in 0..<shape.frames {
       loss += losses[frame]

@@ -90,7 +90,7 @@ final class Trainer {
     defer { end() }
     let monitor = Monitor(flag: cancelFlag, callback: callback)
     try monitor.check()
-    BLAS.claim()
+    try BLAS.claim(for: pool)
     defer { BLAS.release() }
     try encode(frames[...], draw: draw, into: out, monitor)
   }
@@ -171,7 +171,7 @@ final class Trainer {
     defer { withExtendedLifetime(self) {} }
     let monitor = Monitor(flag: cancelFlag, callback: callback)
     try monitor.check()
-    BLAS.claim()
+    try BLAS.claim(for: pool)
     defer { BLAS.release() }
     let clips = settings.clipsPerStep
     var metrics = Metrics()
@@ -192,19 +192,17 @@ final class Trainer {
     try monitor.end()
 
     let count = parameters.layout.count
-    metrics.norm = GradientNorm.of(gradients.base, count: count)
+    metrics.norm = GradientNorm.clip(
+      gradients.base, count: count,
+      limit: settings.clipNorm > 0 ? Double(settings.clipNorm) : .infinity)
     guard metrics.norm.isFinite, metrics.losses.total.isFinite else {
       throw CoveyError(
         .argument,
         "features: losses and gradients of step \(optimiser.step) are not finite; features or "
           + "learning rate are too large")
     }
-    if settings.clipNorm > 0 {
-      _ = GradientNorm.clip(gradients.base, count: count, limit: Double(settings.clipNorm))
-    }
-    let base = Double(settings.learningRate)
     metrics.rate = CosineSchedule(
-      base: base, final: min(1e-6, base), steps: settings.totalSteps
+      base: Double(settings.learningRate), steps: settings.totalSteps
     ).rate(optimiser.step)
     optimiser.update(parameters.values.base, gradients: gradients.base, rate: metrics.rate)
     metrics.step = optimiser.step
@@ -220,6 +218,8 @@ final class Trainer {
     defer { withExtendedLifetime(self) {} }
     var changes = Checkpoint.Changes()
     changes.tau = tau
+    changes.provenance =
+      "block adapted to video without labels, \(optimiser.step) steps, seed \(settings.seed)"
     for tensor in parameters.layout.tensors {
       let bytes = UnsafeRawBufferPointer(
         start: parameters.values.base + tensor.offset, count: 4 * tensor.count)

@@ -1,3 +1,4 @@
+import CCoveyKernels
 import CCoveyPlatform
 
 // The state of a trainer in a file, from which training goes on bit for bit: weights,
@@ -60,10 +61,12 @@ extension Trainer {
   // ---- Saving ---------------------------------------------------------------------
 
   /// The file appears whole or not at all.
-  /// - Throws: `.io`, `.memory`, `.state`.
+  /// - Throws: `.io`, `.memory`; `.state` within a callback, or where weights are not
+  ///   finite.
   func save(path: UnsafePointer<CChar>) throws(CoveyError) {
     try requireIdle()
     defer { withExtendedLifetime(self) {} }
+    try requireFinite()
     var crc = CRC32()
     try forData { bytes throws(CoveyError) in crc.append(bytes) }
     let header = header(checksum: crc.value)
@@ -73,6 +76,24 @@ extension Trainer {
     }
     try forData { bytes throws(CoveyError) in try writer.write(bytes) }
     try writer.commit()
+  }
+
+  /// What the identity must match needs none: another value is refused.
+  private static func checksum(ofStep step: Int) -> UInt32 {
+    var crc = CRC32()
+    withUnsafeBytes(of: UInt64(step).littleEndian) { crc.append($0) }
+    return crc.value
+  }
+
+  /// Throws rather than replace a good file by one that could not be restored.
+  private func requireFinite() throws(CoveyError) {
+    for (prefix, values) in state {
+      let bad = cv_first_not_finite(values.base, values.count)
+      guard bad < values.count else { continue }
+      throw CoveyError(
+        .state, "trainer: \(prefix)*: a value is not finite after step \(optimiser.step); "
+          + "nothing was written")
+    }
   }
 
   private func forData(
@@ -104,6 +125,7 @@ extension Trainer {
     bytes("covey.checksum.crc32") { writer.add($0, checksum) }
     bytes("covey.training.format_version") { writer.add($0, Trainer.version) }
     bytes("covey.training.step") { writer.add($0, UInt64(optimiser.step)) }
+    bytes("covey.training.step_crc32") { writer.add($0, Trainer.checksum(ofStep: optimiser.step)) }
     for (key, value) in identity {
       bytes("covey.training.\(key)") { key in
         switch value {
@@ -175,6 +197,10 @@ extension Trainer {
     guard let number = file.value("covey.training.step")?.uint64, number < 1 << 40 else {
       throw CoveyError(.format, "covey.training.step: expected a u64 below 2^40")
     }
+    let checksum = try file.integer("covey.training.step_crc32", 0...Int(UInt32.max))
+    guard checksum == Trainer.checksum(ofStep: Int(number)) else {
+      throw CoveyError(.format, "covey.training.step: does not have its checksum")
+    }
 
     for (prefix, _) in state {
       for tensor in parameters.layout.tensors {
@@ -231,8 +257,8 @@ extension Trainer {
 }
 
 extension Checkpoint {
-  /// Of all that features depend on: the backbone's tensors, the input's mean and
-  /// deviation, and how positions are resized, where the file says that.
+  /// Of all that features depend on: the backbone's tensors, heads and epsilon, the
+  /// input's mean and deviation, and how positions are resized, where the file says that.
   fileprivate var backboneChecksum: UInt32 {
     defer { withExtendedLifetime(self) {} }
     var crc = CRC32()
@@ -240,6 +266,9 @@ extension Checkpoint {
     for tensor in file.tensors where tensor.nameBytes.starts(with: prefix.utf8) {
       crc.append(tensor.nameBytes)
       crc.append(tensor.data)
+    }
+    for value in [Float(config.heads), config.layerNormEps] {
+      withUnsafeBytes(of: value.bitPattern) { crc.append($0) }
     }
     for vector in [config.mean, config.std] {
       for channel in 0..<3 {

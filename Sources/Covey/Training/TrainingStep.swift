@@ -87,7 +87,8 @@ struct TrainingStep {
       of: ranking.queries.base, count: ranking.queryCount, block.qkv.base, lse: block.lse.base,
       dropouts.attention, out: queries.maps.base, pool: pool, monitor: monitor)
     try monitor.check()
-    ranking.rank(queries.maps.base, pool: pool)
+    ranking.rank(queries.maps.base, pool: pool, monitor: monitor)
+    try monitor.check()
     queries.normalise(pool: pool)
 
     motion.collect(ranking)
@@ -96,10 +97,11 @@ struct TrainingStep {
       dropouts.attention, out: motion.maps.base, pool: pool, monitor: monitor)
     try monitor.check()
     var losses = Losses()
-    losses.motion = motion.run(queries, ranking, scale: scale, pool: pool)
-    losses.semantic = semantic.run(
+    losses.motion = try motion.run(
+      queries, ranking, scale: scale, pool: pool, monitor: monitor)
+    losses.semantic = try semantic.run(
       block.y.base, ranking, weights: options.weighting == .both ? queries.weights.base : nil,
-      scale: scale, gradients: block.dY.base, pool: pool)
+      scale: scale, gradients: block.dY.base, pool: pool, monitor: monitor)
 
     try block.backward(
       parameters, dropouts, mapRow: motion.rowOf.base, dMaps: motion.maps.base,

@@ -77,8 +77,7 @@ class Trainer(HandleOwner):
                 print(metrics.step, metrics.total_loss)
             trainer.export().save("adapted.gguf")
 
-    Options: see TrainerOptions.  Raises ArgumentError for one out of range,
-    UnsupportedError for a model whose block cannot be trained.
+    Options: see TrainerOptions.  Raises ArgumentError for one out of range.
     """
 
     def __init__(self, model: Model, **options: Unpack[TrainerOptions]) -> None:
