@@ -1,4 +1,4 @@
-"""The command ``covey``: segment, train, evaluate, info, quantize, convert."""
+"""The command ``covey``: segment, train, evaluate, plot, info, quantize, convert."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ from ._arguments import (
 )
 from ._evaluate_arguments import add_evaluate
 from ._method_arguments import add_method, add_running
+from ._plot_arguments import add_plot
 from ._train_arguments import add_train
 from .checkpoint_formats import POSITION_RESIZES
 from .errors import CoveyError
@@ -40,6 +41,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_segment(commands)
     add_train(commands)
     add_evaluate(commands)
+    add_plot(commands)
     _add_info(commands)
     _add_quantize(commands)
     _add_convert(commands)
@@ -72,6 +74,11 @@ def _add_segment(commands: Any) -> None:
     command.add_argument("--overlay", action="store_true", help="also OUT/overlay.mp4")
     command.add_argument(
         "--sheet", action="store_true", help="also OUT/sheet.png: frames beside their overlays"
+    )
+    command.add_argument(
+        "--report",
+        action="store_true",
+        help="also OUT/report.html: frames, when objects are seen, settings and times in one file",
     )
     command.add_argument(
         "--coco",
@@ -343,6 +350,12 @@ def _evaluate(arguments: argparse.Namespace) -> int:
     return run(arguments)
 
 
+def _plot(arguments: argparse.Namespace) -> int:
+    from .plots.command import run
+
+    return run(arguments)
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command and returns its exit status.
 
@@ -354,6 +367,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         "segment": _segment,
         "train": _train,
         "evaluate": _evaluate,
+        "plot": _plot,
         "info": _info,
         "quantize": _quantize,
         "convert": _convert,

@@ -40,6 +40,7 @@ KINDS = {
     "coco": "coco.json",
     "ytvis": "ytvis.json",
     "npz": "labels.npz",
+    "report": "report.html",
 }
 _NEED: dict[str, Callable[[], None]] = {
     "overlay": images.require_films,

@@ -19,6 +19,7 @@ from ._options import Options
 from .display import Display, mebibytes
 from .model import Model
 from .output import KINDS, Output, knobs_as_text, unique_names
+from .report import Report
 from .result import Result
 from .session import Session
 from .sinks import Arrays, Coco, Film, Masks, Sheet, Sink, YoutubeVis
@@ -126,6 +127,7 @@ def _sinks_of(output: Output, video: Video, reader: _Reader) -> dict[str, Sink]:
         "coco": lambda path: Coco(path, video.name, reader.files),
         "ytvis": YoutubeVis,
         "npz": Arrays,
+        "report": Report,
     }
     made: dict[str, Sink] = {"masks": Masks(output.masks)}
     return {**made, **{kind: makers[kind](path) for kind, path in output.files.items()}}
@@ -231,41 +233,40 @@ def segment(arguments: argparse.Namespace) -> int:
             memory = session.memory
         name = model.info.name
     summary = writer.summary
-    _report(
-        arguments,
-        summary,
-        by_kind,
-        {
-            "source": video.name,
-            "model": name,
-            "frames": summary.frames,
-            "objects": summary.total_objects,
-            "clusters": summary.total_clusters,
-            "mode": arguments.mode or "edge",
-            "streaming": arguments.stream,
-            "clustering": {
-                **summary.knobs,
-                "target_clusters": arguments.target_clusters,
-                "max_clusters": arguments.max_clusters,
-                "bank_clusters": arguments.bank_clusters,
-            },
-            "seconds": time.perf_counter() - start,
-            "seconds_encode": times.encode,
-            "seconds_cluster": times.cluster,
-            "seconds_per_frame": times.computing / summary.frames,
-            "estimated_peak_bytes": forecast.bytes,
-            "memory_limit_bytes": forecast.limit,
-            "session_peak_bytes": memory.peak,
-            # ru_maxrss is in KiB on Linux.
-            "process_peak_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
-            "masks_removed": summary.removed,
-            "warnings": [] if forecast.warning is None else [forecast.warning],
+    figures = {
+        "source": video.name,
+        "model": name,
+        "frames": summary.frames,
+        "objects": summary.total_objects,
+        "clusters": summary.total_clusters,
+        "mode": arguments.mode or "edge",
+        "streaming": arguments.stream,
+        "clustering": {
+            **summary.knobs,
+            "target_clusters": arguments.target_clusters,
+            "max_clusters": arguments.max_clusters,
+            "bank_clusters": arguments.bank_clusters,
         },
-    )
+        "seconds": time.perf_counter() - start,
+        "seconds_encode": times.encode,
+        "seconds_cluster": times.cluster,
+        "seconds_per_frame": times.computing / summary.frames,
+        "estimated_peak_bytes": forecast.bytes,
+        "memory_limit_bytes": forecast.limit,
+        "session_peak_bytes": memory.peak,
+        # ru_maxrss is in KiB on Linux.
+        "process_peak_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+        "masks_removed": summary.removed,
+        "warnings": [] if forecast.warning is None else [forecast.warning],
+    }
+    report = by_kind.get("report")
+    if isinstance(report, Report):
+        report.write_report(figures, summary.objects())
+    _tell(arguments, summary, by_kind, figures)
     return 0
 
 
-def _report(
+def _tell(
     arguments: argparse.Namespace,
     summary: Summary,
     sinks: dict[str, Sink],

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, Generic, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -90,33 +90,52 @@ class Film(Sink):
     abandon = close
 
 
+Kept = TypeVar("Kept")
+
+
+class Spread(Generic[Kept]):
+    """Some items, evenly spread over a video whose length need not be known: where
+    there are too many, every other one goes."""
+
+    def __init__(self, count: int) -> None:
+        self._count, self._step = count, 1
+        self._kept: list[Kept] = []
+
+    def offer(self, index: int, make: Callable[[], Kept]) -> None:
+        """``make`` is called for those that are kept."""
+        if index % self._step:
+            return
+        self._kept.append(make())
+        if len(self._kept) == 2 * self._count:
+            self._kept = self._kept[::2]
+            self._step *= 2
+
+    def items(self) -> list[Kept]:
+        """At most ``count``, the first and the last kept among them."""
+        last = len(self._kept) - 1
+        places = {round(place * last / (self._count - 1)) for place in range(self._count)}
+        return [self._kept[place] for place in sorted(places)] if self._kept else []
+
+
 class Sheet(Sink):
-    """Pairs of frame and overlay, evenly spread over a video whose length need
-    not be known: where there are too many, every other one goes."""
+    """Pairs of frame and overlay."""
 
     wants_pixels = True
 
     def __init__(self, path: Path) -> None:
         super().__init__(path)
-        self._kept: list[tuple[NDArray[np.uint8], NDArray[np.uint8]]] = []
-        self._step = 1
+        self._pairs: Spread[tuple[NDArray[np.uint8], NDArray[np.uint8]]] = Spread(_SHEET_PAIRS)
 
     def write(self, result: Result, name: str, frame: SourceFrame | None) -> None:
-        if frame is None or result.index % self._step:
-            return
-        self._kept.append((frame.image, images.overlay(frame.image, result.labels)))
-        if len(self._kept) == 2 * _SHEET_PAIRS:
-            self._kept = self._kept[::2]
-            self._step *= 2
+        if frame is not None:
+            image = frame.image
+            self._pairs.offer(
+                result.index, lambda: (image, images.overlay(image, result.labels))
+            )
 
     def close(self) -> None:
-        if not self._kept:
-            return
-        last = len(self._kept) - 1
-        chosen = {round(place * last / (_SHEET_PAIRS - 1)) for place in range(_SHEET_PAIRS)}
-        images.write_image(
-            self.path, images.contact_sheet([self._kept[place] for place in sorted(chosen)])
-        )
+        if pairs := self._pairs.items():
+            images.write_image(self.path, images.contact_sheet(pairs))
 
 
 class Arrays(Sink):

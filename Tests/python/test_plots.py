@@ -1,0 +1,153 @@
+"""Attention maps against the block's formula, figures, and the report of a run."""
+
+from __future__ import annotations
+
+import json
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import covey
+from covey import images, plots
+from covey.cli import main
+
+
+@pytest.fixture
+def folder(tmp_path, video):
+    (tmp_path / "shot").mkdir()
+    for index, frame in enumerate(video):
+        images.write_image(tmp_path / "shot" / f"f{index}.png", frame)
+    return tmp_path / "shot"
+
+
+@pytest.mark.parametrize("compared", ["correlator", "features"])
+def test_maps_are_those_of_the_formula(model, video, compared):
+    found = plots.encoded(model, list(video), compared)
+    frames, rows, columns, channels = found.queries.shape
+    width = channels // found.heads
+    for frame, row, column in [(0, 0, 0), (2, 1, 3), (frames - 1, rows - 1, columns - 1)]:
+        maps = plots.attention_maps(found, frame, row, column)
+        expected = np.zeros(frames * rows * columns)
+        keys = found.keys.astype(np.float64).reshape(-1, channels)
+        query = found.queries[frame, row, column].astype(np.float64)
+        for head in range(found.heads):
+            part = slice(head * width, (head + 1) * width)
+            weights = np.exp(keys[:, part] @ query[part] / width**0.5)
+            expected += weights / weights.sum() / found.heads
+        # fp32 scores of size 1 in the exponent.
+        np.testing.assert_allclose(maps.ravel(), expected, rtol=2e-5)
+        assert maps.sum() == pytest.approx(1, abs=1e-5)
+
+
+def test_features_are_what_sessions_compare(model, video):
+    """The same clusters from these queries and keys as from a session of this affinity."""
+    found = plots.encoded(model, list(video), "features")
+    options = {"tau": 0.02, "key_pool": 1, "query_pool": 1}
+    session = model.segment(
+        video, affinity="features", output="clusters", mask="nearest", key_stride=1, **options)
+    clusters = covey.cluster(found.queries, found.keys, found.heads, **options)
+    assert len(np.unique(session)) == clusters.count
+
+
+@pytest.mark.parametrize(
+    "figure, arguments, rows",
+    [
+        ("attention", ["--at", "0:20,10", "--at", "4:50,30"], 3),
+        ("affinities", ["--clusters", "3"], 3),
+        ("hierarchy", ["--tau", "0.01", "0.05", "0.5"], 4),
+    ],
+)
+def test_figures(folder, tmp_path, model_path, capsys, figure, arguments, rows):
+    path = tmp_path / "figure.png"
+    assert main(["plot", figure, str(folder), "-m", str(model_path), "--shown", "3",
+                 "-o", str(path), *arguments]) == 0
+    assert f"{figure} of 5 frames" in capsys.readouterr().out
+    with Image.open(path) as picture:
+        width, height = picture.size
+        pixels = np.asarray(picture.convert("RGB"))
+    # Three frames of 60 x 40 beside each other, 2.4 inches of 130 dots each.
+    assert width == pytest.approx(3 * 2.4 * 130, rel=0.1)
+    assert height == pytest.approx(rows * 1.6 * 130, rel=0.15)
+    # Something is drawn in every row.
+    for part in np.array_split(pixels[40:], rows):
+        assert part.std() > 5
+
+
+def test_comparison_of_systems(folder, tmp_path, model_path, capsys):
+    for name, tau in (("one", "0.05"), ("other", "0.5")):
+        assert main(["segment", str(folder), "--model", str(model_path), "--tau", tau, "--clusters",
+                     "-o", str(tmp_path / name), "--json"]) == 0
+    command = ["plot", "compare", str(folder), "-o", str(tmp_path / "compare.svg"),
+               f"DINO={tmp_path / 'one/masks'}", f"ours={tmp_path / 'other/masks'}"]
+    assert main(command) == 0
+    drawing = (tmp_path / "compare.svg").read_text()
+    assert "DINO" in drawing and "ours" in drawing
+    (tmp_path / "one/masks/f4.png").unlink()
+    capsys.readouterr()
+    assert main(command) == 1
+    assert "one/masks/f4.png: no such file" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "arguments, status, message",
+    [
+        (["attention", "--at", "9:1,1"], 1, "--at: expected a frame from 0 to 4, found 9"),
+        (["attention", "--at", "0:60,1"], 1, "expected a pixel of 60x40, found 60,1"),
+        (["attention", "--at", "middle"], 2, "expected FRAME:X,Y, found 'middle'"),
+    ],
+)
+def test_bad_points(folder, tmp_path, model_path, capsys, arguments, status, message):
+    command = ["plot", arguments[0], str(folder), "-m", str(model_path),
+               "-o", str(tmp_path / "a.png"), *arguments[1:]]
+    try:
+        found = main(command)
+    except SystemExit as error:
+        found = error.code
+    assert found == status and message in capsys.readouterr().err
+
+
+class Page(HTMLParser):
+    """Counts tags, gathers sources and text; every tag must be closed."""
+
+    VOID = frozenset({"meta", "img", "input"})
+
+    def __init__(self):
+        super().__init__()
+        self.count, self.sources, self.text, self.open = {}, [], [], []
+
+    def handle_starttag(self, tag, attributes):
+        self.count[tag] = self.count.get(tag, 0) + 1
+        self.sources += [value for name, value in attributes if name in ("src", "href")]
+        if tag not in self.VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attributes):
+        self.handle_starttag(tag, attributes)
+        self.open.pop()
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        self.text.append(data)
+
+
+def test_report(folder, tmp_path, model_path, capsys):
+    renamed = folder.rename(tmp_path / "<shot> & co")
+    assert main(["segment", str(renamed), "--model", str(model_path), "--tau", "0.01", "--min-area",
+                 "0", "--clusters", "--report", "--json", "-o", str(tmp_path / "out")]) == 0
+    told = json.loads(capsys.readouterr().out)
+    page = Page()
+    page.feed((tmp_path / "out/report.html").read_text())
+    assert not page.open
+    # A frame and its masks for each of five; nothing from elsewhere.
+    assert page.count["img"] == 10 and page.count["figure"] == 5
+    assert all(source.startswith("data:image/jpeg;base64,") for source in page.sources)
+    text = " ".join(page.text)
+    assert "<shot> & co" in text and f"{told['frames']} frames" in text
+    for track in told["tracks"]:
+        assert f"{track['frames']} of 5" in text
+    assert page.count["polygon"] >= len(told["tracks"])
+    assert "clustering: tau" in text and "seconds encode" in text

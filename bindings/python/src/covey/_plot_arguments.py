@@ -1,0 +1,90 @@
+"""The arguments of ``covey plot``."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from ._arguments import above_zero, index, whole
+
+
+def _point(text: str) -> tuple[int, float, float]:
+    """ "12:200,90" is pixel x 200, y 90 of frame 12."""
+    frame, _, place = text.partition(":")
+    try:
+        x, y = (float(part) for part in place.split(","))
+        return index(frame), x, y
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"expected FRAME:X,Y, found {text!r}") from None
+
+
+def _system(text: str) -> tuple[str, str]:
+    name, equals, folder = text.partition("=")
+    if not (name and equals and folder):
+        raise argparse.ArgumentTypeError(f"expected NAME=FOLDER, found {text!r}")
+    return name, folder
+
+
+def add_plot(commands: Any) -> None:
+    """Adds the command and its own commands."""
+    command = commands.add_parser(
+        "plot", help="figures of a video", description="Figures of a video, as PNG, PDF or SVG."
+    )
+    figures = command.add_subparsers(dest="figure", required=True, metavar="FIGURE")
+
+    attention = _figure(figures, "attention", "what chosen patches attend to over the frames")
+    attention.add_argument(
+        "--at",
+        type=_point,
+        action="append",
+        required=True,
+        metavar="FRAME:X,Y",
+        help="a pixel of one of the frames read, the first being 0; may be repeated",
+    )
+    attention.add_argument(
+        "--affinity",
+        choices=("correlator", "features"),
+        default="correlator",
+        help="the trained block's queries and keys, or the features themselves; default: "
+        "correlator",
+    )
+    affinities = _figure(
+        figures, "affinities", "clusters of the features beside those of the block's attention"
+    )
+    affinities.add_argument(
+        "--clusters", type=whole(1024), default=8, metavar="N", help="of either; default: 8"
+    )
+    hierarchy = _figure(figures, "hierarchy", "the clusters at several tau")
+    hierarchy.add_argument(
+        "--tau",
+        type=above_zero(1000),
+        nargs="+",
+        default=[],
+        metavar="NATS",
+        help="default: the model's times .5, .7, 1, 1.4 and 2",
+    )
+    compare = _figure(figures, "compare", "masks of several systems, from their folders")
+    compare.add_argument(
+        "systems",
+        type=_system,
+        nargs="+",
+        metavar="NAME=FOLDER",
+        help="FOLDER has a PNG of ids for every frame, of its name: OUT/masks of covey segment",
+    )
+
+
+def _figure(figures: Any, name: str, text: str) -> Any:
+    command = figures.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
+    command.add_argument("source", metavar="SOURCE", help="as of covey segment")
+    command.add_argument("-o", "--output", required=True, metavar="FILE")
+    command.add_argument(
+        "--shown", type=whole(100), default=6, metavar="N", help="frames shown; default: 6"
+    )
+    command.add_argument("--first", type=index, default=0, metavar="N", help="frame to begin with")
+    command.add_argument("--last", type=index, metavar="N", help="frame to end with")
+    command.add_argument("--every", type=whole(10**6), default=1, metavar="N")
+    if name != "compare":
+        command.add_argument(
+            "-m", "--model", metavar="FILE", help="weight file; default: as of segment"
+        )
+    return command
