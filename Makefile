@@ -5,7 +5,7 @@ SHELL := /bin/bash
 .DELETE_ON_ERROR:
 .PHONY: help setup lib demo test test-swift test-kernels test-exports test-c test-valgrind \
   test-python bench bench-clustering bench-quality bench-throughput bench-training \
-  bench-adaptation \
+  bench-adaptation api \
   bench-kernels bench-instructions clean
 
 BUILD  := build
@@ -91,6 +91,14 @@ test-valgrind: test-c ## the C tests once more, under valgrind
 
 test-python: $(LIB) $(STAMPS)/python ## the bindings; the stages against NumPy and PyTorch
 	$(PYTHON) -m pytest -rs Tests/python
+
+# ---- Reference -------------------------------------------------------------
+
+api: $(LIB) $(STAMPS)/python ## the reference of the Python package, as HTML in build/api
+	@$(PYTHON) -m pip install --quiet --disable-pip-version-check -e 'bindings/python[api]'
+	@$(PYTHON) -m pdoc -d markdown -o $(BUILD)/api covey \
+	  $(addprefix covey.,batch choosing_tau clips coco convert evaluation images plots)
+	@echo "$(BUILD)/api/index.html"
 
 # ---- Benchmarks ------------------------------------------------------------
 
