@@ -10,12 +10,12 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from conftest import moving_square
+from processes import processes_of, wait_for
 
 from covey import batch, images
 from covey._arguments import UsageError
@@ -192,7 +192,7 @@ def test_results_beside_failures(run, films, model_path, tmp_path):
         figures = json.loads(found.pop("result.json"))["figures"]
         expected = files(tmp_path / name)
         assert found == expected and len(found) > 3
-        assert figures["output"] == {
+        assert figures["output"] == {  # beside result.json
             "masks": "masks", "coco": "coco.json", "npz": "labels.npz"
         }  # fmt: skip
 
@@ -289,7 +289,7 @@ def dying(marks, times):
     in the middle, when there are masks."""
     source = Path(child.__file__).parents[2]
 
-    def command(arguments):
+    def command(folder, arguments):
         script = (
             "import os, pathlib, signal, sys\n"
             f"sys.path.insert(0, {str(source)!r})\n"
@@ -301,9 +301,9 @@ def dying(marks, times):
             "from covey import cli, sinks\n"
             "def end(self): os.kill(os.getpid(), signal.SIGKILL)\n"
             f"if stem == 'one' and count < {times}: sinks.Sink.close = end\n"
-            "sys.exit(cli.main(['segment', *words]))\n"
+            "sys.exit(cli.main(['segment', *words, '--json']))\n"
         )
-        return [sys.executable, "-c", script, *arguments]
+        return [sys.executable, "-c", script, *arguments, "-o", folder]
 
     return command
 
@@ -329,26 +329,6 @@ def test_killed_processes(run, films, tmp_path, monkeypatch, times):
     assert [row["attempts"] for row in told["videos"]] == [len(attempts), 1]
     assert told["videos"][1]["status"] == "done"
     assert len(list((tmp_path / "marks").iterdir())) == len(attempts) + 1
-
-
-def processes_of(folder):
-    """The ids of processes with ``folder`` in their command line."""
-    found = []
-    for each in Path("/proc").glob("[0-9]*/cmdline"):
-        try:
-            if str(folder).encode() in each.read_bytes():
-                found.append(int(each.parent.name))
-        except OSError:
-            pass
-    return found
-
-
-def wait_for(condition, seconds=60):
-    deadline = time.monotonic() + seconds
-    while not (found := condition()):
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-    return found
 
 
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL], ids=lambda each: each.name)
@@ -393,8 +373,8 @@ def test_interrupted_and_resumed(run, films, model_path, environment, tmp_path, 
 
 @pytest.fixture
 def task(films, model_path, tmp_path):
-    found = batch.plan([batch.Entry(str(films / "one.mp4"))], tmp_path / "out",
-                       ["--model", str(model_path), "--max-frames", "1"], threads=1)  # fmt: skip
+    options = ["--model", str(model_path), "--max-frames", "1", "--threads", "1"]
+    found = batch.plan([batch.Entry(str(films / "one.mp4"))], tmp_path / "out", options)
     (task,) = found.tasks
     with batch.BatchFolder(tmp_path / "out").locked():
         yield task
@@ -428,6 +408,22 @@ def test_a_source_that_changes(task, monkeypatch):
     assert (found.status, found.again) == ("failed", False)
     assert "changed while it was read" in found.error
     assert not task.result.exists()
+
+
+def test_a_folder_that_is_gone_is_not_made_again(task, films, tmp_path):
+    """Or a process that is to stop would not see it."""
+    words = [task.source, *task.options]
+    for folder in ("gone", "gone/deeper"):
+        done = subprocess.run(child.command(str(tmp_path / folder), words), capture_output=True)
+        assert done.returncode == 1 and b"FileNotFoundError" in done.stderr
+    assert not (tmp_path / "gone").exists()
+    # Nor does it begin where its parent has ended.
+    (tmp_path / "there").mkdir()
+    command = child.command(str(tmp_path / "there"), words)
+    command[command.index(str(os.getpid()))] = "1"
+    done = subprocess.run(command, capture_output=True)
+    assert done.returncode == 1 and not done.stdout + done.stderr
+    assert not list((tmp_path / "there").iterdir())
 
 
 def test_workers_of_another_version(task):

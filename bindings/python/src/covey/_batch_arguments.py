@@ -66,8 +66,8 @@ def add_batch(commands: Any) -> None:
         "--workers",
         type=whole(1024),
         metavar="N",
-        help="videos at a time, each in a process of its own, which share the cores evenly; "
-        "left out: half as many as cores",
+        help="videos at a time, each in a process of its own; they share the cores evenly, as "
+        "--threads; left out: one for every core",
     )
     where.add_argument(
         "--cluster",

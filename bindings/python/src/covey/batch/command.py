@@ -18,7 +18,7 @@ from .folder import BatchFolder
 from .manifest import Entry, entry_of, read_manifest
 from .mapping import map_videos
 from .planning import plan
-from .task import Outcome
+from .task import Outcome, Task
 
 #: Seconds to find a cluster's scheduler in.
 PATIENCE = 30
@@ -28,16 +28,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Runs the command; returns 0, 1 where videos failed, or raises."""
     entries = _entries(arguments)
     folder = BatchFolder(arguments.output)
-    cores = len(os.sched_getaffinity(0))
-    workers = arguments.workers or max(1, cores // 2)
-    made = plan(
-        entries,
-        folder.path,
-        arguments.passed_on,
-        # Of a cluster every worker knows best.
-        None if arguments.cluster else max(1, cores // workers),
-        arguments.remake,
-    )
+    made = plan(entries, folder.path, arguments.passed_on, arguments.remake)
     start = time.perf_counter()
     rows = {each.name: each for each in made.settled}
     sources = {each.name: each.source for each in made.tasks}
@@ -47,9 +38,11 @@ def run(arguments: argparse.Namespace) -> int:
                 folder.add(each)
                 display.warn(f"{each.name}: {each.error}")
         try:
-            at_once = max(1, min(workers, len(made.tasks)))
-            with _executor(arguments, at_once, folder, display) as executor:
-                outcomes = map_videos(made.tasks, executor.submit, arguments.retries)
+            tasks, at_once = made.tasks, 0
+            if not arguments.cluster:  # whose workers know their own cores
+                tasks, at_once = _shared_out(tasks, arguments.workers)
+            with _executor(arguments.cluster, at_once, folder, display) as executor:
+                outcomes = map_videos(tasks, executor.submit, arguments.retries)
                 with contextlib.closing(outcomes):
                     _work(outcomes, folder, rows, len(made.names), display)
         finally:
@@ -71,12 +64,20 @@ def _entries(arguments: argparse.Namespace) -> list[Entry]:
     return entries
 
 
+def _shared_out(tasks: list[Task], workers: int | None) -> tuple[list[Task], int]:
+    """With threads, where none were asked for; and how many are to run at once."""
+    cores = len(os.sched_getaffinity(0))
+    at_once = max(1, min(workers or cores, len(tasks)))
+    threads = max(1, cores // at_once)
+    return [replace(task, threads=task.threads or threads) for task in tasks], at_once
+
+
 @contextlib.contextmanager
 def _executor(
-    arguments: argparse.Namespace, workers: int, folder: BatchFolder, display: Display
+    cluster: str | None, workers: int, folder: BatchFolder, display: Display
 ) -> Iterator[Executor]:
     """Whose submit() runs tasks; leaving it, nothing runs any more that it began."""
-    if arguments.cluster is None:
+    if cluster is None:
         with ThreadPoolExecutor(workers, "batch") as threads:
             try:
                 yield threads
@@ -89,15 +90,15 @@ def _executor(
         from distributed import Client
     except ImportError:
         raise ImportError("--cluster needs Dask: pip install 'covey[cluster]'") from None
-    file = arguments.cluster if arguments.cluster.endswith(".json") else None
-    address = None if file else arguments.cluster
+    file = cluster if cluster.endswith(".json") else None
+    address = None if file else cluster
     try:
         client = Client(address, scheduler_file=file, timeout=PATIENCE, set_as_default=False)
     except (OSError, TimeoutError) as error:
-        raise ConnectionError(f"{arguments.cluster}: no scheduler: {error}") from None
+        raise ConnectionError(f"{cluster}: no scheduler: {error}") from None
     with client:
         count = len(client.ncores())
-        display.note(f"{arguments.cluster}: {count} workers{'' if count else ' as yet'}")
+        display.note(f"{cluster}: {count} worker{'' if count == 1 else 's'}")
         yield client.get_executor(pure=False)
 
 
@@ -112,6 +113,9 @@ def _work(
     lost: dict[str, int] = {}
     display.update("batch", len(rows), total, "videos")
     for found in outcomes:
+        if found.status == "kept":
+            # It was not there before: of a worker that ended before it could tell.
+            found = replace(found, status="done")
         before = folder.add(found)
         lost[found.name] = lost.get(found.name, 0) + len(before)
         for each in before:
@@ -119,7 +123,7 @@ def _work(
         if found.again:
             display.note(f"{found.name}: {found.error}; once more")
             continue
-        if found.status != "done" and found.status != "kept":
+        if found.status != "done":
             found = replace(found, status="failed")
             display.warn(f"{found.name}: {found.error}")
         rows[found.name] = replace(found, attempt=found.attempt + lost[found.name])

@@ -12,6 +12,9 @@ from .work import segment_video
 
 Submit = Callable[[Callable[[Task], Outcome], Task], "Future[Outcome]"]
 
+#: Seconds.  A signal that comes just before a wait for a lock does not end the wait.
+_WAKES = 0.5
+
 
 def map_videos(
     tasks: Iterable[Task], submit: Submit, retries: int = 2
@@ -38,7 +41,10 @@ def map_videos(
         for task in tasks:
             begin(task, 1)
         while running:
-            future = ended.get()
+            try:
+                future = ended.get(timeout=_WAKES)
+            except queue.Empty:
+                continue
             task, attempt = running.pop(future)
             found = replace(_outcome_of(future, task), attempt=attempt)
             found = replace(found, again=found.again and attempt <= retries)

@@ -100,13 +100,12 @@ def plan(
     entries: Iterable[Entry],
     folder: str | os.PathLike[str],
     options: Sequence[str] = (),
-    threads: int | None = None,
     remake: bool = False,
 ) -> Plan:
     """What is to be done for these videos to have their results in ``folder``.
 
-    An entry that is there twice counts once.  threads: of every process, where its options
-    do not say; None: see Task.  remake: of results there that have other settings.
+    An entry that is there twice counts once.  remake: of results there that have other
+    settings.
 
     UsageError for options and names that are wrong, for folders there that are no results,
     and without ``remake`` for results of other settings; as Model for a model.
@@ -130,19 +129,19 @@ def plan(
             folder=os.path.abspath(folder),
             options=(*entry.options, "--model", arguments.model),
             settings=settings,
-            threads=arguments.threads or threads,
+            threads=arguments.threads,
             remake=remake,
         )
         try:
             known = read_result(task.result)
         except ValueError as error:
             raise UsageError(f"{error}; name another folder") from None
-        if known is None or known["settings"] != settings:
+        if known is None or known.settings != settings:
             made.tasks.append(task)
             if known is not None and not remake:
-                others.append(f"{task.result}: {differences(known['settings'], settings)}")
+                others.append(f"{task.result}: {differences(known.settings, settings)}")
         else:
-            made.settled.append(Outcome(name, entry.source, "kept", figures=known["figures"]))
+            made.settled.append(known.kept(name, entry.source))
     if others:
         more = f" (and {len(others) - 1} more)" if others[1:] else ""
         raise UsageError(f"{others[0]}{more}; make them anew with --remake, or name another folder")

@@ -23,9 +23,10 @@ class Task:
     """Plain values: tasks are sent to other processes, and machines.
 
     folder: OUT; the result will be in folder/name.  options: of covey segment, the model
-    included.  settings: what the result depends on, as JSON knows it.  threads: None for an
-    even share of those that the worker may use.  remake: whether a result of other settings
-    is replaced.  version: of covey, which must be the worker's too.
+    included.  settings: what the result depends on, as JSON knows it.  threads: of the
+    process; None for one on every core, or on a Dask worker an even share of them for each
+    of its tasks.  remake: whether a result of other settings is replaced.  version: of
+    covey, which must be the worker's too.
     """
 
     name: str
@@ -53,8 +54,9 @@ class Outcome:
 
     status: done, kept (was there), failed, stopped (its folder was taken away), lost (its
     worker ended); open: of a video that no attempt has come to an end at.  again: whether
-    another attempt may help.  worker: host-process-number.  began: seconds since 1970.
-    figures: as covey segment --json tells them, paths relative to the result.
+    another attempt may help.  worker: host-process-number, of a result that was kept the one
+    that made it.  began: seconds since 1970.  figures: as covey segment --json tells them,
+    paths relative to the result.
     """
 
     name: str
@@ -90,14 +92,39 @@ def file_identity(path: str) -> dict[str, Any]:
     return {"bytes": os.path.getsize(path), "sha256": digest.hexdigest()}
 
 
-def read_result(folder: Path) -> dict[str, Any] | None:
-    """settings and figures of a result that is there; None for no folder, and an empty one.
-    ValueError for a folder of anything else."""
+@dataclass(frozen=True)
+class Made:
+    """What is in RESULT: by which worker, when, from what, and what was found."""
+
+    covey: str
+    worker: str
+    began: float
+    seconds: float
+    settings: dict[str, Any]
+    figures: dict[str, Any]
+
+    def kept(self, name: str, source: str) -> Outcome:
+        """Of an attempt that finds it."""
+        return Outcome(
+            name,
+            source,
+            "kept",
+            worker=self.worker,
+            began=self.began,
+            seconds=self.seconds,
+            figures=self.figures,
+        )
+
+
+def read_result(folder: Path) -> Made | None:
+    """Of a result that is there; None for no folder, and an empty one.  ValueError for a
+    folder of anything else."""
     try:
         told = json.loads((folder / RESULT).read_text(encoding="utf-8"))
-        if not isinstance(told["settings"], dict) or not isinstance(told["figures"], dict):
+        made = Made(**{name: told[name] for name in Made.__dataclass_fields__})
+        if not isinstance(made.settings, dict) or not isinstance(made.figures, dict):
             raise TypeError
-        return dict(told)
+        return made
     except FileNotFoundError:
         if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
             return None

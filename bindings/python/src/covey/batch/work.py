@@ -15,13 +15,13 @@ import subprocess
 import sys
 import tempfile
 import time
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 from .. import __version__
 from .child import command
-from .task import RESULT, Outcome, Task, read_result, source_identity
+from .task import RESULT, Made, Outcome, Task, read_result, source_identity
 
 #: Seconds between looks at whether an attempt is still wanted.
 _PATIENCE = 0.25
@@ -29,7 +29,6 @@ _PATIENCE = 0.25
 _FINAL = (1, 2)
 #: The system may have more in a while.
 _SHORT_OF = (errno.EAGAIN, errno.ENOMEM)
-_UNWANTED = "not wanted any more"
 
 _log = logging.getLogger("covey.batch")
 
@@ -45,47 +44,38 @@ def segment_video(task: Task) -> Outcome:
     """
     worker = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}"
     began = time.time()
-    start = time.perf_counter()
+    attempt = Outcome(task.name, task.source, "failed", worker=worker, began=began)
     _log.info("%s: begun by %s", task.name, worker)
     try:
-        found = _attempt(task, task.attempts / worker)
+        found = _known(task) or _attempt(task, attempt, task.attempts / worker)
     except (OSError, ValueError, subprocess.SubprocessError) as error:
         again = getattr(error, "errno", None) in _SHORT_OF
-        found = Outcome(task.name, task.source, "failed", str(error), again)
+        found = replace(attempt, error=str(error), again=again)
     _log.info("%s: %s by %s", task.name, found.status, worker)
-    return replace(found, worker=worker, began=began, seconds=time.perf_counter() - start)
+    return found if found.seconds is not None else replace(found, seconds=time.time() - began)
 
 
-def _attempt(task: Task, place: Path) -> Outcome:
-    def outcome(status: str, error: str | None = None, again: bool = False) -> Outcome:
-        return Outcome(task.name, task.source, status, error, again)
-
+def _attempt(task: Task, attempt: Outcome, place: Path) -> Outcome:
     if task.version != __version__:
-        return outcome("failed", f"this worker has covey {__version__}, not {task.version}")
-    known = _known(task)
-    if known is not None:
-        return known
+        return replace(attempt, error=f"this worker has covey {__version__}, not {task.version}")
+    stopped = replace(attempt, status="stopped", error="not wanted any more")
     try:
         # Not the folder above: nothing begins where the batch has ended.
         place.parent.mkdir(exist_ok=True)
         place.mkdir()
         status, said, error = _run(task, place)
         if not place.is_dir():
-            return outcome("stopped", _UNWANTED)
+            return stopped
         if status:
-            return outcome("failed", error, again=status not in _FINAL)
+            return replace(attempt, error=error, again=status not in _FINAL)
         if source_identity(task.source) != task.settings["source"]:
-            return outcome("failed", f"{task.source}: changed while it was read")
-        figures = json.loads(said.splitlines()[-1])
-        figures["output"] = {
-            kind: os.path.relpath(path, place) for kind, path in figures["output"].items()
-        }
-        _write_result(task, place, figures)
-        return _publish(task, place) or replace(outcome("done"), figures=figures)
-    except OSError:
+            return replace(attempt, error=f"{task.source}: changed while it was read")
+        made = _write_result(task, attempt, place, json.loads(said.splitlines()[-1]))
+        return _publish(task, place) or replace(made.kept(task.name, task.source), status="done")
+    except FileNotFoundError:
         if place.is_dir():
             raise
-        return outcome("stopped", _UNWANTED)
+        return stopped
     finally:
         discard(place)
 
@@ -95,8 +85,8 @@ def _known(task: Task) -> Outcome | None:
     known = read_result(task.result)
     if known is None:
         return None
-    if known["settings"] == task.settings:
-        return Outcome(task.name, task.source, "kept", figures=known["figures"])
+    if known.settings == task.settings:
+        return known.kept(task.name, task.source)
     if not task.remake:
         raise ValueError(f"{task.result}: is there, with other settings")
     return None
@@ -105,12 +95,12 @@ def _known(task: Task) -> Outcome | None:
 def _run(task: Task, place: Path) -> tuple[int, str, str]:
     """Exit status, standard output, and the error in one line."""
     threads = task.threads or _threads_of_worker()
-    arguments = [task.source, "-o", str(place), *task.options, "--json"]
+    arguments = [task.source, *task.options]
     arguments += [] if threads is None else ["--threads", str(threads)]
     # Files, not pipes: nobody need read them while the process writes.
     with tempfile.TemporaryFile() as output, tempfile.TemporaryFile() as errors:
         process = subprocess.Popen(
-            command(arguments),
+            command(str(place), arguments),
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=errors,
@@ -152,10 +142,19 @@ def _threads_of_worker() -> int | None:
     return max(1, len(os.sched_getaffinity(0)) // at_once)
 
 
-def _write_result(task: Task, place: Path, figures: dict[str, Any]) -> None:
-    told = {"covey": __version__, "settings": task.settings, "figures": figures}
+def _write_result(task: Task, attempt: Outcome, place: Path, figures: dict[str, Any]) -> Made:
+    """And sees to it that all that is in the folder is on the disk."""
+    began = attempt.began or time.time()
+    made = Made(
+        covey=__version__,
+        worker=attempt.worker or "",
+        began=began,
+        seconds=time.time() - began,
+        settings=task.settings,
+        figures=figures,
+    )
     (place / RESULT).write_text(
-        json.dumps(told, indent=1, ensure_ascii=False) + "\n", encoding="utf-8"
+        json.dumps(asdict(made), indent=1, ensure_ascii=False) + "\n", encoding="utf-8"
     )
     for folder, _, names in os.walk(place):
         for path in (folder, *(os.path.join(folder, name) for name in names)):
@@ -164,6 +163,7 @@ def _write_result(task: Task, place: Path, figures: dict[str, Any]) -> None:
                 os.fsync(opened)
             finally:
                 os.close(opened)
+    return made
 
 
 def _publish(task: Task, place: Path) -> Outcome | None:
