@@ -15,6 +15,7 @@ from conftest import moving_square
 from processes import children, processes_of, wait_for
 
 from covey import images
+from covey.batch.work import _threads_of_worker
 from covey.cli import main
 
 pytest.importorskip("distributed", reason="needs Dask: pip install 'covey[cluster]'")
@@ -145,6 +146,19 @@ def test_a_worker_that_is_killed(cluster, environment, model_path, tmp_path):
     wait_for(lambda: not children(other))
     assert workers[1].poll() is None
     wait_for(lambda: "endless: stopped by" in (tmp_path / "worker1.log").read_text())
+
+
+def test_threads_of_workers():
+    """Evenly among the videos that one does at a time."""
+    from distributed import Client
+
+    cores = len(os.sched_getaffinity(0))
+    for at_once in (1, 2, 4 * cores):
+        with Client(processes=False, n_workers=1, threads_per_worker=at_once,
+                    dashboard_address=None, set_as_default=False) as client:  # fmt: skip
+            threads = client.submit(_threads_of_worker).result()
+        assert threads == max(1, cores // at_once)
+    assert _threads_of_worker() is None
 
 
 def test_no_scheduler(tmp_path, model_path, capsys, monkeypatch):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
+import logging
 import os
 import time
 from collections.abc import Iterator
@@ -90,6 +91,8 @@ def _executor(
         from distributed import Client
     except ImportError:
         raise ImportError("--cluster needs Dask: pip install 'covey[cluster]'") from None
+    # What it would say, with tracebacks, the outcomes tell.
+    logging.getLogger("distributed.client").setLevel(logging.CRITICAL)
     file = cluster if cluster.endswith(".json") else None
     address = None if file else cluster
     try:
