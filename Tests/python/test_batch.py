@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import concurrent.futures
 import csv
+import glob
 import json
 import os
 import signal
@@ -342,6 +343,8 @@ def test_interrupted_and_resumed(run, films, model_path, environment, tmp_path, 
                                stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     try:
         wait_for(lambda: processes_of(out / ".partial" / "two"))
+        if how == signal.SIGKILL:  # when it is reading
+            wait_for(lambda: glob.glob(f"{out}/.partial/two/*/masks"))
         # Meanwhile nobody else may write there.
         assert "another covey batch is writing there" in run(films / "one.mp4", status=1)
         assert (out / "one" / "result.json").is_file()
