@@ -136,7 +136,8 @@ def test_a_worker_that_is_killed(cluster, environment, model_path, tmp_path):
         env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
     try:
-        wait_for(lambda: children(other))
+        wait_for(lambda: glob.glob(f"{out}/.partial/endless/*/masks"))
+        assert children(other)
         process.send_signal(signal.SIGINT)
         errors = process.communicate(timeout=30)[1]
     finally:
