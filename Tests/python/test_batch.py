@@ -1,8 +1,7 @@
-"""``covey batch``: manifests, names, what is kept, made anew, retried and refused."""
+"""``covey batch``: what is kept, made anew, retried and refused."""
 
 from __future__ import annotations
 
-import concurrent.futures
 import csv
 import glob
 import json
@@ -10,16 +9,13 @@ import os
 import signal
 import subprocess
 import sys
-import threading
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from conftest import moving_square
 from processes import processes_of, wait_for
 
-from covey import batch, images
-from covey._arguments import UsageError
+from covey import images
 from covey.batch import child, work
 from covey.cli import main
 
@@ -60,90 +56,6 @@ def files(folder):
         str(each.relative_to(folder)): each.read_bytes()
         for each in sorted(folder.rglob("*")) if each.is_file()
     }
-
-
-# ---- Manifests and names ---------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("name, text", [
-    ("a.txt", "# films\n\n one.mp4\nsub/two.mp4\n/three\n"),
-    ("a.csv", "\ufeffsource\none.mp4\nsub/two.mp4\n/three\n"),
-    ("b.csv", 'source, name\none.mp4,\nsub/two.mp4, "2nd, really"\n/three,3\n'),
-    ("c.csv", 'name,source\n,one.mp4\n"2nd, really",sub/two.mp4\n3,/three\n'),
-    ("b.jsonl", '{"source": "one.mp4"}\n\n{"source": "sub/two.mp4", "name": "2nd, really",'
-     ' "options": ["--tau", 0.5]}\n{"name": "3", "source": "/three"}\n'),
-])  # fmt: skip
-def test_manifests(tmp_path, name, text):
-    (tmp_path / name).write_text(text, encoding="utf-8")
-    found = batch.read_manifest(str(tmp_path / name))
-    assert [each.source for each in found] == [
-        f"{tmp_path}/one.mp4", f"{tmp_path}/sub/two.mp4", "/three"
-    ]  # fmt: skip
-    named = name[0] in "bc"
-    assert [each.name for each in found] == ([None, "2nd, really", "3"] if named else [None] * 3)
-    options = ("--tau", "0.5") if name.endswith(".jsonl") else ()
-    assert [each.options for each in found] == [(), options, ()]
-
-
-@pytest.mark.parametrize("name, text, says", [
-    ("a.csv", "", "line 1: expected the columns source,name or source, found nothing"),
-    ("a.csv", "one.mp4\n", "found one.mp4"),
-    ("a.csv", "source,name,tau\n", "found source,name,tau"),
-    ("a.csv", "source,name\na,b\na,b,c\n", "line 3: expected source,name"),
-    ("a.csv", "source,name\n,b\n", "line 2: expected source,name"),
-    ("a.csv", "source,name\na,..\n", "line 2: expected the name of a folder, found '..'"),
-    ("a.csv", "source,name\na,b/c\n", "found 'b/c'"),
-    ("a.csv", "source,name\na,summary.csv\n", "found 'summary.csv'"),
-    ("a.jsonl", '{"source": "a"}\n{"source"\n', "line 2: "),
-    ("a.jsonl", '["a"]\n', "line 1: expected an object"),
-    ("a.jsonl", '{"source": "a", "tau": 1}\n', "line 1: expected an object of source, name"),
-    ("a.jsonl", '{"name": "a"}\n', "line 1: expected text as source"),
-    ("a.jsonl", '{"source": "a", "name": 1}\n', "line 1: expected text as source"),
-    ("a.jsonl", '{"source": "a", "options": "--tau 1"}\n', "line 1: expected a list of options"),
-    ("a.jsonl", '{"source": "a", "options": [true]}\n', "line 1: expected options of text"),
-    ("a.txt", "a.mp4\nrtsp://host/b\n", "line 2: rtsp://host/b: can be read only once"),
-])  # fmt: skip
-def test_damaged_manifests(tmp_path, name, text, says):
-    (tmp_path / name).write_text(text)
-    with pytest.raises(UsageError) as caught:
-        batch.read_manifest(str(tmp_path / name))
-    assert says in str(caught.value) and str(caught.value).startswith((str(tmp_path), "a"))
-
-
-@pytest.mark.parametrize("sources, names", [
-    (["/v/a.mp4", "/v/b.tar.mp4"], ["a", "b.tar"]),
-    (["/v/x/a.mp4", "/v/y/a.mp4", "/v/x/b.mp4"], ["x-a", "y-a", "b"]),
-    (["/v/a.mp4", "/v/a.avi"], ["a.mp4", "a.avi"]),
-    (["/v/x/s/a.mp4", "/v/y/s/a.mp4"], ["x-s-a", "y-s-a"]),
-    (["/v/x/a.mp4", "/v/x/a.avi", "/v/y/a.mp4", "/v/y/a.avi"],
-     ["x-a.mp4", "x-a.avi", "y-a.mp4", "y-a.avi"]),
-    (["/v/x/a.mp4", "/v/y/a.mp4", "/v/x-a.avi"], ["x-a.mp4", "y-a", "x-a.avi"]),
-    (["/v/x/*.jpg", "/v/y/f_%04d.png"], ["x", "y"]),
-    (["/v/.a.mp4", "/v/..mp4"], ["a", "video"]),
-    (["/v/batch.jsonl.mp4"], ["batch.jsonl.mp4"]),
-])  # fmt: skip
-def test_names(sources, names):
-    assert batch.unique_names([batch.Entry(each) for each in sources]) == names
-    # What else is there does not matter, nor in which order.
-    back = batch.unique_names([batch.Entry(each) for each in reversed(sources)])
-    assert back == names[::-1]
-
-
-def test_names_that_are_given():
-    entries = [batch.Entry("/v/a.mp4"), batch.Entry("/v/b.mp4", "a"), batch.Entry("/v/c.mp4", "c")]
-    assert batch.unique_names(entries) == ["a.mp4", "a", "c"]
-    with pytest.raises(UsageError, match="2 videos have the name c"):
-        batch.unique_names([*entries, batch.Entry("/v/d.mp4", "c")])
-    # One video in several ways.
-    same = [batch.Entry("/a.mp4", None, (str(n),)) for n in range(3)]
-    assert batch.unique_names([*same, batch.Entry("/b.mp4", "a.mp4-2")]) == [
-        "a.mp4", "a.mp4-3", "a.mp4-4", "a.mp4-2"
-    ]  # fmt: skip
-
-
-def test_names_of_folders(tmp_path):
-    (tmp_path / "v1.5").mkdir()
-    assert batch.unique_names([batch.Entry(str(tmp_path / "v1.5"))]) == ["v1.5"]
 
 
 # ---- Results ---------------------------------------------------------------------------------
@@ -369,98 +281,3 @@ def test_interrupted_and_resumed(run, films, model_path, environment, tmp_path, 
     done = [line["name"] for line in lines(out) if line["status"] == "done"]
     assert sorted(done) == ["one", "three", "two"]
     assert not (out / ".partial").exists()
-
-
-# ---- Tasks ---------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def task(films, model_path, tmp_path):
-    options = ["--model", str(model_path), "--max-frames", "1", "--threads", "1"]
-    found = batch.plan([batch.Entry(str(films / "one.mp4"))], tmp_path / "out", options)
-    (task,) = found.tasks
-    with batch.BatchFolder(tmp_path / "out").locked():
-        yield task
-
-
-def test_two_attempts_at_once(task):
-    """Both compute; one result, which is that of both."""
-    started = threading.Barrier(2)
-    real, calls = work._known, threading.local()
-
-    def late(task):
-        found = real(task)
-        if not hasattr(calls, "first"):
-            calls.first = found
-            started.wait(30)
-        return found
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(work, "_known", late)
-        with concurrent.futures.ThreadPoolExecutor(2) as threads:
-            both = list(threads.map(batch.segment_video, [task, task]))
-    assert sorted(each.status for each in both) == ["done", "kept"]
-    assert both[0].figures == both[1].figures
-    assert batch.segment_video(task).status == "kept"
-    assert not list(task.attempts.iterdir())
-
-
-def test_a_source_that_changes(task, monkeypatch):
-    moved = replace(task, settings={**task.settings, "source": {}})
-    found = batch.segment_video(moved)
-    assert (found.status, found.again) == ("failed", False)
-    assert "changed while it was read" in found.error
-    assert not task.result.exists()
-
-
-def test_a_folder_that_is_gone_is_not_made_again(task, films, tmp_path):
-    """Or a process that is to stop would not see it."""
-    words = [task.source, *task.options]
-    for folder in ("gone", "gone/deeper"):
-        done = subprocess.run(child.command(str(tmp_path / folder), words), capture_output=True)
-        assert done.returncode == 1 and b"FileNotFoundError" in done.stderr
-    assert not (tmp_path / "gone").exists()
-    # Nor does it begin where its parent has ended.
-    (tmp_path / "there").mkdir()
-    command = child.command(str(tmp_path / "there"), words)
-    command[command.index(str(os.getpid()))] = "1"
-    done = subprocess.run(command, capture_output=True)
-    assert done.returncode == 1 and not done.stdout + done.stderr
-    assert not list((tmp_path / "there").iterdir())
-
-
-def test_workers_of_another_version(task):
-    found = batch.segment_video(replace(task, version="9.9"))
-    assert (found.status, found.again) == ("failed", False)
-    assert "not 9.9" in found.error
-
-
-def test_no_task_begins_after_the_batch(task, tmp_path):
-    batch.BatchFolder(tmp_path / "out").stop()
-    found = batch.segment_video(task)
-    assert (found.status, found.again) == ("stopped", False)
-    assert not task.result.exists()
-
-
-def test_executors_that_fail(task):
-    class KilledWorker(Exception):
-        """As distributed has it."""
-
-    def submit(function, task):
-        future = concurrent.futures.Future()
-        if task.name == "given up":
-            future.cancel()
-        else:
-            kind = KilledWorker if task.name == "killed" else ModuleNotFoundError
-            future.set_exception(kind("why"))
-        return future
-
-    names = ["killed", "not installed"]
-    found = list(batch.map_videos([replace(task, name=each) for each in names], submit, retries=1))
-    assert [(each.name, each.attempt, each.again, each.error) for each in found] == [
-        ("killed", 1, True, "KilledWorker: why"),
-        ("not installed", 1, False, "ModuleNotFoundError: why"),
-        ("killed", 2, False, "KilledWorker: why"),
-    ]
-    with pytest.raises(ConnectionError, match="run again"):
-        list(batch.map_videos([replace(task, name="given up")], submit))

@@ -19,7 +19,7 @@ from .folder import BatchFolder
 from .manifest import Entry, entry_of, read_manifest
 from .mapping import map_videos
 from .planning import plan
-from .task import Outcome, Task
+from .task import Outcome, Task, read_result
 
 #: Seconds to find a cluster's scheduler in.
 PATIENCE = 30
@@ -48,6 +48,7 @@ def run(arguments: argparse.Namespace) -> int:
                     _work(outcomes, folder, rows, len(made.names), display)
         finally:
             # Interrupted or not: what is known.
+            _note_untold(made.tasks, folder, rows)
             ordered = [
                 rows.get(name) or Outcome(name, sources[name], "open") for name in made.names
             ]
@@ -131,6 +132,19 @@ def _work(
             display.warn(f"{found.name}: {found.error}")
         rows[found.name] = replace(found, attempt=found.attempt + lost[found.name])
         display.update("batch", len(rows), total, "videos")
+
+
+def _note_untold(tasks: list[Task], folder: BatchFolder, rows: dict[str, Outcome]) -> None:
+    """Results of attempts that the end of the batch came before the news of."""
+    for task in tasks:
+        if task.name in rows:
+            continue
+        with contextlib.suppress(OSError, ValueError):
+            made = read_result(task.result)
+            if made is not None and made.settings == task.settings:
+                found = replace(made.kept(task.name, task.source), status="done", attempt=1)
+                folder.add(found)
+                rows[task.name] = found
 
 
 def _report(arguments: argparse.Namespace, folder: BatchFolder, told: dict[str, Any]) -> None:
