@@ -1,4 +1,4 @@
-"""The command ``covey``: segment, train, evaluate, plot, info, quantize, convert."""
+"""The command ``covey``: segment, batch, train, evaluate, plot, info, quantize, convert."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from ._arguments import (
     three_numbers,
     whole,
 )
+from ._batch_arguments import add_batch, split_off_options
 from ._evaluate_arguments import add_evaluate
 from ._method_arguments import add_method, add_running
 from ._plot_arguments import add_plot
@@ -39,6 +40,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"covey {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     _add_segment(commands)
+    add_batch(commands)
     add_train(commands)
     add_evaluate(commands)
     add_plot(commands)
@@ -338,6 +340,12 @@ def _segment(arguments: argparse.Namespace) -> int:
     return segment(arguments)
 
 
+def _batch(arguments: argparse.Namespace) -> int:
+    from .batch.command import run
+
+    return run(arguments)
+
+
 def _train(arguments: argparse.Namespace) -> int:
     from .training import train
 
@@ -362,9 +370,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     A failure is one line on standard error; with COVEY_TRACEBACK set it is
     raised instead.
     """
-    arguments = build_parser().parse_args(argv)
+    words, passed_on = split_off_options(sys.argv[1:] if argv is None else argv)
+    arguments = build_parser().parse_args(words)
+    arguments.passed_on = passed_on
     run = {
         "segment": _segment,
+        "batch": _batch,
         "train": _train,
         "evaluate": _evaluate,
         "plot": _plot,

@@ -234,6 +234,11 @@ class _Live:
         return av.open(self.file, format=self.format)
 
 
+def is_live(name: str) -> bool:
+    """Whether a source of this name can be read only once; no file need be there."""
+    return _live_source(name) is not None
+
+
 def _live_source(name: str) -> _Live | None:
     """None for files and folders."""
     if name == "-":

@@ -1,0 +1,164 @@
+"""``covey batch``: videos to OUT/NAME, on this machine or a cluster."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import logging
+import os
+import time
+from collections.abc import Iterator
+from concurrent.futures import Executor, ThreadPoolExecutor
+from dataclasses import replace
+from typing import Any
+
+from .._arguments import UsageError
+from ..display import Display, duration
+from .folder import BatchFolder
+from .manifest import Entry, entry_of, read_manifest
+from .mapping import map_videos
+from .planning import plan
+from .task import Outcome, Task, read_result
+
+#: Seconds to find a cluster's scheduler in.
+PATIENCE = 30
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Runs the command; returns 0, 1 where videos failed, or raises."""
+    entries = _entries(arguments)
+    folder = BatchFolder(arguments.output)
+    made = plan(entries, folder.path, arguments.passed_on, arguments.remake)
+    start = time.perf_counter()
+    rows = {each.name: each for each in made.settled}
+    sources = {each.name: each.source for each in made.tasks}
+    with folder.locked(), Display(arguments.json) as display:
+        for each in made.settled:
+            if each.status == "failed":
+                folder.add(each)
+                display.warn(f"{each.name}: {each.error}")
+        try:
+            tasks, at_once = made.tasks, 0
+            if not arguments.cluster:  # whose workers know their own cores
+                tasks, at_once = _shared_out(tasks, arguments.workers)
+            with _executor(arguments.cluster, at_once, folder, display) as executor:
+                outcomes = map_videos(tasks, executor.submit, arguments.retries)
+                with contextlib.closing(outcomes):
+                    _work(outcomes, folder, rows, len(made.names), display)
+        finally:
+            # Interrupted or not: what is known.
+            _note_untold(made.tasks, folder, rows)
+            ordered = [
+                rows.get(name) or Outcome(name, sources[name], "open") for name in made.names
+            ]
+            told = folder.write_summary(ordered, time.perf_counter() - start)
+    _report(arguments, folder, told)
+    return 1 if told["failed"] else 0
+
+
+def _entries(arguments: argparse.Namespace) -> list[Entry]:
+    entries = [entry_of(each) for each in arguments.sources]
+    for manifest in arguments.manifest:
+        entries += read_manifest(manifest)
+    if not entries:
+        raise UsageError("expected SOURCE or --manifest with at least one video")
+    return entries
+
+
+def _shared_out(tasks: list[Task], workers: int | None) -> tuple[list[Task], int]:
+    """With threads, where none were asked for; and how many are to run at once."""
+    cores = len(os.sched_getaffinity(0))
+    at_once = max(1, min(workers or cores, len(tasks)))
+    threads = max(1, cores // at_once)
+    return [replace(task, threads=task.threads or threads) for task in tasks], at_once
+
+
+@contextlib.contextmanager
+def _executor(
+    cluster: str | None, workers: int, folder: BatchFolder, display: Display
+) -> Iterator[Executor]:
+    """Whose submit() runs tasks; leaving it, nothing runs any more that it began."""
+    if cluster is None:
+        with ThreadPoolExecutor(workers, "batch") as threads:
+            try:
+                yield threads
+            finally:
+                # Before the threads are waited for.
+                threads.shutdown(wait=False, cancel_futures=True)
+                folder.stop()
+        return
+    try:
+        from distributed import Client
+    except ImportError:
+        raise ImportError("--cluster needs Dask: pip install 'covey[cluster]'") from None
+    # What it would say, with tracebacks, the outcomes tell.
+    logging.getLogger("distributed.client").setLevel(logging.CRITICAL)
+    file = cluster if cluster.endswith(".json") else None
+    address = None if file else cluster
+    try:
+        client = Client(address, scheduler_file=file, timeout=PATIENCE, set_as_default=False)
+    except (OSError, TimeoutError) as error:
+        raise ConnectionError(f"{cluster}: no scheduler: {error}") from None
+    with client:
+        count = len(client.ncores())
+        display.note(f"{cluster}: {count} worker{'' if count == 1 else 's'}")
+        yield client.get_executor(pure=False)
+
+
+def _work(
+    outcomes: Iterator[Outcome],
+    folder: BatchFolder,
+    rows: dict[str, Outcome],
+    total: int,
+    display: Display,
+) -> None:
+    """Notes the outcomes as they come."""
+    lost: dict[str, int] = {}
+    display.update("batch", len(rows), total, "videos")
+    for found in outcomes:
+        if found.status == "kept":
+            # It was not there before: of a worker that ended before it could tell.
+            found = replace(found, status="done")
+        before = folder.add(found)
+        lost[found.name] = lost.get(found.name, 0) + len(before)
+        for each in before:
+            display.note(f"{each.name}: {each.worker}: {each.error}, done again")
+        if found.again:
+            display.note(f"{found.name}: {found.error}; once more")
+            continue
+        if found.status != "done":
+            found = replace(found, status="failed")
+            display.warn(f"{found.name}: {found.error}")
+        rows[found.name] = replace(found, attempt=found.attempt + lost[found.name])
+        display.update("batch", len(rows), total, "videos")
+
+
+def _note_untold(tasks: list[Task], folder: BatchFolder, rows: dict[str, Outcome]) -> None:
+    """Results of attempts that the end of the batch came before the news of."""
+    for task in tasks:
+        if task.name in rows:
+            continue
+        with contextlib.suppress(OSError, ValueError):
+            made = read_result(task.result)
+            if made is not None and made.settings == task.settings:
+                found = replace(made.kept(task.name, task.source), status="done", attempt=1)
+                folder.add(found)
+                rows[task.name] = found
+
+
+def _report(arguments: argparse.Namespace, folder: BatchFolder, told: dict[str, Any]) -> None:
+    if arguments.json:
+        print(json.dumps(told, ensure_ascii=False))
+        return
+    counts = ", ".join(
+        f"{told[status]} {status}" for status in ("done", "kept", "failed") if told[status]
+    )
+    print(
+        f"{len(told['videos'])} videos: {counts}; {told['frames']} frames, "
+        f"{duration(told['seconds'])}"
+    )
+    for row in told["videos"]:
+        if row["status"] == "failed":
+            print(f"failed: {row['name']}: {row['error']}")
+    print(f"summary: {folder.table}, .json; attempts: {folder.log}")

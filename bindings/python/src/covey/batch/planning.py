@@ -1,0 +1,148 @@
+"""From videos and options to tasks: everything is checked before anything is begun."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import functools
+import io
+import json
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from .._arguments import UsageError
+from .._library import default_model_path
+from .._method_arguments import check_mode, check_size
+from ..model import Model
+from .manifest import Entry, entry_of, unique_names
+from .task import Outcome, Task, differences, file_identity, read_result, source_identity
+
+#: Arguments of covey segment that change nothing in a result.
+_NOT_SETTINGS = frozenset(
+    {"command", "source", "output", "json", "model", "threads", "memory_limit"}
+)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """tasks: what is to be done.  settled: what need not be, or cannot: kept results, and
+    sources that cannot be found.  names: all, in the order of the videos."""
+
+    tasks: list[Task]
+    settled: list[Outcome]
+    names: list[str]
+
+
+class Options:
+    """Options of covey segment, checked by its own parser."""
+
+    def __init__(self) -> None:
+        from ..cli import build_parser
+
+        self._parser = build_parser()
+        self._known: dict[tuple[str, ...], argparse.Namespace] = {}
+
+    def parsed(self, options: tuple[str, ...]) -> argparse.Namespace:
+        """UsageError for what covey segment would not take, and what is not for its
+        caller to say here; raises as Model for one that cannot be opened."""
+        if options not in self._known:
+            self._known[options] = self._parse(options)
+        return self._known[options]
+
+    def _parse(self, options: tuple[str, ...]) -> argparse.Namespace:
+        said = io.StringIO()
+        try:
+            with contextlib.redirect_stderr(said):
+                found = self._parser.parse_args(["segment", "SOURCE", "-o", "OUT", *options])
+        except SystemExit as ended:
+            if ended.code == 0:  # --help
+                raise
+            line = (said.getvalue().splitlines() or [""])[-1]
+            raise UsageError(f"options of covey segment: {line.partition('error: ')[2]}") from None
+        if found.output != "OUT":
+            raise UsageError("options of covey segment: argument -o/--output: not here")
+        try:
+            check_mode(found)
+            found.model = os.path.abspath(found.model or default_model_path())
+            _check_model(found.model, found)
+        except UsageError as error:
+            raise UsageError(f"options of covey segment: {error}") from None
+        return found
+
+
+def _check_model(path: str, arguments: argparse.Namespace) -> None:
+    with Model(path) as model:
+        check_size(arguments, model)
+
+
+@functools.cache
+def _model_identity(path: str, modified: int) -> dict[str, Any]:
+    return file_identity(path)
+
+
+def _settings(arguments: argparse.Namespace, source: dict[str, Any]) -> dict[str, Any]:
+    chosen = {
+        name: value
+        for name, value in sorted(vars(arguments).items())
+        if name not in _NOT_SETTINGS and value is not None and value is not False
+    }
+    model = _model_identity(arguments.model, os.stat(arguments.model).st_mtime_ns)
+    # As it will be read again: tuples are lists.
+    found: dict[str, Any] = json.loads(
+        json.dumps({"source": source, "model": model, "options": chosen})
+    )
+    return found
+
+
+def plan(
+    entries: Iterable[Entry],
+    folder: str | os.PathLike[str],
+    options: Sequence[str] = (),
+    remake: bool = False,
+) -> Plan:
+    """What is to be done for these videos to have their results in ``folder``.
+
+    An entry that is there twice counts once.  remake: of results there that have other
+    settings.
+
+    UsageError for options and names that are wrong, for folders there that are no results,
+    and without ``remake`` for results of other settings; as Model for a model.
+    """
+    checker = Options()
+    absolute = [entry_of(each.source, each.name, (*options, *each.options)) for each in entries]
+    chosen = list(dict.fromkeys(absolute))
+    # All of them, before the first file is looked at.
+    parsed = [checker.parsed(each.options) for each in chosen]
+    made = Plan([], [], unique_names(chosen))
+    others: list[str] = []
+    for entry, arguments, name in zip(chosen, parsed, made.names, strict=True):
+        try:
+            settings = _settings(arguments, source_identity(entry.source))
+        except (OSError, ValueError) as error:
+            made.settled.append(Outcome(name, entry.source, "failed", str(error)))
+            continue
+        task = Task(
+            name=name,
+            source=entry.source,
+            folder=os.path.abspath(folder),
+            options=(*entry.options, "--model", arguments.model),
+            settings=settings,
+            threads=arguments.threads,
+            remake=remake,
+        )
+        try:
+            known = read_result(task.result)
+        except ValueError as error:
+            raise UsageError(f"{error}; name another folder") from None
+        if known is None or known.settings != settings:
+            made.tasks.append(task)
+            if known is not None and not remake:
+                others.append(f"{task.result}: {differences(known.settings, settings)}")
+        else:
+            made.settled.append(known.kept(name, entry.source))
+    if others:
+        more = f" (and {len(others) - 1} more)" if others[1:] else ""
+        raise UsageError(f"{others[0]}{more}; make them anew with --remake, or name another folder")
+    return made
