@@ -380,6 +380,45 @@ def test_what_a_resumed_run_may_not_change(train, videos, tmp_path):
     assert "holds a run; go on with it by --resume" in errors
 
 
+def test_what_is_there_is_not_written_over(train, videos, tmp_path, model_path):
+    """Neither by a run that begins nor by one that goes on, which can be gone on with then."""
+    shutil.copy(videos[1], "film.mp4")
+    os.link("film.mp4", "linked.mp4")
+    shutil.copy(videos[0], "other.mp4")
+    shutil.copy(model_path, "model.gguf")
+    (tmp_path / "notes.txt").write_text("GG")
+    os.mkfifo("pipe")
+    begin = ("film.mp4", "-m", "model.gguf", *QUICK, "--tau", "keep")
+    train(*begin, "-o", "begun.gguf")
+
+    def files():
+        return {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+
+    before = files()
+    for output, match in {
+        "film.mp4": "one of the videos",
+        "linked.mp4": "one of the videos",
+        "other.mp4": "no weight file",
+        "notes.txt": "no weight file",
+        "pipe": "no weight file",
+        "model.gguf": "the model that training begins with",
+        "begun-run/checkpoint.gguf": "the checkpoint of the run",
+        "nowhere/a.gguf": "its folder is not there",
+        "begun-run": "is a folder",
+    }.items():
+        assert match in train("--resume", "begun-run", "-o", output, "--steps", 13, status=1)
+        if match != "the checkpoint of the run":  # to another one a weight file like any
+            assert match in train(*begin, "-o", output, "--run", "new-run", status=1)
+        assert files() == before
+    # A weight file may be written over.
+    assert train("--resume", "begun-run")["done"]
+
+
+def test_a_folder_that_cannot_be_written_to_is_known_at_once(train, videos, monkeypatch):
+    monkeypatch.setattr("covey.training_settings.os.access", lambda path, mode: False)
+    assert "cannot be written to" in train(videos[1], "-o", "a.gguf", *QUICK, status=1)
+
+
 def test_videos_that_have_changed_are_another_run(train, tmp_path):
     folder = tmp_path / "clip"
     folder.mkdir()

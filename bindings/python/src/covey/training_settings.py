@@ -86,11 +86,38 @@ class Settings:
         )
 
 
+def _check_output(output: Path, folder: RunFolder, model: str, videos: list[str]) -> None:
+    """Raises OSError or ValueError where a weight file cannot, or must not, be written."""
+    if output.is_dir() or not output.parent.is_dir():
+        wrong = "is a folder" if output.is_dir() else "its folder is not there"
+        raise ValueError(f"{output}: {wrong}; a weight file is written")
+    if not os.access(output.parent, os.W_OK):
+        raise PermissionError(f"{output.parent}: cannot be written to")
+    for other, what in (
+        (model, "the model that training begins with"),
+        (folder.checkpoint, "the checkpoint of the run"),
+        *((video, "one of the videos") for video in videos),
+    ):
+        if os.path.realpath(output) == os.path.realpath(other) or (
+            output.exists() and os.path.exists(other) and output.samefile(other)
+        ):
+            raise ValueError(f"{output}: is {what}; name another file")
+    if output.exists() and not _is_weight_file(output):
+        raise ValueError(f"{output}: is there, and no weight file; name another file")
+
+
+def _is_weight_file(path: Path) -> bool:
+    if not path.is_file():
+        return False
+    with open(path, "rb") as file:
+        return file.read(4) == b"GGUF"
+
+
 def new(arguments: argparse.Namespace) -> tuple[RunFolder, Settings]:
     """Of a run that begins; its videos have not been looked into.
 
-    UsageError where something is missing, ValueError where something would be
-    written over.
+    UsageError where something is missing, OSError or ValueError where something cannot be
+    written, or would be written over.
     """
     if not arguments.videos:
         raise UsageError("the following arguments are required: VIDEO")
@@ -98,14 +125,9 @@ def new(arguments: argparse.Namespace) -> tuple[RunFolder, Settings]:
         raise UsageError("the following arguments are required: -o/--output")
     output = Path(os.path.abspath(arguments.output))
     model = os.path.abspath(arguments.model or default_model_path())
-    if output.is_dir() or not output.parent.is_dir():
-        wrong = "is a folder" if output.is_dir() else "its folder is not there"
-        raise ValueError(f"{output}: {wrong}; a weight file is written")
-    if not os.access(output.parent, os.W_OK):
-        raise PermissionError(f"{output.parent}: cannot be written to")
-    if output.exists() and os.path.exists(model) and output.samefile(model):
-        raise ValueError(f"{output}: is the model that training begins with; name another file")
+    videos = [(os.path.abspath(each), 0) for each in arguments.videos]
     folder = RunFolder(arguments.run or output.with_name(f"{output.stem}-run"))
+    _check_output(output, folder, model, [path for path, _ in videos])
     if folder.holds_a_run:
         raise ValueError(
             f"{folder.path}: holds a run; go on with it by --resume {folder.path}, or name "
@@ -121,7 +143,7 @@ def new(arguments: argparse.Namespace) -> tuple[RunFolder, Settings]:
     given |= {
         "model": model,
         "output": str(output),
-        "videos": [(os.path.abspath(each), 0) for each in arguments.videos],
+        "videos": videos,
         "method": {
             name: value for name in _METHOD if (value := getattr(arguments, name)) is not None
         },
@@ -141,6 +163,9 @@ def resumed(arguments: argparse.Namespace) -> tuple[RunFolder, Settings]:
             setattr(settings, name, value)
     if arguments.output:
         settings.output = os.path.abspath(arguments.output)
+    _check_output(
+        Path(settings.output), folder, settings.model, [path for path, _ in settings.videos]
+    )
     if arguments.videos:
         # Those that could not be read are not recorded.
         given = {os.path.abspath(each) for each in arguments.videos}
