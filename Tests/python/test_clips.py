@@ -1,60 +1,170 @@
 """Clips for training: which frames, read in any order, by threads; and the small files
 of a run."""
 
+import contextlib
 import itertools
 import json
 import sys
 import threading
 import time
+import weakref
 
 import numpy as np
 import pytest
 from PIL import Image
 from scenes import film
+from test_images import rotated
 
 import covey
-from covey import images
+from covey import images, video
 from covey.choosing_tau import pooled, tau_of
 from covey.clips import Clips, Footage, read_ahead
 from covey.feature_cache import FeatureCache
 from covey.run_folder import RunLog, plot_losses, read_log, smoothed, written_whole
 
 
-def with_short_groups(path, frames):
+def with_short_groups(path, frames, codec="libx264", **options):
     """A film with key frames every 8, and B frames between."""
     import av
 
     with av.open(str(path), "w") as container:
-        stream = container.add_stream("libx264", rate=25)
-        stream.options = {"g": "8", "bf": "3", "sc_threshold": "0"}
+        stream = container.add_stream(codec, rate=25)
+        stream.options = {"g": "8", "bf": "3", **options}
         stream.width, stream.height, stream.pix_fmt = frames.shape[2], frames.shape[1], "yuv420p"
         for frame in frames:
             container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
         container.mux(stream.encode(None))
 
 
-@pytest.mark.parametrize("suffix", ["mp4", "mkv", "avi", "short.mp4", "gif", "folder"])
-def test_frames_in_any_order(tmp_path, suffix):
-    """They are those of reading from the start."""
+def without_the_first(path, source, count):
+    """A film that begins in the middle of a group of frames: those before are in the file, but
+    not to be shown."""
+    import av
+
+    with av.open(str(source)) as read, av.open(str(path), "w") as written:
+        stream = read.streams.video[0]
+        copy = written.add_stream_from_template(stream)
+        shift = round(count / 25 / stream.time_base)
+        for packet in read.demux(stream):
+            if packet.size:
+                packet.pts, packet.dts = packet.pts - shift, packet.dts - shift
+                packet.stream = copy
+                written.mux(packet)
+
+
+def made(path, kind):
+    """A film of 30 frames in a file of that kind; its key frames, but in the last four, are 8
+    apart."""
     frames = film("easy", 3, 30, 32, 48)[0]
-    path = tmp_path / f"clip.{suffix}"
-    if suffix == "folder":
+    if kind == "folder":
         path.mkdir()
         for index, frame in enumerate(frames):
             Image.fromarray(frame).save(path / f"{index}.png")
-    elif suffix == "gif":
+    elif kind == "gif":
         pictures = [Image.fromarray(frame) for frame in frames]
         pictures[0].save(path, save_all=True, append_images=pictures[1:], duration=40)
-    elif suffix == "mp4":
+    elif kind == "long.mp4":
         images.write_video(path, frames)
+    elif kind == "cut.mp4":
+        more = film("easy", 3, 34, 32, 48)[0]
+        with_short_groups(path.with_name("whole.mp4"), more)
+        without_the_first(path, path.with_name("whole.mp4"), 4)
+    elif kind == "mpg":
+        with_short_groups(path, frames, "mpeg1video")
+    elif kind == "plain.avi":
+        with_short_groups(path, frames, bf="0")
     else:
         with_short_groups(path, frames)
+        if kind == "turned.mp4":
+            rotated(path, 1)
+    return path
+
+
+@pytest.mark.parametrize(
+    "kind",
+    ["mp4", "mkv", "ts", "mpg", "avi", "plain.avi", "long.mp4", "cut.mp4", "turned.mp4", "gif",
+     "folder"],
+)  # fmt: skip
+def test_frames_in_any_order(tmp_path, kind):
+    """They are those of reading from the start."""
+    path = made(tmp_path / f"clip.{kind}", kind)
     expected = list(covey.Video(path))
     footage = Footage(path)
     assert footage.count == len(expected) == 30
     for indices in ([0, 1, 2], [27, 28, 29], [7, 8, 9], [3, 14, 25], [16, 17, 18], [29, 29, 29]):
         for found, index in zip(footage.read(indices), indices, strict=True):
             np.testing.assert_array_equal(found, expected[index])
+    for indices in ([-1, 0, 1], [28, 29, 30]):
+        with pytest.raises(ValueError, match="expected 0 to 29"):
+            footage.read(indices)
+
+
+@pytest.mark.parametrize("kind", ["mp4", "mkv", "ts", "plain.avi", "cut.mp4"])
+def test_films_are_decoded_from_the_key_frame_before(tmp_path, monkeypatch, kind):
+    """Not from the first on."""
+    footage = Footage(made(tmp_path / f"clip.{kind}", kind))
+    monkeypatch.setattr(Footage, "_counted", lambda footage, indices: None)
+    assert len(footage.read([25, 27, 28])) == 3
+    with pytest.raises(ValueError, match="frame 2 cannot be read"):
+        footage.read([0, 1, 2])
+
+
+@pytest.mark.parametrize("fails", ["raises", "lands behind"])
+def test_a_seek_that_fails(tmp_path, monkeypatch, fails):
+    """Frames are counted from the first on then."""
+    import av
+
+    path = made(tmp_path / "clip.mp4", "mp4")
+    footage = Footage(path)
+    expected = footage.read([9, 12, 15])
+    real = video.open_film
+
+    class Container:
+        def __init__(self, path):
+            self._real = real(path)
+
+        def __getattr__(self, name):
+            return getattr(self._real, name)
+
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *_):
+            self._real.close()
+
+        def seek(self, time, stream):
+            if fails == "raises":
+                raise av.FFmpegError(1, "not permitted")
+            self._real.seek(time + stream.duration // 2, stream=stream)
+
+    monkeypatch.setattr(video, "open_film", Container)
+    np.testing.assert_array_equal(footage.read([9, 12, 15]), expected)
+
+
+def test_packets_of_a_film_are_not_kept(tmp_path, monkeypatch):
+    """While its frames are counted: films are larger than memory."""
+    alive, most = weakref.WeakSet(), []
+
+    class Packet:
+        size, is_discard, is_keyframe = 1, False, False
+
+        def __init__(self, time):
+            self.pts = self.dts = time
+            alive.add(self)
+            most.append(len(alive))
+
+    real = video.open_film
+    container = real(made(tmp_path / "clip.mp4", "mp4"))
+
+    class Long:
+        format, streams = container.format, container.streams
+
+        def demux(self, stream):
+            return (Packet(time) for time in range(100))
+
+    monkeypatch.setattr(video, "open_film", lambda path: contextlib.nullcontext(Long()))
+    assert Footage(tmp_path / "clip.mp4").count == 100
+    assert max(most) < 5
 
 
 def test_a_film_without_times(tmp_path):

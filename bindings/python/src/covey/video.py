@@ -251,6 +251,11 @@ def open_film(path: Path) -> Any:
     return _pyav().open(os.fspath(path))
 
 
+def film_error() -> Any:
+    """The class of what FFmpeg's failures raise."""
+    return _pyav().FFmpegError
+
+
 def _pyav() -> Any:
     try:
         import av
