@@ -213,12 +213,12 @@ def test_places():
     assert chosen[:50] != [clips.place(number, series=1) for number in range(50)]
     assert chosen[:50] != [Clips(footage, 3, 4, 12).place(number) for number in range(50)]
     gaps, starts = {}, {}
-    for video, indices in chosen:
+    for each, indices in chosen:
         first, middle, last = indices
         assert middle - first == last - middle
-        assert first >= 0 and last < video.count
-        gaps.setdefault(video.path, []).append(middle - first)
-        starts.setdefault(video.path, set()).add(first)
+        assert first >= 0 and last < each.count
+        gaps.setdefault(each.path, []).append(middle - first)
+        starts.setdefault(each.path, set()).add(first)
     # Two frames are no clip; four only leave room for one gap.
     assert set(gaps) == {"long", "short", "middle"}
     assert set(gaps["short"]) == {1} and starts["short"] == {0, 1}
@@ -245,7 +245,7 @@ def test_a_clip_of_a_broken_video_is_replaced():
     assert 15 < len(replaced) < 45
     assert replaced[0].skipped[0] == ("bad", "bad: broken")
     assert [clip.indices for clip in read] == [clips.read(n).indices for n in range(60)]
-    with pytest.raises(ValueError, match="no clip can be read.*bad: broken"):
+    with pytest.raises(ValueError, match=r"no clip can be read.*bad: broken"):
         Clips([Counted("bad", 30, broken=True)]).read(0)
 
 
