@@ -7,6 +7,7 @@ import json
 import sys
 import threading
 import time
+import types
 import weakref
 
 import numpy as np
@@ -16,7 +17,7 @@ from scenes import film
 from test_images import rotated
 
 import covey
-from covey import images, video
+from covey import choosing_tau, images, video
 from covey.choosing_tau import pooled, tau_of
 from covey.clips import Clips, Footage, read_ahead
 from covey.feature_cache import FeatureCache
@@ -393,6 +394,50 @@ def test_tau_for_a_number_of_clusters(target, start):
     # Steps end where 12 / tau is whole.
     low, high = 12 / (2 * target + 1), 12 / (2 * target)
     assert found == pytest.approx(np.sqrt(low * high), rel=0.02)
+
+
+def test_tau_is_that_of_sessions(monkeypatch):
+    """The clustering alone, here with half as many clusters, is only where to begin."""
+
+    class Fake:
+        def __init__(self, tau):
+            self.info = types.SimpleNamespace(tau=tau)
+
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *_):
+            pass
+
+    monkeypatch.setattr(
+        choosing_tau, "_by_sessions", lambda model, *_: (1 if model.before else 12) / model.info.tau
+    )
+    monkeypatch.setattr(choosing_tau, "_features", lambda *_: [])
+    monkeypatch.setattr(choosing_tau, "_clusters", lambda *_: lambda tau: 6 / tau)
+    before, tried = Fake(0.5), []
+    before.before, Fake.before = True, False
+    choice = choosing_tau.choose_tau(before, Fake, [], lambda *each: tried.append(each))
+    # 2 clusters before.
+    assert choice.tau == pytest.approx(6, rel=0.03)
+    assert (choice.clusters, choice.clusters_before) == (12 / choice.tau, 2)
+    assert tried[-1] == (choice.tau, choice.clusters)
+
+
+def test_a_guess_is_made_with_the_keys_of_sessions(make_model):
+    """Pooled as the model says."""
+    random = np.random.default_rng(3)
+    frames = random.integers(0, 255, (3, 32, 48, 3), np.uint8)
+    with covey.Model(make_model(settings={"key_pool": 2})) as model:
+        features = np.stack([model.encode(frame) for frame in frames])
+        queries, keys = model.correlate(features)
+        pooled_keys = keys.reshape(3, 2, 2, 3, 2, -1).mean(axis=(2, 4))
+        taus = np.geomspace(1e-3, 1, 30)
+        count = choosing_tau._clusters(model, [features], 1)
+
+        def clusters(keys):
+            return [covey.cluster(queries, keys, 3, tau=tau, window=3).count for tau in taus]
+
+        assert [count(tau) for tau in taus] == clusters(pooled_keys) != clusters(keys)
 
 
 def test_tau_where_there_is_no_such_number():

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 import types
+import weakref
 
 import numpy as np
 import pytest
@@ -48,7 +49,7 @@ def train(model_path, tmp_path, monkeypatch, capsys):
         found = main(["train", "--json", *map(str, arguments)])
         output, errors = capsys.readouterr()
         assert found == status, errors
-        return json.loads(output) if status == 0 else errors
+        return json.loads(output) if status in (0, 130) else errors
 
     return train
 
@@ -188,6 +189,7 @@ def test_interrupted_and_resumed(command, train, videos, tmp_path, sent, cached)
     assert 3 <= made < 5000
     assert f"{made} of 5000 steps" in output
     assert "stopped; to go on: covey train --resume a-run" in output
+    assert "stopping after this step; once more: at once" in errors
     assert "Traceback" not in errors
     assert not (tmp_path / "a.gguf").exists()
     # On from there, but not so far as it was meant to go.
@@ -295,6 +297,74 @@ def test_choosing_tau(make_model, train, videos, tmp_path):
     assert train("--resume", "b-run", "--tau", 0.5)["tau"] == 0.5
     with covey.Model("b.gguf") as model:
         assert model.info.tau == 0.5
+
+
+def test_the_chosen_tau_is_the_written_one(train, videos, tmp_path, make_model, monkeypatch):
+    """It is chosen on 16 clips of another series, at the working size; few of them are in memory
+    at once, and tries are counted."""
+    from covey.clips import Clips, Footage
+
+    path = make_model(settings={"tau": 0.05})
+    read, frames, most = Clips.read, [], []
+
+    def watched(clips, number, series=0):
+        clip = read(clips, number, series)
+        frames.extend(map(weakref.ref, clip.frames))
+        most.append(sum(frame() is not None for frame in frames))
+        return clip
+
+    shown = []
+    with monkeypatch.context() as patched:
+        patched.setattr(Clips, "read", watched)
+        patched.setattr(
+            "covey.training.Display.update",
+            lambda display, *given: shown.append(given[1:3]) if given[0] == "tau" else None,
+        )
+        told = train(*videos, "-m", path, "-o", "a.gguf", *QUICK, "--working-size", "48x32")
+    # Four read ahead, one in use, one that has just been.
+    assert max(most) <= 6 * 3
+    tries = shown[-1][0]
+    assert tries > 3 and shown == [(n, None) for n in range(tries + 1)] + [(tries, tries)]
+    clips = Clips([Footage(path) for path in videos], seed=4)
+    with covey.Model(path) as model, covey.Trainer(
+        model, seed=4, learning_rate=1e-3, working_height=48, working_width=32
+    ) as trainer:
+        trainer.restore(tmp_path / "a-run" / "checkpoint.gguf")
+        choice = choose_tau(
+            model, trainer.export, [clips.read(n, series=1).frames for n in range(16)],
+            working_height=48, working_width=32,
+        )  # fmt: skip
+    assert choice.tau != model_tau(path)
+    assert np.float32(choice.tau) == np.float32(told["tau"]) == np.float32(model_tau("a.gguf"))
+    assert choice.clusters == told["clusters_per_clip"]
+
+
+def model_tau(path):
+    with covey.Model(path) as model:
+        return model.info.tau
+
+
+def test_stopped_while_tau_is_chosen(train, videos, tmp_path, monkeypatch):
+    """At the next clip; the run can be gone on with."""
+    from covey import choosing_tau
+
+    whole = train(videos[0], "-o", "a.gguf", *QUICK)
+    real, calls = choosing_tau._by_sessions, []
+
+    def counted(*arguments):
+        calls.append(arguments)
+        if len(calls) == 2:
+            signal.raise_signal(signal.SIGINT)
+        return real(*arguments)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(choosing_tau, "_by_sessions", counted)
+        told = train(videos[0], "-o", "b.gguf", *QUICK, status=130)
+    assert len(calls) == 2
+    assert (told["done"], told["steps"]) == (False, 12)
+    assert not (tmp_path / "b.gguf").exists()
+    assert train("--resume", "b-run")["tau"] == whole["tau"]
+    assert (tmp_path / "a.gguf").read_bytes() == (tmp_path / "b.gguf").read_bytes()
 
 
 def test_options_reach_the_trainer(train, videos, tmp_path, monkeypatch):

@@ -40,17 +40,30 @@ _TRAINING, _CHOOSING = 0, 1
 _INTERRUPTED = 130
 
 
+class _Stopped(Exception):
+    """Out of the middle of what has no use when it is not whole."""
+
+
 class _Stop:
     """Ctrl-C and SIGTERM: the first is noted, the second interrupts."""
 
-    def __init__(self) -> None:
+    def __init__(self, display: Display) -> None:
         self.asked = False
+        self._display = display
         self._handlers: dict[int, Any] = {}
+
+    def check(self) -> None:
+        """Raises _Stopped where it was asked for."""
+        if self.asked:
+            raise _Stopped
 
     def _called(self, number: int, frame: FrameType | None) -> None:
         if self.asked:
             raise KeyboardInterrupt
         self.asked = True
+        # In the middle of another line none can be begun.
+        with contextlib.suppress(RuntimeError):
+            self._display.note("stopping after this step; once more: at once")
 
     def __enter__(self) -> _Stop:
         if threading.current_thread() is threading.main_thread():
@@ -61,10 +74,6 @@ class _Stop:
     def __exit__(self, *_: object) -> None:
         for number, handler in self._handlers.items():
             signal.signal(number, handler)
-
-
-class _Stopped(Exception):
-    """Out of the middle of writing a file."""
 
 
 class _Data:
@@ -119,6 +128,20 @@ class _Data:
         self._display.warn(f"{shown}; skipped")
 
 
+class _ClipsOfTau:
+    """The clips that tau is chosen on, read anew whenever they are gone through: all of them
+    would take more memory than training."""
+
+    def __init__(self, data: _Data, stop: _Stop) -> None:
+        self._data, self._stop = data, stop
+
+    def __iter__(self) -> Iterator[list[NDArray[np.uint8]]]:
+        with contextlib.closing(self._data.clips(range(_TAU_CLIPS), _CHOOSING)) as clips:
+            for clip in clips:
+                self._stop.check()
+                yield clip.frames
+
+
 class _Waiting:
     """Counts the seconds that an iterator takes to give its next."""
 
@@ -144,8 +167,8 @@ def _cached(
     data: _Data,
     display: Display,
     stop: _Stop,
-) -> FeatureCache | None:
-    """The features of clips; None where the user stopped before they were made."""
+) -> FeatureCache:
+    """The features of clips.  _Stopped where the user stopped before they were made."""
     count = settings.cache_features or 0
     cache = FeatureCache(folder.features, count, trainer.feature_shape, settings.seed)
     if cache.open():
@@ -155,15 +178,11 @@ def _cached(
     def features() -> Iterator[NDArray[np.float32]]:
         with contextlib.closing(data.clips(range(count))) as clips:
             for clip in clips:
-                if stop.asked:
-                    raise _Stopped
+                stop.check()
                 yield trainer.encode(clip.frames, clip.number)
 
     display.update("features", 0, count, "clips")
-    try:
-        cache.fill(features(), lambda done: display.update("features", done, count, "clips"))
-    except _Stopped:
-        return None
+    cache.fill(features(), lambda done: display.update("features", done, count, "clips"))
     return cache
 
 
@@ -231,34 +250,35 @@ def _written(
     trainer: Trainer,
     data: _Data,
     display: Display,
+    stop: _Stop,
     threads: int | None,
 ) -> tuple[float, Choice | None]:
-    """Writes the model; returns its tau, and how that was chosen."""
+    """Writes the model; returns its tau, and how that was chosen.  _Stopped where the user
+    stopped before that was."""
     choice = None
     tau = 0.0 if isinstance(settings.tau, str) else settings.tau
     if settings.tau == "auto":
         height, width = settings.working_size or (None, None)
-        frames: list[list[NDArray[np.uint8]]] = []
-        display.update("tau", 0, _TAU_CLIPS, "clips")
-        with contextlib.closing(data.clips(range(_TAU_CLIPS), _CHOOSING)) as clips:
-            for clip in clips:
-                frames.append(clip.frames)
-                display.update("tau", len(frames), _TAU_CLIPS, "clips")
+        tries = 0
 
         def tried(tau: float, clusters: float) -> None:
-            shown = f"clips; tau {tau:.3g}: {clusters:.1f} clusters"
-            display.update("tau", _TAU_CLIPS, _TAU_CLIPS, shown)
+            nonlocal tries
+            tries += 1
+            stop.check()
+            display.update("tau", tries, None, f"tries; {tau:.3g}: {clusters:.1f} clusters")
 
+        display.update("tau", 0, None, "tries")
         choice = choose_tau(
             model,
             trainer.export,
-            frames,
+            _ClipsOfTau(data, stop),
             tried,
             working_height=height,
             working_width=width,
             threads=threads,
         )
         tau = choice.tau
+        display.update("tau", tries, tries, f"tries; {tau:.3g}: {choice.clusters:.1f} clusters")
     dtype = settings.dtype or model.info.dtype.name.lower()
     with trainer.export(tau) as adapted:
         adapted.save(settings.output, cast(Literal["f32", "f16", "q8"], dtype))
@@ -303,21 +323,24 @@ def train(arguments: argparse.Namespace) -> int:
         log = stack.enter_context(RunLog(folder.log, first))
         if arguments.tensorboard:
             extra = tensorboard_writer(folder.tensorboard, first)
-        stop = stack.enter_context(_Stop())
+        stop = stack.enter_context(_Stop(display))
         try:
             cache = None
             if settings.cache_features and first < settings.steps:
                 cache = _cached(folder, settings, trainer, data, display, stop)
-            if first < settings.steps and not stop.asked:
+            if first < settings.steps:
                 _steps(folder, settings, trainer, data, cache, log, extra, display, stop)
-            made = trainer.step_count
-            done = made >= settings.steps and not stop.asked
-            if done:
-                tau, choice = _written(settings, model, trainer, data, display, arguments.threads)
+            stop.check()
+            tau, choice = _written(
+                settings, model, trainer, data, display, stop, arguments.threads
+            )
+            done = True
+        except _Stopped:
+            done = False
         except BaseException:
             display.note(f"covey: the last checkpoint is kept; to go on: {again}")
             raise
-        memory = trainer.info.memory_peak
+        made, memory = trainer.step_count, trainer.info.memory_peak
     _report(
         arguments,
         {

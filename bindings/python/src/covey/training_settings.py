@@ -95,7 +95,7 @@ def _check_output(output: Path, folder: RunFolder, model: str, videos: list[str]
         raise PermissionError(f"{output.parent}: cannot be written to")
     for other, what in (
         (model, "the model that training begins with"),
-        (folder.checkpoint, "the checkpoint of the run"),
+        (os.fspath(folder.checkpoint), "the checkpoint of the run"),
         *((video, "one of the videos") for video in videos),
     ):
         if os.path.realpath(output) == os.path.realpath(other) or (
