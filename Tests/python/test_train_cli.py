@@ -20,6 +20,7 @@ import covey
 from covey import images
 from covey.choosing_tau import choose_tau
 from covey.cli import main
+from covey.run_folder import RunFolder
 
 #: Made quickly: 72 tokens a clip.
 QUICK = ("--steps", "12", "--learning-rate", "1e-3", "--seed", "4")
@@ -107,9 +108,10 @@ def test_a_run(train, videos, tmp_path, model_path):
     assert rates[0] == pytest.approx(1e-3) and rates == sorted(rates, reverse=True)
     assert told["losses"]["motion"] == [rows[0]["motion_loss"], rows[-1]["motion_loss"]]
     recorded = json.loads((run / "run.json").read_text())
-    assert recorded["videos"] == [
+    assert [each[:2] for each in recorded["videos"]] == [
         [str(path), count] for path, count in zip(videos, (24, 9, 5), strict=True)
     ]
+    assert len({digest for _, _, digest in recorded["videos"]}) == 3
     with covey.Model("adapted.gguf") as model, covey.Model(model_path) as before:
         assert model.info.tau == told["tau"]
         assert before.info.tau == told["tau_before"]
@@ -199,9 +201,13 @@ def test_interrupted_and_resumed(command, train, videos, tmp_path, sent, cached)
     assert (tmp_path / "a.gguf").exists()
 
 
-def test_resumed_bit_for_bit(train, videos, tmp_path, monkeypatch):
-    """Whatever a crash left behind the checkpoint."""
-    options = (*QUICK, "--tau", "keep", "--checkpoint-every", 5)
+@pytest.mark.parametrize(
+    "more", [(), ("--cache-features", 5, "--clips-per-step", 2)], ids=["read", "cached"]
+)
+def test_resumed_bit_for_bit(train, videos, tmp_path, monkeypatch, make_model, more):
+    """Whatever a crash left behind the checkpoint; the tau that is chosen at the end too."""
+    model = make_model(settings={"tau": 0.05})
+    options = ("-m", model, *QUICK, "--checkpoint-every", 5, *more)
     whole = train(*videos, "-o", "whole.gguf", *options)
     from covey import training
 
@@ -489,6 +495,52 @@ def test_a_folder_that_cannot_be_written_to_is_known_at_once(train, videos, monk
     assert "cannot be written to" in train(videos[1], "-o", "a.gguf", *QUICK, status=1)
 
 
+def test_a_resumed_run_is_of_its_own_videos(train, videos, tmp_path):
+    (tmp_path / "broken.mp4").write_text("no film")
+    train("broken.mp4", *videos[:2], "-o", "a.gguf", *QUICK, "--tau", "keep")
+    errors = train("--resume", "a-run", *videos, status=2)
+    assert f"{videos[2]}: the run was not begun with it" in errors
+    assert f"the run is of {videos[1]} too" in train("--resume", "a-run", videos[0], status=2)
+    # One that was left out is left out again.
+    assert train("--resume", "a-run", "broken.mp4", *videos[:2])["videos"] == 2
+
+
+def test_steps_that_are_made_already(train, videos, tmp_path):
+    train(videos[0], "-o", "a.gguf", *QUICK, "--tau", "keep")
+    before = (tmp_path / "a-run" / "run.json").read_bytes()
+    errors = train("--resume", "a-run", "--steps", 11, status=2)
+    assert "argument --steps: 12 are made already, found 11" in errors
+    assert (tmp_path / "a-run" / "run.json").read_bytes() == before
+
+
+def test_one_process_at_a_time(train, videos, tmp_path):
+    train(videos[0], "-o", "a.gguf", *QUICK, "--tau", "keep")
+    with RunFolder("a-run").taken():
+        assert "another process" in train("--resume", "a-run", "--steps", 13, status=1)
+        (tmp_path / "a-run" / "checkpoint.gguf").unlink()
+        assert "another process" in train(videos[0], "-o", "a.gguf", *QUICK, status=1)
+
+
+def test_what_another_run_left_behind(train, videos, tmp_path):
+    """Its features are not trained on; what a process that was killed had begun goes."""
+    cached = (*QUICK, "--tau", "keep", "--cache-features", 3)
+    train(videos[0], "-o", "a.gguf", *cached)
+    run = tmp_path / "a-run"
+    features = (run / "features.npy").read_bytes()
+    for name in (".features.npy.123", ".loss.png.7", "checkpoint.gguf.00ab34cd"):
+        (run / name).write_bytes(b"half")
+    (run / "checkpoint.gguf.kept").write_bytes(b"the user's")
+    names = {each.name for each in run.iterdir()}
+    train("--resume", "a-run", "--steps", 13)
+    assert (run / "features.npy").read_bytes() == features
+    assert names - {each.name for each in run.iterdir()} == {
+        ".features.npy.123", ".loss.png.7", "checkpoint.gguf.00ab34cd",
+    }  # fmt: skip
+    (run / "checkpoint.gguf").unlink()
+    train(videos[1], "-o", "a.gguf", *cached)
+    assert (run / "features.npy").read_bytes() != features
+
+
 def test_videos_that_have_changed_are_another_run(train, tmp_path):
     folder = tmp_path / "clip"
     folder.mkdir()
@@ -497,7 +549,10 @@ def test_videos_that_have_changed_are_another_run(train, tmp_path):
     train(folder, "-o", "a.gguf", *QUICK)
     (folder / "5.png").unlink()
     errors = train("--resume", "a-run", "--steps", 20, status=1)
-    assert "expected 6 frames, as when the run began, found 5" in errors
+    assert "another video than when the run began: 6 frames then, 5 now" in errors
+    # As many others.
+    Image.new("RGB", (60, 40)).save(folder / "5.png")
+    assert "another video than when" in train("--resume", "a-run", "--steps", 20, status=1)
     shutil.rmtree(folder)
     assert "clip" in train("--resume", "a-run", "--steps", 20, status=1)
     (tmp_path / "a-run" / "run.json").write_text("{")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import bisect
 import contextlib
+import hashlib
 import os
 from array import array
 from collections import deque
@@ -32,8 +33,9 @@ _Result = TypeVar("_Result")
 class Footage:
     """The frames of a video file or a folder of pictures, read in any order.
 
-    count: how many there are.  Raises what Video does, and ValueError for a video
-    without frames.
+    count: how many there are.  digest: of the times and sizes of a film's packets, of the
+    names and sizes of pictures.  Raises what Video does, and ValueError for a video without
+    frames.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
@@ -42,9 +44,11 @@ class Footage:
         self._index: _Index | None = None
         if self._pictures is None:
             self._index = _Index(self.path)
-            self.count = self._index.count
+            self.count, self.digest = self._index.count, self._index.digest
         else:
             self.count = len(self._pictures)
+            told = [f"{each.name} {each.stat().st_size}\n" for each in self._pictures]
+            self.digest = hashlib.sha256("".join(told).encode(errors="surrogateescape")).hexdigest()
 
     def read(self, indices: Sequence[int]) -> list[NDArray[np.uint8]]:
         """Frames [H, W, 3] uint8 RGB; ``indices`` ascending.  ValueError where they
@@ -116,6 +120,7 @@ class _Index:
 
     def __init__(self, path: Path) -> None:
         times, keys, self.count = array("q"), [], 0
+        told = hashlib.sha256()
         with video.open_film(path) as container:
             stream = video.film_stream(container, path)
             # It has times of decoding only, which are passed off as the others.
@@ -124,6 +129,7 @@ class _Index:
                 if not packet.size:
                     continue
                 time = packet.pts
+                told.update(f"{time} {packet.size}\n".encode())
                 if packet.is_keyframe and time is not None:
                     keys.append((time, time if packet.dts is None else packet.dts))
                 if packet.is_discard:
@@ -135,6 +141,7 @@ class _Index:
                     times.append(time)
         if not self.count:
             raise ValueError(f"{path}: no frames")
+        self.digest = told.hexdigest()
         self._times = np.unique(np.frombuffer(times, np.int64))
         if not timed or len(self._times) < self.count:
             keys = []

@@ -11,6 +11,7 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
 import os
 from collections.abc import Callable, Iterator, Sequence
@@ -40,9 +41,33 @@ class RunFolder:
     def holds_a_run(self) -> bool:
         return self.checkpoint.exists()
 
-    def create(self, settings: dict[str, Any]) -> None:
-        """Makes the folder and writes the settings."""
+    @contextlib.contextmanager
+    def taken(self) -> Iterator[None]:
+        """Makes the folder where there is none, and keeps other processes out of it; ValueError
+        where one is in there.  What one that was killed had begun to write is removed."""
         self.path.mkdir(parents=True, exist_ok=True)
+        handle = os.open(self.path, os.O_RDONLY)
+        try:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise ValueError(f"{self.path}: another process goes on with this run") from None
+            except OSError:
+                # There are file systems without locks.
+                pass
+            begun = [f".{each.name}.[0-9]*" for each in (self.settings, self.log, self.plot)]
+            begun += [f".{self.features.name}.[0-9]*", self.checkpoint.name + "." + 8 * "[0-9a-f]"]
+            for pattern in begun:
+                for left in self.path.glob(pattern):
+                    left.unlink()
+            yield
+        finally:
+            os.close(handle)
+
+    def begin(self, settings: dict[str, Any]) -> None:
+        """Writes the settings of a run that has done nothing yet: what was computed in another
+        is not its own."""
+        self.features.unlink(missing_ok=True)
         self.write_settings(settings)
 
     def write_settings(self, settings: dict[str, Any]) -> None:

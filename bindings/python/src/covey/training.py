@@ -28,7 +28,7 @@ from .feature_cache import FeatureCache
 from .model import Model
 from .run_folder import RunFolder, RunLog, plot_losses, tensorboard_writer
 from .trainer import Trainer
-from .training_settings import Settings
+from .training_settings import Recorded, Settings
 
 #: Threads that read clips.
 _READERS = 2
@@ -82,28 +82,34 @@ class _Data:
     def __init__(self, settings: Settings, length: int, fresh: bool, display: Display) -> None:
         self.left_out: list[tuple[str, str]] = []
         self._display = display
-        footage = []
-        for index, (path, count) in enumerate(settings.videos):
+        footage, recorded = [], []
+        for index, video in enumerate(settings.videos):
             display.update("open", index, len(settings.videos), "videos")
             try:
-                opened = Footage(path)
-                if fresh and opened.count < length:
-                    raise ValueError(f"{path}: {opened.count} frames, fewer than {length}")
+                opened = Footage(video.path)
+                if opened.count < length:
+                    raise ValueError(
+                        f"{video.path}: {opened.count} frames, fewer than {length}"
+                    )
             except (ImportError, MemoryError):
                 raise
             except Exception as error:
                 if not fresh:
                     # Other videos in its place would be another run.
                     raise
-                self._leave_out(path, reason(error))
+                settings.left_out.append(video.path)
+                self._leave_out(video.path, reason(error))
                 continue
-            if not fresh and opened.count != count:
+            found = Recorded(video.path, opened.count, opened.digest)
+            if not fresh and found != video:
                 raise ValueError(
-                    f"{path}: expected {count} frames, as when the run began, found {opened.count}"
+                    f"{video.path}: is another video than when the run began: {video.frames} "
+                    f"frames then, {opened.count} now"
                 )
             footage.append(opened)
+            recorded.append(found)
         display.update("open", len(settings.videos), len(settings.videos), "videos")
-        settings.videos = [(str(each.path), each.count) for each in footage]
+        settings.videos = recorded
         if not footage:
             raise ValueError(f"none of the videos can be trained on, which takes {length} frames")
         self.frames = sum(each.count for each in footage)
@@ -305,6 +311,8 @@ def train(arguments: argparse.Namespace) -> int:
     start = time.perf_counter()
     tau, choice, extra = None, None, None
     with contextlib.ExitStack() as stack:
+        if not fresh:
+            stack.enter_context(folder.taken())
         model = stack.enter_context(Model(settings.model))
         display = stack.enter_context(Display(arguments.json))
         _check_size(settings, model)
@@ -313,11 +321,17 @@ def train(arguments: argparse.Namespace) -> int:
         trainer = stack.enter_context(Trainer(model, **options))
         data = _Data(settings, trainer.info.clip_frames, fresh, display)
         if fresh:
-            folder.create(settings.recorded())
+            stack.enter_context(folder.taken())
+            folder.begin(settings.recorded())
             # What cannot be written need not be computed.
             trainer.save(folder.checkpoint)
         else:
             trainer.restore(folder.checkpoint)
+            if settings.steps < trainer.step_count:
+                raise UsageError(
+                    f"argument --steps: {trainer.step_count} are made already, "
+                    f"found {settings.steps}"
+                )
             folder.write_settings(settings.recorded())
         first = trainer.step_count
         log = stack.enter_context(RunLog(folder.log, first))

@@ -7,7 +7,7 @@ import dataclasses
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 from ._arguments import UsageError
 from ._library import default_model_path
@@ -30,15 +30,25 @@ _METHOD = (
 _CHANGEABLE = ("steps", "tau", "dtype", "checkpoint_every")
 
 
+class Recorded(NamedTuple):
+    """A video: its absolute path; and as it was when the run began its number of frames, and
+    Footage.digest."""
+
+    path: str
+    frames: int = 0
+    digest: str = ""
+
+
 @dataclass
 class Settings:
-    """Paths are absolute.  videos: path and number of frames of each that is used.
+    """Paths are absolute.  videos: those that are used; left_out: those that are not.
     method: options of the trainer that were asked for.  tau: "auto", "keep" or nats.
     dtype: None for the model's."""
 
     model: str
     output: str
-    videos: list[tuple[str, int]] = field(default_factory=list)
+    videos: list[Recorded] = field(default_factory=list)
+    left_out: list[str] = field(default_factory=list)
     steps: int = 2000
     tau: str | float = "auto"
     dtype: str | None = None
@@ -60,7 +70,7 @@ class Settings:
         found = folder.read_settings()
         try:
             settings = cls(**found)
-            settings.videos = [(str(path), int(count)) for path, count in settings.videos]
+            settings.videos = [Recorded(*each) for each in settings.videos]
             if settings.working_size is not None:
                 height, width = settings.working_size
                 settings.working_size = (int(height), int(width))
@@ -86,7 +96,7 @@ class Settings:
         )
 
 
-def _check_output(output: Path, folder: RunFolder, model: str, videos: list[str]) -> None:
+def _check_output(output: Path, folder: RunFolder, model: str, videos: list[Recorded]) -> None:
     """Raises OSError or ValueError where a weight file cannot, or must not, be written."""
     if output.is_dir() or not output.parent.is_dir():
         wrong = "is a folder" if output.is_dir() else "its folder is not there"
@@ -96,7 +106,7 @@ def _check_output(output: Path, folder: RunFolder, model: str, videos: list[str]
     for other, what in (
         (model, "the model that training begins with"),
         (os.fspath(folder.checkpoint), "the checkpoint of the run"),
-        *((video, "one of the videos") for video in videos),
+        *((video.path, "one of the videos") for video in videos),
     ):
         if os.path.realpath(output) == os.path.realpath(other) or (
             output.exists() and os.path.exists(other) and output.samefile(other)
@@ -125,9 +135,9 @@ def new(arguments: argparse.Namespace) -> tuple[RunFolder, Settings]:
         raise UsageError("the following arguments are required: -o/--output")
     output = Path(os.path.abspath(arguments.output))
     model = os.path.abspath(arguments.model or default_model_path())
-    videos = [(os.path.abspath(each), 0) for each in arguments.videos]
+    videos = [Recorded(os.path.abspath(each)) for each in arguments.videos]
     folder = RunFolder(arguments.run or output.with_name(f"{output.stem}-run"))
-    _check_output(output, folder, model, [path for path, _ in videos])
+    _check_output(output, folder, model, videos)
     if folder.holds_a_run:
         raise ValueError(
             f"{folder.path}: holds a run; go on with it by --resume {folder.path}, or name "
@@ -163,14 +173,19 @@ def resumed(arguments: argparse.Namespace) -> tuple[RunFolder, Settings]:
             setattr(settings, name, value)
     if arguments.output:
         settings.output = os.path.abspath(arguments.output)
-    _check_output(
-        Path(settings.output), folder, settings.model, [path for path, _ in settings.videos]
-    )
+    _check_output(Path(settings.output), folder, settings.model, settings.videos)
     if arguments.videos:
-        # Those that could not be read are not recorded.
         given = {os.path.abspath(each) for each in arguments.videos}
-        if not {path for path, _ in settings.videos} <= given:
-            raise UsageError("argument VIDEO: not those of the run; left out, they are")
+        used = {each.path for each in settings.videos}
+        for path in sorted(given - used - {*settings.left_out}):
+            raise UsageError(
+                f"argument VIDEO: {path}: the run was not begun with it, and cannot go on with it; "
+                "begin another one"
+            )
+        for path in sorted(used - given):
+            raise UsageError(
+                f"argument VIDEO: the run is of {path} too; with --resume no video need be named"
+            )
     if arguments.model and os.path.abspath(arguments.model) != settings.model:
         raise UsageError(f"argument --model: the run is of {settings.model}")
     fixed = {
