@@ -4,6 +4,7 @@ of a run."""
 import contextlib
 import itertools
 import json
+import re
 import sys
 import threading
 import time
@@ -244,7 +245,8 @@ def test_a_clip_of_a_broken_video_is_replaced():
     assert {clip.path for clip in read} == {"good"}
     replaced = [clip for clip in read if clip.skipped]
     assert 15 < len(replaced) < 45
-    assert replaced[0].skipped[0] == ("bad", "bad: broken")
+    path, text = replaced[0].skipped[0]
+    assert path == "bad" and re.fullmatch("frames [0-9]+, [0-9]+, [0-9]+: bad: broken", text)
     assert [clip.indices for clip in read] == [clips.read(n).indices for n in range(60)]
     with pytest.raises(ValueError, match=r"no clip can be read.*bad: broken"):
         Clips([Counted("bad", 30, broken=True)]).read(0)
@@ -275,6 +277,12 @@ def test_reading_ahead():
     next(clips)
     clips.close()
     assert len(started) < 40
+    # What has not been begun is not done any more.
+    started.clear()
+    clips = read_ahead(lambda number: (started.append(number), time.sleep(0.05)), range(99), 1, 20)
+    next(clips)
+    clips.close()
+    assert len(started) <= 3
     assert not any(each.name.startswith("covey-clips") for each in threading.enumerate())
 
 
@@ -299,6 +307,9 @@ def test_the_cache_of_features(tmp_path):
     ]
     assert all(sorted(order) == list(range(7)) for order in orders)
     assert orders[0] != orders[1] != orders[2]
+    other = FeatureCache(tmp_path / "features.npy", 7, (3, 4, 5), seed=2)
+    assert other.open()
+    assert not np.array_equal(found[:7], [other.clip(number) for number in range(7)])
     np.testing.assert_array_equal(again.clip(3), found[3])  # backwards too
     # Other shapes, a file cut short: made anew.
     assert not FeatureCache(tmp_path / "features.npy", 8, (3, 4, 5), 1).open()

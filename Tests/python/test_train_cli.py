@@ -18,7 +18,7 @@ from scenes import film
 
 import covey
 from covey import images
-from covey.choosing_tau import choose_tau
+from covey.choosing_tau import Choice, choose_tau
 from covey.cli import main
 from covey.run_folder import RunFolder
 
@@ -147,17 +147,32 @@ def test_a_run_that_could_not_begin_leaves_nothing_in_the_way(train, videos, tmp
     assert train(videos[0], "-o", "a.gguf", *QUICK)["done"]
 
 
+def partly_broken(folder, picture):
+    """Twelve pictures, three of which are none."""
+    folder.mkdir()
+    for index in range(12):
+        shutil.copy(picture, folder / f"{index}.png")
+    for index in (3, 6, 9):
+        (folder / f"{index}.png").write_bytes(b"no picture")
+    return folder
+
+
 def test_as_a_user_sees_it(command, videos, tmp_path):
     (tmp_path / "broken.mp4").write_text("no film")
-    process = command(*videos, tmp_path / "broken.mp4", "-o", "a.gguf", *QUICK)
+    half = partly_broken(tmp_path / "half", videos[2] / "0.png")
+    process = command(*videos[:2], half, tmp_path / "broken.mp4", "-o", "a.gguf", *QUICK)
     output, errors = process.communicate(timeout=60)
     assert process.returncode == 0, errors
-    assert re.search(r"^12 of 12 steps, [0-9.]+ s a step, .* in all; 3 videos, 38 frames$", output,
+    assert re.search(r"^12 of 12 steps, [0-9.]+ s a step, .* in all; 3 videos, 45 frames$", output,
                      re.MULTILINE)
     for line in ("semantic loss: ", "motion loss: ", "peak memory: trainer ", "tau: ",
                  f"model: {tmp_path / 'a.gguf'}", "run: "):
         assert line in output
-    assert re.search(r"covey: warning: .*broken\.mp4.*; skipped", errors)
+    assert re.search(r"covey: warning: .*broken\.mp4.*; left out", errors)
+    assert re.search(
+        r"covey: warning: .*half: clips of it cannot be read \(first: frames [0-9, ]+: .*: not a "
+        r"picture\); others are drawn", errors)
+    assert errors.count("half") == 2  # the folder, the picture
     assert "train" in errors and "12/12" in errors and "semantic 0" in errors
     assert "Traceback" not in errors
 
@@ -202,10 +217,12 @@ def test_interrupted_and_resumed(command, train, videos, tmp_path, sent, cached)
 
 
 @pytest.mark.parametrize(
-    "more", [(), ("--cache-features", 5, "--clips-per-step", 2)], ids=["read", "cached"]
+    "more",
+    [("--tau", "keep"), ("--cache-features", 5, "--clips-per-step", 2)],
+    ids=["read", "cached"],
 )
 def test_resumed_bit_for_bit(train, videos, tmp_path, monkeypatch, make_model, more):
-    """Whatever a crash left behind the checkpoint; the tau that is chosen at the end too."""
+    """Whatever a crash left behind the checkpoint; a tau that is chosen too."""
     model = make_model(settings={"tau": 0.05})
     options = ("-m", model, *QUICK, "--checkpoint-every", 5, *more)
     whole = train(*videos, "-o", "whole.gguf", *options)
@@ -214,19 +231,28 @@ def test_resumed_bit_for_bit(train, videos, tmp_path, monkeypatch, make_model, m
     class Crash(Exception):
         pass
 
-    save, saved = covey.Trainer.save, []
+    save, saved, synced, sync = covey.Trainer.save, [], {}, os.fsync
+    log = tmp_path / "half-run" / "log.jsonl"
+
+    def syncing(file):
+        sync(file)
+        synced[os.fstat(file).st_ino] = os.fstat(file).st_size
 
     def crashing(trainer, path):
+        if log.exists():
+            # It is on the disk when the checkpoint is.
+            assert synced[log.stat().st_ino] == log.stat().st_size
         if len(saved) == 2:  # at step 0, at step 5: not at step 10
             raise Crash
         save(trainer, path)
         saved.append(trainer.step_count)
 
     monkeypatch.setattr(training.Trainer, "save", crashing)
-    train(*videos, "-o", "half.gguf", *options, status=1)
+    monkeypatch.setattr(os, "fsync", syncing)
+    errors = train(*videos, "-o", "half.gguf", *options, status=1)
+    assert "to go on: covey train --resume half-run" in errors and "Crash" in errors
     monkeypatch.setattr(training.Trainer, "save", save)
     assert saved == [0, 5]
-    log = tmp_path / "half-run" / "log.jsonl"
     assert len(lines(log)) == 10
     with open(log, "a") as file:
         file.write('{"step": 11, "sem')
@@ -241,6 +267,45 @@ def test_resumed_bit_for_bit(train, videos, tmp_path, monkeypatch, make_model, m
     (tmp_path / "half.gguf").unlink()
     assert train("--resume", "half-run")["steps_made_now"] == 0
     assert (tmp_path / "half.gguf").read_bytes() == (tmp_path / "whole.gguf").read_bytes()
+
+
+def test_what_a_step_takes(train, videos, tmp_path, monkeypatch):
+    """With what it waits for its clips, without a checkpoint after it."""
+    from covey.clips import Clips
+
+    read, save = Clips.read, covey.Trainer.save
+
+    def slow_read(clips, number, series=0):
+        if number == 0:
+            time.sleep(0.2)
+        return read(clips, number, series)
+
+    def slow_save(trainer, path):
+        if trainer.step_count == 2:
+            time.sleep(1)
+        save(trainer, path)
+
+    monkeypatch.setattr(Clips, "read", slow_read)
+    monkeypatch.setattr("covey.training.Trainer.save", slow_save)
+    train(videos[1], "-o", "a.gguf", "--steps", 4, "--checkpoint-every", 2, "--tau", "keep")
+    rows = lines(tmp_path / "a-run" / "log.jsonl")
+    assert 0.15 < rows[0]["waited"] < rows[0]["seconds"]
+    assert max(row["seconds"] for row in rows) < 1
+
+
+def test_a_result_of_no_use_is_told():
+    from covey.training import doubts
+
+    def told(semantic=(0.9, 0.5), rows=100, choice=None, before=1.0):
+        return doubts({"semantic": [*semantic], "motion": [0.7, 0.6]}, rows, choice, before)
+
+    assert told() == [] == told(semantic=(0.5, 0.9), rows=99)  # of a few steps each
+    (text,) = told(semantic=(0.5, 0.9))
+    assert "the semantic loss ended higher than it began: 0.500 at first, 0.900 at last" in text
+    assert told(choice=Choice(0.02, 5.0, 5.0)) == []
+    for tau, before in ((0.009, 1.0), (101.0, 1.0), (1000.0, 50.0)):
+        (text,) = told(choice=Choice(tau, 5.0, 5.0), before=before)
+        assert f"tau went from {before:.3g} to {tau:.3g}" in text
 
 
 def test_cached_features_are_those_of_the_clips(train, videos, tmp_path, model_path):
@@ -261,21 +326,19 @@ def test_cached_features_are_those_of_the_clips(train, videos, tmp_path, model_p
 def test_what_cannot_be_read_is_skipped(train, videos, tmp_path):
     """At the start, or in the middle of the run; it is not silent."""
     (tmp_path / "broken.mp4").write_text("no film")
-    half = tmp_path / "half"
-    half.mkdir()
-    for index in range(12):
-        shutil.copy(videos[2] / "0.png", half / f"{index}.png")
-    for index in (3, 6, 9):
-        (half / f"{index}.png").write_bytes(b"no picture")
+    half = partly_broken(tmp_path / "half", videos[2] / "0.png")
     short = tmp_path / "short"
     short.mkdir()
     shutil.copy(videos[2] / "0.png", short)
     told = train(tmp_path / "broken.mp4", half, short, videos[1], "-o", "a.gguf", *QUICK)
     assert told["videos"] == 2
     left_out = {os.path.basename(each["path"]): each["reason"] for each in told["left_out"]}
-    assert set(left_out) == {"broken.mp4", "half", "short"}
+    assert set(left_out) == {"broken.mp4", "short"}
     assert "1 frames, fewer than 3" in left_out["short"]
-    assert "not a picture" in left_out["half"]
+    # Trained on, but for some of its frames: told once.
+    (partly,) = told["partly_unreadable"]
+    assert partly["path"] == str(half)
+    assert re.search(r"^frames [0-9, ]+: .*[369]\.png: not a picture", partly["reason"])
     errors = train(tmp_path / "broken.mp4", short, "-o", "b.gguf", *QUICK, status=1)
     assert "none of the videos can be trained on" in errors
     assert not (tmp_path / "b-run").exists()
@@ -573,17 +636,24 @@ def test_tensorboard(train, videos, tmp_path, monkeypatch):
         def flush(self):
             pass
 
+        def close(self):
+            written.append("closed")
+
     monkeypatch.setitem(sys.modules, "tensorboardX", None)
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
     errors = train(videos[0], "-o", "a.gguf", *QUICK, "--tensorboard", status=1)
     assert "pip install tensorboardX" in errors
+    assert not (tmp_path / "a-run").exists()
     module = types.ModuleType("tensorboardX")
     module.SummaryWriter = SummaryWriter
     monkeypatch.setitem(sys.modules, "tensorboardX", module)
-    shutil.rmtree(tmp_path / "a-run")
-    train(videos[0], "-o", "a.gguf", *QUICK, "--tensorboard")
-    folder, first = written.pop(0)
-    assert folder == str(tmp_path / "a-run" / "tensorboard") and first == 1
+    train(videos[0], "-o", "a.gguf", *QUICK, "--tau", "keep", "--tensorboard")
+    # It is an option like the others: kept.
+    train("--resume", "a-run", "--steps", 14)
+    assert [each for each in written if len(each) != 3] == [
+        (str(tmp_path / "a-run" / "tensorboard"), 1), "closed",
+        (os.path.join("a-run", "tensorboard"), 13), "closed",
+    ]  # fmt: skip
     rows = lines(tmp_path / "a-run" / "log.jsonl")
-    losses = [(value, step) for name, value, step in written if name == "total_loss"]
+    losses = [(each[1], each[2]) for each in written if each[0] == "total_loss"]
     assert losses == [(row["total_loss"], row["step"]) for row in rows]

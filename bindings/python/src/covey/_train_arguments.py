@@ -61,7 +61,10 @@ def add_train(commands: Any) -> None:
     run.add_argument("--resume", metavar="RUN", help="go on with the run in this folder")
     run.add_argument("--checkpoint-every", type=positive, metavar="N", help="steps; left out: 100")
     run.add_argument(
-        "--tensorboard", action="store_true", help="also files for TensorBoard in the run's folder"
+        "--tensorboard",
+        action="store_true",
+        default=None,
+        help="also files for TensorBoard in the run's folder; needs tensorboardX or PyTorch",
     )
     data = command.add_argument_group("data")
     data.add_argument(

@@ -29,7 +29,7 @@ _FARTHEST = 2.0**20
 #: How near to the true one it is found, as a ratio: the guess, and the choice.
 _GUESSED, _NEAR = 1.1, 1.03
 #: The largest that a weight file takes.
-_LARGEST = 1000.0
+LARGEST = 1000.0
 
 #: A clip: frames [H, W, 3] uint8 RGB.
 Frames = Sequence[NDArray[np.uint8]]
@@ -143,7 +143,7 @@ def tau_of(
     ``near``.  ``start`` itself where that will do."""
     if count(start) == target:
         return start
-    low, high = start / _FARTHEST, min(start * _FARTHEST, _LARGEST)
+    low, high = start / _FARTHEST, min(start * _FARTHEST, LARGEST)
     lower = _edge(lambda tau: count(tau) > target, start, low, high, near)
     upper = _edge(lambda tau: count(tau) >= target, start, low, high, near)
     return math.sqrt(lower * upper)

@@ -184,7 +184,7 @@ class _Index:
 class Clip:
     """Clip number ``number``: frames ``indices`` of the video at ``path``.
 
-    skipped: what was drawn first and could not be read: (path, reason).
+    skipped: what was drawn first and could not be read: (path, frames and reason).
     """
 
     number: int
@@ -239,7 +239,8 @@ class Clips:
             except (ImportError, MemoryError):
                 raise
             except Exception as error:
-                skipped.append((footage.path, reason(error)))
+                places = ", ".join(map(str, indices))
+                skipped.append((footage.path, f"frames {places}: {reason(error)}"))
                 continue
             return Clip(number, footage.path, indices, frames, skipped)
         path, text = skipped[-1]

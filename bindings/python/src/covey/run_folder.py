@@ -14,7 +14,7 @@ import contextlib
 import fcntl
 import json
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import IO, Any
 
@@ -205,9 +205,8 @@ def plot_losses(path: Path, rows: Sequence[dict[str, Any]]) -> bool:
     return True
 
 
-def tensorboard_writer(folder: Path, step: int) -> Callable[[dict[str, Any]], None]:
-    """A function that writes a row to TensorBoard; what earlier runs wrote after
-    ``step`` is hidden.  ImportError without a writer."""
+def summary_writer() -> Any:
+    """The class of TensorBoard's writers.  ImportError where there is none."""
     try:
         from tensorboardX import SummaryWriter
     except ImportError:
@@ -217,12 +216,24 @@ def tensorboard_writer(folder: Path, step: int) -> Callable[[dict[str, Any]], No
             raise ImportError(
                 "TensorBoard's files need a writer: pip install tensorboardX"
             ) from None
-    writer = SummaryWriter(str(folder), purge_step=step + 1)
+    return SummaryWriter
 
-    def write(row: dict[str, Any]) -> None:
+
+class TensorBoard:
+    """Rows of the log as TensorBoard reads them; what earlier runs wrote after ``step`` is
+    hidden.  A context manager."""
+
+    def __init__(self, folder: Path, step: int) -> None:
+        self._writer = summary_writer()(str(folder), purge_step=step + 1)
+
+    def append(self, row: dict[str, Any]) -> None:
         for name, value in row.items():
             if name != "step":
-                writer.add_scalar(name, value, row["step"])
-        writer.flush()
+                self._writer.add_scalar(name, value, row["step"])
+        self._writer.flush()
 
-    return write
+    def __enter__(self) -> TensorBoard:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._writer.close()

@@ -9,9 +9,10 @@ import os
 import resource
 import shlex
 import signal
+import sys
 import threading
 import time
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import asdict
 from types import FrameType
 from typing import Any, Literal, cast
@@ -21,12 +22,12 @@ from numpy.typing import NDArray
 
 from . import training_settings
 from ._arguments import UsageError
-from .choosing_tau import Choice, choose_tau
+from .choosing_tau import LARGEST, Choice, choose_tau
 from .clips import Clip, Clips, Footage, read_ahead, reason
 from .display import Display, duration, mebibytes
 from .feature_cache import FeatureCache
 from .model import Model
-from .run_folder import RunFolder, RunLog, plot_losses, tensorboard_writer
+from .run_folder import RunFolder, RunLog, TensorBoard, plot_losses, summary_writer
 from .trainer import Trainer
 from .training_settings import Recorded, Settings
 
@@ -80,7 +81,9 @@ class _Data:
     """The run's clips, with a warning for every video that cannot be read."""
 
     def __init__(self, settings: Settings, length: int, fresh: bool, display: Display) -> None:
-        self.left_out: list[tuple[str, str]] = []
+        #: Path and reason: videos that are not trained on, and some of whose clips are not.
+        self.left_out: dict[str, str] = {}
+        self.unreadable: dict[str, str] = {}
         self._display = display
         footage, recorded = [], []
         for index, video in enumerate(settings.videos):
@@ -97,8 +100,8 @@ class _Data:
                 if not fresh:
                     # Other videos in its place would be another run.
                     raise
-                settings.left_out.append(video.path)
-                self._leave_out(video.path, reason(error))
+                text = self.left_out[video.path] = reason(error)
+                display.warn(f"{text if video.path in text else f'{video.path}: {text}'}; left out")
                 continue
             found = Recorded(video.path, opened.count, opened.digest)
             if not fresh and found != video:
@@ -109,12 +112,11 @@ class _Data:
             footage.append(opened)
             recorded.append(found)
         display.update("open", len(settings.videos), len(settings.videos), "videos")
-        settings.videos = recorded
+        settings.videos, settings.left_out = recorded, [*settings.left_out, *self.left_out]
         if not footage:
             raise ValueError(f"none of the videos can be trained on, which takes {length} frames")
         self.frames = sum(each.count for each in footage)
         self._clips = Clips(footage, length, settings.gap, settings.seed)
-        self._reported = {path for path, _ in self.left_out}
 
     def clips(self, numbers: range, series: int = _TRAINING) -> Generator[Clip, None, None]:
         """Clips in the order of their numbers, read while others are in use; to be
@@ -123,15 +125,12 @@ class _Data:
         with contextlib.closing(read) as clips:
             for clip in clips:
                 for path, text in clip.skipped:
-                    if str(path) not in self._reported:
-                        self._reported.add(str(path))
-                        self._leave_out(str(path), text)
+                    if str(path) not in self.unreadable:
+                        self.unreadable[str(path)] = text
+                        self._display.warn(
+                            f"{path}: clips of it cannot be read (first: {text}); others are drawn"
+                        )
                 yield clip
-
-    def _leave_out(self, path: str, text: str) -> None:
-        self.left_out.append((path, text))
-        shown = text if path in text else f"{path}: {text}"
-        self._display.warn(f"{shown}; skipped")
 
 
 class _ClipsOfTau:
@@ -199,7 +198,7 @@ def _steps(
     data: _Data,
     cache: FeatureCache | None,
     log: RunLog,
-    extra: Callable[[dict[str, Any]], None] | None,
+    board: TensorBoard | None,
     display: Display,
     stop: _Stop,
 ) -> None:
@@ -223,8 +222,8 @@ def _steps(
             }
             start, waited = now, waiting.seconds
             log.append(row)
-            if extra is not None:
-                extra(row)
+            if board is not None:
+                board.append(row)
             display.update(
                 "train",
                 metrics.step,
@@ -309,7 +308,7 @@ def train(arguments: argparse.Namespace) -> int:
     )
     again = f"covey train --resume {shlex.quote(os.path.relpath(folder.path))}"
     start = time.perf_counter()
-    tau, choice, extra = None, None, None
+    tau, choice, board = None, None, None
     with contextlib.ExitStack() as stack:
         if not fresh:
             stack.enter_context(folder.taken())
@@ -319,6 +318,8 @@ def train(arguments: argparse.Namespace) -> int:
         tau_before = model.info.tau
         options = settings.options(arguments.threads, arguments.memory_limit)
         trainer = stack.enter_context(Trainer(model, **options))
+        if settings.tensorboard:
+            summary_writer()
         data = _Data(settings, trainer.info.clip_frames, fresh, display)
         if fresh:
             stack.enter_context(folder.taken())
@@ -335,15 +336,15 @@ def train(arguments: argparse.Namespace) -> int:
             folder.write_settings(settings.recorded())
         first = trainer.step_count
         log = stack.enter_context(RunLog(folder.log, first))
-        if arguments.tensorboard:
-            extra = tensorboard_writer(folder.tensorboard, first)
+        if settings.tensorboard:
+            board = stack.enter_context(TensorBoard(folder.tensorboard, first))
         stop = stack.enter_context(_Stop(display))
         try:
             cache = None
             if settings.cache_features and first < settings.steps:
                 cache = _cached(folder, settings, trainer, data, display, stop)
             if first < settings.steps:
-                _steps(folder, settings, trainer, data, cache, log, extra, display, stop)
+                _steps(folder, settings, trainer, data, cache, log, board, display, stop)
             stop.check()
             tau, choice = _written(
                 settings, model, trainer, data, display, stop, arguments.threads
@@ -352,9 +353,14 @@ def train(arguments: argparse.Namespace) -> int:
         except _Stopped:
             done = False
         except BaseException:
-            display.note(f"covey: the last checkpoint is kept; to go on: {again}")
+            # With --json too.
+            print(f"covey: the last checkpoint is kept; to go on: {again}", file=sys.stderr)
             raise
         made, memory = trainer.step_count, trainer.info.memory_peak
+        losses = _ends(log.rows)
+        warnings = doubts(losses, len(log.rows), choice, tau_before) if done else []
+        for text in warnings:
+            display.warn(text)
     _report(
         arguments,
         {
@@ -367,8 +373,10 @@ def train(arguments: argparse.Namespace) -> int:
             "steps_made_now": made - first,
             "videos": len(settings.videos),
             "frames": data.frames,
-            "left_out": [{"path": path, "reason": text} for path, text in data.left_out],
-            "losses": _ends(log.rows),
+            "left_out": _told(data.left_out),
+            "partly_unreadable": _told(data.unreadable),
+            "losses": losses,
+            "warnings": warnings,
             "seconds_per_step": _median(log.rows[-(made - first) :] if made > first else []),
             "tau": tau,
             "tau_before": tau_before,
@@ -381,6 +389,32 @@ def train(arguments: argparse.Namespace) -> int:
         },
     )
     return 0 if done else _INTERRUPTED
+
+
+def doubts(
+    losses: dict[str, list[float]] | None, steps: int, choice: Choice | None, tau_before: float
+) -> list[str]:
+    """What tells that the written model may be of no use."""
+    found = []
+    for name, (first, last) in (losses or {}).items():
+        # A mean over few steps is anything.
+        if last > first and steps >= 100:
+            found.append(
+                f"the {name} loss ended higher than it began: {first:.3f} at first, "
+                f"{last:.3f} at last; a lower --learning-rate, or more steps, may help"
+            )
+    if choice is not None:
+        ratio = choice.tau / tau_before
+        if not 0.01 <= ratio <= 100 or choice.tau >= LARGEST:
+            found.append(
+                f"tau went from {tau_before:.3g} to {choice.tau:.3g}: look at what the model finds "
+                "before you use it"
+            )
+    return found
+
+
+def _told(reasons: dict[str, str]) -> list[dict[str, str]]:
+    return [{"path": path, "reason": text} for path, text in reasons.items()]
 
 
 def _ends(rows: list[dict[str, Any]]) -> dict[str, list[float]] | None:

@@ -27,7 +27,7 @@ _METHOD = (
     "weigh_both",
 )
 #: What a run that goes on may change: nothing that has been computed with.
-_CHANGEABLE = ("steps", "tau", "dtype", "checkpoint_every")
+_CHANGEABLE = ("steps", "tau", "dtype", "checkpoint_every", "tensorboard")
 
 
 class Recorded(NamedTuple):
@@ -53,6 +53,7 @@ class Settings:
     tau: str | float = "auto"
     dtype: str | None = None
     checkpoint_every: int = 100
+    tensorboard: bool = False
     gap: int = 4
     cache_features: int | None = None
     seed: int = 0
