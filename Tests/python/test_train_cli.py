@@ -1,5 +1,6 @@
 """``covey train``, as a user runs it."""
 
+import contextlib
 import json
 import os
 import re
@@ -20,6 +21,7 @@ import covey
 from covey import images
 from covey.choosing_tau import Choice, choose_tau
 from covey.cli import main
+from covey.display import Display
 from covey.run_folder import RunFolder
 
 #: Made quickly: 72 tokens a clip.
@@ -175,6 +177,63 @@ def test_as_a_user_sees_it(command, videos, tmp_path):
     assert errors.count("half") == 2  # the folder, the picture
     assert "train" in errors and "12/12" in errors and "semantic 0" in errors
     assert "Traceback" not in errors
+
+
+def test_progress_fits_a_terminal(environment):
+    """Of 80 columns: nothing is cut off, or goes on in another line."""
+    pytest.importorskip("rich")
+    import pty
+
+    script = (
+        "import time; from covey.display import Display\n"
+        "with Display(False) as display:\n"
+        "    for step in range(1000000, 1000004):\n"
+        "        time.sleep(0.02)\n"
+        "        display.update('train', step, 2000000, 'semantic 0.812, motion 0.913')\n"
+        "    time.sleep(0.6)\n"
+    )
+    terminal, inner = pty.openpty()
+    done = subprocess.Popen(
+        [sys.executable, "-c", script], stderr=inner,
+        env={**environment, "COLUMNS": "80", "LINES": "24", "TERM": "xterm"},
+    )  # fmt: skip
+    os.close(inner)
+    shown = b""
+    with contextlib.suppress(OSError):  # as the end of a terminal is told
+        while part := os.read(terminal, 4096):
+            shown += part
+    os.close(terminal)
+    assert done.wait(30) == 0
+    text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", shown.decode())
+    last = [each.strip() for each in re.split("[\r\n]", text) if each.strip()][-1]
+    assert re.fullmatch(
+        r"train +[━╺╸]+ 1000003/2000000 semantic 0\.812, motion 0\.913 [0-9]+ h [0-9]+ min left",
+        last,
+    ), last
+    assert len(last) <= 80
+
+
+def test_progress_in_a_file(monkeypatch, capsys):
+    """A line now and then, and one for what is done."""
+    clock = [100.0]
+    monkeypatch.setattr("covey.display.time.monotonic", lambda: clock[0])
+    display = Display(False)
+    for step in range(50, 101):
+        display.update("train", step, 100, f"loss {step}")
+        clock[0] += 1
+    display.update("tau", 0, None, "tries")
+    clock[0] += 11
+    for _ in range(2):
+        display.update("tau", 4, None, "tries")
+    for _ in range(2):
+        display.update("tau", 4, 4, "tries")
+    assert [re.sub(" +", " ", line) for line in capsys.readouterr().err.splitlines()] == [
+        "train 60/100 loss 60 40 s left", "train 70/100 loss 70 30 s left",
+        "train 80/100 loss 80 20 s left", "train 90/100 loss 90 10 s left",
+        "train 100/100 loss 100 took 50 s", "tau 4/? tries", "tau 4/4 tries took 11 s",
+    ]  # fmt: skip
+    Display(True).update("train", 100, 100)
+    assert capsys.readouterr().err == ""
 
 
 def test_the_same_again(train, videos, tmp_path):

@@ -228,8 +228,7 @@ def _steps(
                 "train",
                 metrics.step,
                 settings.steps,
-                f"semantic {metrics.semantic_loss:.3f}, motion {metrics.motion_loss:.3f}, "
-                f"rate {metrics.learning_rate:.1e}",
+                f"semantic {metrics.semantic_loss:.3f}, motion {metrics.motion_loss:.3f}",
             )
             if stop.asked:
                 break
