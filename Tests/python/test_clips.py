@@ -186,6 +186,8 @@ def test_what_cannot_be_read(tmp_path):
     (tmp_path / "text.mp4").write_text("no film")
     with pytest.raises(Exception, match=r"text\.mp4"):
         Footage(tmp_path / "text.mp4")
+    with pytest.raises(ValueError, match="no pictures in this folder; films are named one by one"):
+        Footage(tmp_path)
     folder = tmp_path / "sizes"
     folder.mkdir()
     for index, height in enumerate((8, 8, 9)):

@@ -12,17 +12,19 @@ import time
 import types
 import weakref
 
+import av
 import numpy as np
 import pytest
+from conftest import ROOT
 from PIL import Image
 from scenes import film
 
 import covey
 from covey import images
 from covey.choosing_tau import Choice, choose_tau
-from covey.cli import main
+from covey.cli import _one_line, main
 from covey.display import Display
-from covey.run_folder import RunFolder
+from covey.run_folder import RunFolder, RunLog
 
 #: Made quickly: 72 tokens a clip.
 QUICK = ("--steps", "12", "--learning-rate", "1e-3", "--seed", "4")
@@ -399,7 +401,7 @@ def test_what_cannot_be_read_is_skipped(train, videos, tmp_path):
     assert partly["path"] == str(half)
     assert re.search(r"^frames [0-9, ]+: .*[369]\.png: not a picture", partly["reason"])
     errors = train(tmp_path / "broken.mp4", short, "-o", "b.gguf", *QUICK, status=1)
-    assert "none of the videos can be trained on" in errors
+    assert "none of the videos can be trained on" in errors and "the first: " in errors
     assert not (tmp_path / "b-run").exists()
 
 
@@ -716,3 +718,45 @@ def test_tensorboard(train, videos, tmp_path, monkeypatch):
     rows = lines(tmp_path / "a-run" / "log.jsonl")
     losses = [(each[1], each[2]) for each in written if each[0] == "total_loss"]
     assert losses == [(row["total_loss"], row["step"]) for row in rows]
+
+
+@pytest.mark.parametrize("document", ["README.md", "docs/TRAINING.md"])
+def test_what_is_written_about_python(document, environment, videos, model_path, tmp_path):
+    """Runs as it stands, with fewer steps."""
+    text = (ROOT / document).read_text(encoding="utf-8")
+    blocks = re.findall("```python\n(.*?)```", text, re.DOTALL)
+    (block,) = (each for each in blocks if "Trainer(" in each)
+    for folder in ("models", "videos", "my-videos", "frames"):
+        (tmp_path / folder).mkdir()
+    shutil.copy(model_path, tmp_path / "models" / "covey-nano.gguf")
+    for name in ("videos/one.mp4", "my-videos/one.mp4", "my-videos/two.mp4"):
+        shutil.copy(videos[1], tmp_path / name)
+    shutil.copytree(videos[2], tmp_path / "frames" / "shot-1")
+    script = "import covey\n" + block.replace("100", "4").replace("500", "20")
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, timeout=60,
+        env={**environment, "COVEY_MODEL": str(model_path)},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert len(done.stdout.splitlines()) == 20
+    with covey.Model(tmp_path / "adapted.gguf") as model:
+        assert model.info.name == "random"
+
+
+def test_a_full_disk_is_told_with_the_file(train, videos, monkeypatch):
+    def full(log, path, step=0):
+        begin(log, path, step)
+        log._file.close()
+        log._file = open("/dev/full", "ab")
+
+    begin = RunLog.__init__
+    monkeypatch.setattr(RunLog, "__init__", full)
+    errors = train(videos[0], "-o", "a.gguf", *QUICK, status=1)
+    assert re.search(r"^covey: error: .*a-run/log\.jsonl: No space left on device$", errors, re.M)
+
+
+def test_a_function_of_ffmpeg_is_no_file():
+    error = av.error.ArgumentError(22, "Invalid argument", "avcodec_send_packet()")
+    assert not _one_line(error).startswith("avcodec_send_packet")
+    error = av.error.FileNotFoundError(2, "No such file or directory", "a.mp4")
+    assert _one_line(error) == "a.mp4: No such file or directory"

@@ -88,12 +88,23 @@ class RunFolder:
 
 
 @contextlib.contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """An OSError that names no file, as that of a full disk, names this one."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is None:
+            error.filename = os.fspath(path)
+        raise
+
+
+@contextlib.contextmanager
 def written_whole(path: Path) -> Iterator[IO[bytes]]:
     """A file to write, which gets its name when it is on the disk, and not before.
     After an exception what was there before stays."""
     beside = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        with open(beside, "wb") as file:
+        with naming(path), open(beside, "wb") as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
@@ -135,20 +146,23 @@ class RunLog:
         with written_whole(path) as file:
             for row in self.rows:
                 file.write(_line(row))
-        self._file = open(path, "ab")
+        self._path, self._file = path, open(path, "ab")
 
     def append(self, row: dict[str, Any]) -> None:
         """One line, handed to the system at once."""
         self.rows.append(row)
-        self._file.write(_line(row))
-        self._file.flush()
+        with naming(self._path):
+            self._file.write(_line(row))
+            self._file.flush()
 
     def sync(self) -> None:
         """To the disk: a checkpoint must not be ahead of its log."""
-        os.fsync(self._file.fileno())
+        with naming(self._path):
+            os.fsync(self._file.fileno())
 
     def close(self) -> None:
-        self._file.close()
+        with naming(self._path):
+            self._file.close()
 
     def __enter__(self) -> RunLog:
         return self

@@ -114,7 +114,11 @@ class _Data:
         display.update("open", len(settings.videos), len(settings.videos), "videos")
         settings.videos, settings.left_out = recorded, [*settings.left_out, *self.left_out]
         if not footage:
-            raise ValueError(f"none of the videos can be trained on, which takes {length} frames")
+            path, text = next(iter(self.left_out.items()))
+            raise ValueError(
+                f"none of the videos can be trained on, which takes {length} frames; "
+                f"the first: {path}: {text.removeprefix(f'{path}: ')}"
+            )
         self.frames = sum(each.count for each in footage)
         self._clips = Clips(footage, length, settings.gap, settings.seed)
 

@@ -196,7 +196,7 @@ def resumed(arguments: argparse.Namespace) -> tuple[RunFolder, Settings]:
     for name, value in fixed.items():
         now = getattr(arguments, name)
         if now is not None and now != value:
-            was = "left out" if value is None else value
+            was = "the default" if value is None else value
             raise UsageError(
                 f"argument --{name.replace('_', '-')}: cannot change in a run that goes on, "
                 f"where it was {was}"

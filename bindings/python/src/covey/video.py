@@ -189,7 +189,7 @@ def _pictures_of(path: Path) -> list[Path] | None:
     if path.is_dir():
         found = [each for each in path.iterdir() if _is_picture(each)]
         if not found:
-            raise ValueError(f"{path}: no pictures in this folder")
+            raise ValueError(f"{path}: no pictures in this folder; films are named one by one")
     elif path.exists():
         return [path] if path.suffix.lower() in IMAGE_SUFFIXES - _MOVING_SUFFIXES else None
     elif glob.has_magic(os.fspath(path)) or _NUMBER.search(path.name):
