@@ -111,6 +111,23 @@ def test_films_are_decoded_from_the_key_frame_before(tmp_path, monkeypatch, kind
         footage.read([0, 1, 2])
 
 
+def test_frames_after_a_seek_are_those_expected(tmp_path):
+    """From a key frame that the index knows on, until a time is another: what follows cannot be
+    told from its neighbours."""
+    index = Footage(made(tmp_path / "clip.mp4", "mp4"))._index
+    times = [int(time) for time in index._times]
+
+    def numbers(*decoded):
+        frames = [types.SimpleNamespace(key_frame=key, pts=time) for key, time in decoded]
+        return [number for number, _ in index.numbered(frames)]
+
+    key, plain = [(True, time) for time in times], [(False, time) for time in times]
+    assert numbers(plain[7], key[8], plain[9], plain[10]) == [8, 9, 10]
+    assert numbers(key[8], plain[9], plain[11]) == numbers(key[8], plain[9], plain[8]) == [8, 9]
+    assert numbers((True, times[8] + 1), plain[9]) == numbers(plain[8], plain[9]) == []
+    assert numbers(key[24], *plain[25:], (False, times[-1] + 1)) == [24, 25, 26, 27, 28, 29]
+
+
 @pytest.mark.parametrize("fails", ["raises", "lands behind"])
 def test_a_seek_that_fails(tmp_path, monkeypatch, fails):
     """Frames are counted from the first on then."""
@@ -410,7 +427,7 @@ def test_tau_for_a_number_of_clusters(target, start):
 
 
 def test_tau_is_that_of_sessions(monkeypatch):
-    """The clustering alone, here with half as many clusters, is only where to begin."""
+    """The clustering alone, which is quick, is only where to begin: here at 4."""
 
     class Fake:
         def __init__(self, tau):
@@ -422,18 +439,26 @@ def test_tau_is_that_of_sessions(monkeypatch):
         def __exit__(self, *_):
             pass
 
-    monkeypatch.setattr(
-        choosing_tau, "_by_sessions", lambda model, *_: (1 if model.before else 12) / model.info.tau
-    )
+    by_sessions = []
+
+    def count(model, *_):
+        by_sessions.append(model.info.tau)
+        return (0.002 if model.before else 12) / model.info.tau
+
+    monkeypatch.setattr(choosing_tau, "_by_sessions", count)
     monkeypatch.setattr(choosing_tau, "_features", lambda *_: [])
-    monkeypatch.setattr(choosing_tau, "_clusters", lambda *_: lambda tau: 6 / tau)
-    before, tried = Fake(0.5), []
+    monkeypatch.setattr(
+        choosing_tau, "_clusters", lambda m, *_: lambda tau: (0.001 if m.before else 4) / tau
+    )
+    before, tried = Fake(0.001), []
     before.before, Fake.before = True, False
     choice = choosing_tau.choose_tau(before, Fake, [], lambda *each: tried.append(each))
     # 2 clusters before.
     assert choice.tau == pytest.approx(6, rel=0.03)
     assert (choice.clusters, choice.clusters_before) == (12 / choice.tau, 2)
     assert tried[-1] == (choice.tau, choice.clusters)
+    # To double tau from the first one alone would take twelve.
+    assert len(by_sessions) < 12
 
 
 def test_a_guess_is_made_with_the_keys_of_sessions(make_model):

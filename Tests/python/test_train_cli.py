@@ -1,6 +1,7 @@
 """``covey train``, as a user runs it."""
 
 import contextlib
+import errno
 import json
 import os
 import re
@@ -482,15 +483,17 @@ def test_stopped_while_tau_is_chosen(train, videos, tmp_path, monkeypatch):
     real, calls = choosing_tau._by_sessions, []
 
     def counted(*arguments):
-        calls.append(arguments)
-        if len(calls) == 2:
+        calls.append("begun")
+        if len(calls) == 3:
             signal.raise_signal(signal.SIGINT)
-        return real(*arguments)
+        found = real(*arguments)
+        calls.append("ended")
+        return found
 
     with monkeypatch.context() as patched:
         patched.setattr(choosing_tau, "_by_sessions", counted)
         told = train(videos[0], "-o", "b.gguf", *QUICK, status=130)
-    assert len(calls) == 2
+    assert calls == ["begun", "ended", "begun"]
     assert (told["done"], told["steps"]) == (False, 12)
     assert not (tmp_path / "b.gguf").exists()
     assert train("--resume", "b-run")["tau"] == whole["tau"]
@@ -747,7 +750,10 @@ def test_a_full_disk_is_told_with_the_file(train, videos, monkeypatch):
     def full(log, path, step=0):
         begin(log, path, step)
         log._file.close()
-        log._file = open("/dev/full", "ab")
+        log._file = types.SimpleNamespace(write=write, close=lambda: None)
+
+    def write(line):
+        raise OSError(errno.ENOSPC, "No space left on device")
 
     begin = RunLog.__init__
     monkeypatch.setattr(RunLog, "__init__", full)
