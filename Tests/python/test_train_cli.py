@@ -123,7 +123,7 @@ def test_a_run(train, videos, tmp_path, model_path):
         assert model.info.dtype == before.info.dtype
         features = before.encode(film("easy", 2, 1, 40, 60)[0][0])
         assert not np.array_equal(model.correlate(features)[0], before.correlate(features)[0])
-    assert main(["segment", str(videos[0]), "-o", "out", "--model", "adapted.gguf", "--json"]) == 0
+    assert main(["segment", str(videos[0]), "-o", "out", "-m", "adapted.gguf", "--json"]) == 0
 
 
 def test_losses_are_plotted(train, videos, tmp_path):
@@ -280,14 +280,14 @@ def test_interrupted_and_resumed(command, train, videos, tmp_path, sent, cached)
 
 @pytest.mark.parametrize(
     "more",
-    [("--tau", "keep"), ("--cache-features", 5, "--clips-per-step", 2)],
+    [("--tau", "keep"), ("--cache-features", 5, "--clips-per-step", 2, "--start", "random")],
     ids=["read", "cached"],
 )
 def test_resumed_bit_for_bit(train, videos, tmp_path, monkeypatch, make_model, more):
     """Whatever a crash left behind the checkpoint; a tau that is chosen too."""
     model = make_model(settings={"tau": 0.05})
     options = ("-m", model, *QUICK, "--checkpoint-every", 5, *more)
-    whole = train(*videos, "-o", "whole.gguf", *options)
+    whole = train(videos[1], "-o", "whole.gguf", *options)
     from covey import training
 
     class Crash(Exception):
@@ -311,7 +311,7 @@ def test_resumed_bit_for_bit(train, videos, tmp_path, monkeypatch, make_model, m
 
     monkeypatch.setattr(training.Trainer, "save", crashing)
     monkeypatch.setattr(os, "fsync", syncing)
-    errors = train(*videos, "-o", "half.gguf", *options, status=1)
+    errors = train(videos[1], "-o", "half.gguf", *options, status=1)
     assert "to go on: covey train --resume half-run" in errors and "Crash" in errors
     monkeypatch.setattr(training.Trainer, "save", save)
     assert saved == [0, 5]
@@ -325,6 +325,7 @@ def test_resumed_bit_for_bit(train, videos, tmp_path, monkeypatch, make_model, m
         assert paths[0].read_bytes() == paths[1].read_bytes()
     assert metrics(log) == metrics(tmp_path / "whole-run" / "log.jsonl")
     assert told["losses"] == whole["losses"]
+    assert ("keep" in more) == (told["tau"] == told["tau_before"])
     # Once more: nothing is left but to write the model.
     (tmp_path / "half.gguf").unlink()
     assert train("--resume", "half-run")["steps_made_now"] == 0
@@ -479,7 +480,7 @@ def test_stopped_while_tau_is_chosen(train, videos, tmp_path, monkeypatch):
     """At the next clip; the run can be gone on with."""
     from covey import choosing_tau
 
-    whole = train(videos[0], "-o", "a.gguf", *QUICK)
+    whole = train(videos[2], "-o", "a.gguf", *QUICK)
     real, calls = choosing_tau._by_sessions, []
 
     def counted(*arguments):
@@ -492,7 +493,7 @@ def test_stopped_while_tau_is_chosen(train, videos, tmp_path, monkeypatch):
 
     with monkeypatch.context() as patched:
         patched.setattr(choosing_tau, "_by_sessions", counted)
-        told = train(videos[0], "-o", "b.gguf", *QUICK, status=130)
+        told = train(videos[2], "-o", "b.gguf", *QUICK, status=130)
     assert calls == ["begun", "ended", "begun"]
     assert (told["done"], told["steps"]) == (False, 12)
     assert not (tmp_path / "b.gguf").exists()
