@@ -25,10 +25,10 @@ def add_evaluate(commands: Any) -> None:
     command.add_argument("root", metavar="FOLDER", help="of the dataset")
     command.add_argument("-o", "--output", required=True, metavar="OUT", help="folder to write to")
     command.add_argument(
-        "--split", help="left out: val, train of YouTube-VIS, validation of MOVi, masks of folders"
+        "--split", help="default: val, train of YouTube-VIS, validation of MOVi, masks of folders"
     )
     command.add_argument(
-        "--protocol", choices=PROTOCOLS, help="left out: the one usual for the dataset"
+        "--protocol", choices=PROTOCOLS, help="default: the one usual for the dataset"
     )
     command.add_argument("--only", nargs="+", metavar="VIDEO", help="these videos only")
     command.add_argument(

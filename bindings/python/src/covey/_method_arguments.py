@@ -22,12 +22,12 @@ if TYPE_CHECKING:
 
 def add_method(command: Any) -> None:
     """The options of the method.  Nothing has a default here."""
-    method = command.add_argument_group("method; left out: the model's, as covey info shows")
+    method = command.add_argument_group("method; default: the model's, as covey info shows")
     method.add_argument(
         "--mode",
         choices=("edge", "reference"),
         help="how maps are clustered: at a fraction of the cost, and steadily, or as the authors' "
-        "code does; left out: edge",
+        "code does; default: edge",
     )
     method.add_argument(
         "--working-size",
@@ -74,13 +74,13 @@ def add_method(command: Any) -> None:
         "--bank-clusters",
         type=whole(1024),
         metavar="N",
-        help="clusters that a stream remembers, in sight or not; left out: 64",
+        help="clusters that a stream remembers, in sight or not; default: 64",
     )
     method.add_argument("--key-rounding", choices=("ceil", "floor"))
     method.add_argument(
         "--affinity",
         choices=("correlator", "features", "attention"),
-        help="what is compared: the trained block's queries and keys (left out), the features "
+        help="what is compared: the trained block's queries and keys (default), the features "
         "themselves, or the backbone's own attention; each needs a --tau of its own",
     )
     method.add_argument("--max-objects", type=whole(65535), metavar="N", help="keep the best N")
@@ -88,21 +88,21 @@ def add_method(command: Any) -> None:
         "--min-area",
         type=fraction_or_none,
         metavar="FRACTION",
-        help="objects that never cover more of a frame are background; left out: 0.001; 0 or "
+        help="objects that never cover more of a frame are background; default: 0.001; 0 or "
         "less: none",
     )
     method.add_argument(
         "--mask",
         choices=("refined", "bilinear", "nearest"),
         help="how masks are drawn at the size of the frame: along its edges, by interpolation, "
-        "or patch by patch; left out: refined",
+        "or patch by patch; default: refined",
     )
     method.add_argument(
         "--min-region",
         type=fraction,
         metavar="FRACTION",
-        help="connected regions of less than this of a frame get the id around them; left out, "
-        "or 0: all stay",
+        help="connected regions of less than this of a frame get the id around them; default, "
+        "and 0: all stay",
     )
 
 

@@ -13,7 +13,7 @@ for every tau, so a guess comes first, from the clustering alone.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -29,7 +29,7 @@ _FARTHEST = 2.0**20
 #: How near to the true one it is found, as a ratio: the guess, and the choice.
 _GUESSED, _NEAR = 1.1, 1.03
 #: The largest that a weight file takes.
-_LARGEST = 1000.0
+LARGEST = 1000.0
 
 #: A clip: frames [H, W, 3] uint8 RGB.
 Frames = Sequence[NDArray[np.uint8]]
@@ -47,14 +47,15 @@ class Choice:
 def choose_tau(
     before: Model,
     export: Callable[[float], Model],
-    clips: Sequence[Frames],
+    clips: Iterable[Frames],
     tried: Callable[[float, float], None] | None = None,
     **options: Any,
 ) -> Choice:
     """tau for the trained model that ``export(tau)`` makes.
 
-    options: working_height, working_width and threads of sessions.  ``tried`` is told
-    every tau and its clusters a clip.
+    clips: gone through about ten times, one of them in use at a time.  options:
+    working_height, working_width and threads of sessions.  ``tried`` is told every tau and
+    its clusters a clip.
     """
 
     def told(count: Callable[[float], float]) -> Callable[[float], float]:
@@ -82,18 +83,18 @@ def choose_tau(
     return Choice(tau, count(tau), target)
 
 
-def _by_sessions(model: Model, clips: Sequence[Frames], options: dict[str, Any]) -> float:
+def _by_sessions(model: Model, clips: Iterable[Frames], options: dict[str, Any]) -> float:
     """Clusters a clip, at the model's own tau."""
-    total = 0
+    found = []
     # Clips are short: all of their frames are keys.
     with model.session(output="clusters", key_stride=1, mask="nearest", **options) as session:
         for frames in clips:
-            total += next(session.segment(frames)).total_clusters
-    return total / len(clips)
+            found.append(next(session.segment(frames)).total_clusters)
+    return sum(found) / len(found)
 
 
 def _features(
-    model: Model, clips: Sequence[Frames], options: dict[str, Any]
+    model: Model, clips: Iterable[Frames], options: dict[str, Any]
 ) -> list[NDArray[np.float32]]:
     """[T, rows, columns, C] of each clip: the same for the trained model."""
     return [np.stack([model.encode(frame, **options) for frame in frames]) for frames in clips]
@@ -142,7 +143,7 @@ def tau_of(
     ``near``.  ``start`` itself where that will do."""
     if count(start) == target:
         return start
-    low, high = start / _FARTHEST, min(start * _FARTHEST, _LARGEST)
+    low, high = start / _FARTHEST, min(start * _FARTHEST, LARGEST)
     lower = _edge(lambda tau: count(tau) > target, start, low, high, near)
     upper = _edge(lambda tau: count(tau) >= target, start, low, high, near)
     return math.sqrt(lower * upper)

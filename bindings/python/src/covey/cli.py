@@ -69,6 +69,7 @@ def _add_segment(commands: Any) -> None:
     )
     command.add_argument("-o", "--output", required=True, metavar="OUT", help="folder to write to")
     command.add_argument(
+        "-m",
         "--model",
         metavar="FILE",
         help="weight file; default: $COVEY_MODEL, else the one that came with covey",
@@ -142,7 +143,7 @@ def _add_quantize(commands: Any) -> None:
         "--dtype",
         choices=("q8", "f16", "f32"),
         default="q8",
-        help="of the matrices; left out: q8, which is int8",
+        help="of the matrices; default: q8, which is int8",
     )
     command.add_argument("--json", action="store_true", help="one JSON object on standard output")
 
@@ -408,7 +409,8 @@ def _one_line(error: Exception) -> str:
     text = " ".join(str(error).split())
     # Operating system's and FFmpeg's errors: without their numbers.
     reason, name = getattr(error, "strerror", None), getattr(error, "filename", None)
-    if reason and name:
+    # Of FFmpeg's some have the function that failed for a file.
+    if reason and name and not os.fsdecode(name).endswith("()"):
         return f"{os.fsdecode(name)}: {reason}"
     expected = (CoveyError, OSError, ValueError, ImportError, MemoryError)
     if isinstance(error, expected) and text:

@@ -6,9 +6,13 @@ videos alone: a run that is resumed draws what it would have drawn.
 
 from __future__ import annotations
 
+import bisect
+import contextlib
+import hashlib
 import os
+from array import array
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -29,84 +33,158 @@ _Result = TypeVar("_Result")
 class Footage:
     """The frames of a video file or a folder of pictures, read in any order.
 
-    count: how many there are.  Raises what Video does, and ValueError for a video
-    without frames.
+    count: how many there are.  digest: of the times and sizes of a film's packets, of the
+    names and sizes of pictures.  Raises what Video does, and ValueError for a video without
+    frames.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(path)
-        opened = Video(path)
-        self._pictures = opened.pictures
-        #: Presentation times of a film's frames, ascending; None: it has none.
-        self._times: list[int] | None = None
+        self._pictures = Video(path).pictures
+        self._index: _Index | None = None
         if self._pictures is None:
-            self.count, self._times = _index(self.path)
+            self._index = _Index(self.path)
+            self.count, self.digest = self._index.count, self._index.digest
         else:
             self.count = len(self._pictures)
+            told = [f"{each.name} {each.stat().st_size}\n" for each in self._pictures]
+            self.digest = hashlib.sha256("".join(told).encode(errors="surrogateescape")).hexdigest()
 
     def read(self, indices: Sequence[int]) -> list[NDArray[np.uint8]]:
         """Frames [H, W, 3] uint8 RGB; ``indices`` ascending.  ValueError where they
         are not all there, or not of one size; else what PyAV or Pillow raise."""
+        for index in indices:
+            if not 0 <= index < self.count:
+                raise ValueError(f"{self.path}: frame {index}: expected 0 to {self.count - 1}")
         if self._pictures is not None:
             found = [read_image(self._pictures[index]) for index in indices]
-        elif self._times is not None:
-            wanted = [self._times[index] for index in indices]
-            # Some containers seek past the frame that was asked for.
-            by_time = self._decode(wanted, seek=True) or self._decode(wanted, seek=False)
-            found = [by_time[time] for time in wanted] if by_time else []
         else:
-            by_index = self._decode(list(indices), seek=False, numbered=True)
-            found = [by_index[index] for index in indices] if by_index else []
-        if len(found) < len(indices):
-            raise ValueError(f"{self.path}: frame {indices[-1]} cannot be read")
+            by_index = self._sought(indices) or self._counted(indices)
+            if by_index is None:
+                raise ValueError(f"{self.path}: frame {indices[-1]} cannot be read")
+            found = [by_index[index] for index in indices]
         if len({frame.shape for frame in found}) > 1:
             raise ValueError(f"{self.path}: frames {list(indices)} are not of one size")
         return found
 
-    def _decode(
-        self, wanted: list[int], seek: bool, numbered: bool = False
-    ) -> dict[int, NDArray[np.uint8]] | None:
-        """Frames by their time, or by their number; None where one was not met."""
-        missing = set(wanted)
-        found = {}
-        with video.open_film(self.path) as container:
-            stream = video.film_stream(container, self.path)
-            # Clips are read in parallel: one thread each is enough.
-            stream.codec_context.thread_count = 1
-            if seek and wanted[0] > 0:
-                container.seek(wanted[0], stream=stream)
-            for number, frame in enumerate(container.decode(stream)):
-                place = number if numbered else frame.pts
-                if place in missing:
-                    missing.discard(place)
-                    found[place] = video.upright(frame.to_ndarray(format="rgb24"), frame.rotation)
-                if not missing:
+    def _sought(self, indices: Sequence[int]) -> dict[int, NDArray[np.uint8]] | None:
+        """Frames by their number, from a key frame on; None where that fails."""
+        if self._index is None:
+            return None
+        with _opened(self.path) as (container, stream):
+            for start in self._index.starts(indices[0]):
+                try:
+                    container.seek(start, stream=stream)
+                    found = _picked(self._index.numbered(container.decode(stream)), indices)
+                except video.film_error():
+                    continue
+                if found is not None:
                     return found
-                if place is not None and place > wanted[-1]:
-                    break
         return None
 
+    def _counted(self, indices: Sequence[int]) -> dict[int, NDArray[np.uint8]] | None:
+        """Frames by their number, from the first on, as Video reads them; None where there are
+        not so many."""
+        with _opened(self.path) as (container, stream):
+            return _picked(enumerate(container.decode(stream)), indices)
 
-def _index(path: Path) -> tuple[int, list[int] | None]:
-    """How many frames a film has, and their times, without decoding it."""
+
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator[tuple[Any, Any]]:
+    """A film's container and stream."""
     with video.open_film(path) as container:
         stream = video.film_stream(container, path)
-        packets = [each for each in container.demux(stream) if each.size]
-        times = [each.pts for each in packets if not each.is_discard]
-        # It has times of decoding only, which are passed off as the others.
-        untimed = container.format.name == "avi"
-    if not times:
-        raise ValueError(f"{path}: no frames")
-    if untimed or None in times or len(set(times)) < len(times):
-        return len(times), None
-    return len(times), sorted(times)
+        # Clips are read in parallel: one thread each is enough.
+        stream.codec_context.thread_count = 1
+        yield container, stream
+
+
+def _picked(
+    frames: Iterable[tuple[int, Any]], indices: Sequence[int]
+) -> dict[int, NDArray[np.uint8]] | None:
+    """Those of numbered frames that are wanted; None where one of them does not come."""
+    missing, found = sorted(set(indices)), {}
+    for number, frame in frames:
+        if number > missing[0]:
+            return None
+        if number == missing[0]:
+            picture = frame.to_ndarray(format="rgb24")
+            found[missing.pop(0)] = video.upright(picture, frame.rotation)
+        if not missing:
+            return found
+    return None
+
+
+class _Index:
+    """What the packets of a film tell of its frames, without decoding them."""
+
+    def __init__(self, path: Path) -> None:
+        times, keys, self.count = array("q"), [], 0
+        told = hashlib.sha256()
+        with video.open_film(path) as container:
+            stream = video.film_stream(container, path)
+            # It has times of decoding only, which are passed off as the others.
+            timed = container.format.name != "avi" or not stream.codec_context.has_b_frames
+            for packet in container.demux(stream):
+                if not packet.size:
+                    continue
+                time = packet.pts
+                told.update(f"{time} {packet.size}\n".encode())
+                if packet.is_keyframe and time is not None:
+                    keys.append((time, time if packet.dts is None else packet.dts))
+                if packet.is_discard:
+                    continue
+                self.count += 1
+                if time is None:
+                    timed = False
+                else:
+                    times.append(time)
+        if not self.count:
+            raise ValueError(f"{path}: no frames")
+        self.digest = told.hexdigest()
+        self._times = np.unique(np.frombuffer(times, np.int64))
+        if not timed or len(self._times) < self.count:
+            keys = []
+        #: Times of presentation and of decoding of the key frames, ascending.
+        self._shown = sorted(shown for shown, _ in keys)
+        self._decoded = sorted(decoded for _, decoded in keys)
+
+    def starts(self, index: int) -> list[int]:
+        """Where to seek for a frame, the best first; nowhere for the first ones.
+
+        Some containers go by the times of presentation, some by those of decoding, and some
+        reach a place behind what they are asked for.
+        """
+        if not self._shown:
+            return []
+        key = bisect.bisect_right(self._shown, self._times[index]) - 1
+        if key < 1:
+            return []
+        earlier = [self._decoded[key - back] for back in (0, 1, 4, 16) if key > back]
+        return [self._shown[key], *earlier]
+
+    def numbered(self, frames: Iterable[Any]) -> Iterator[tuple[int, Any]]:
+        """The frames of a decoder that begins anywhere, with their numbers, from a key frame on;
+        ends where their times are not those expected, as where a container tells others after a
+        seek."""
+        number = None
+        for frame in frames:
+            if number is None:
+                # What is shown before the key frame may refer to what has not been decoded.
+                if not frame.key_frame or frame.pts not in self._shown:
+                    continue
+                number = int(np.searchsorted(self._times, frame.pts))
+            if number == self.count or frame.pts != self._times[number]:
+                return
+            yield number, frame
+            number += 1
 
 
 @dataclass(frozen=True)
 class Clip:
     """Clip number ``number``: frames ``indices`` of the video at ``path``.
 
-    skipped: what was drawn first and could not be read: (path, reason).
+    skipped: what was drawn first and could not be read: (path, frames and reason).
     """
 
     number: int
@@ -161,7 +239,8 @@ class Clips:
             except (ImportError, MemoryError):
                 raise
             except Exception as error:
-                skipped.append((footage.path, reason(error)))
+                places = ", ".join(map(str, indices))
+                skipped.append((footage.path, f"frames {places}: {reason(error)}"))
                 continue
             return Clip(number, footage.path, indices, frames, skipped)
         path, text = skipped[-1]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import sys
+import time
 from typing import Any
 
 from ._abi import Stage
@@ -23,15 +25,45 @@ def mebibytes(count: int) -> str:
     return f"{count / 2**20:.1f} MiB"
 
 
+#: Seconds between two lines about a stage.
+_BETWEEN = 10.0
+
+
+class _Lines:
+    """Progress as lines, for files and where rich is not installed: now and then, and when a
+    stage is done."""
+
+    def __init__(self) -> None:
+        #: Of a stage: when it began, what had been done before, when the last line was written.
+        self._stages: dict[str, list[float]] = {}
+
+    def update(self, name: str, done: float, total: float | None, unit: str) -> None:
+        now = time.monotonic()
+        began, before, told = self._stages.setdefault(name, [now, done, now])
+        finished = done == total
+        if told == math.inf or (not finished and now - told < _BETWEEN):
+            return
+        self._stages[name][2] = math.inf if finished else now
+        if finished:
+            clock = f"took {duration(now - began)}"
+        elif total is None or done <= before:
+            clock = ""
+        else:
+            clock = f"{duration((now - began) * (total - done) / (done - before))} left"
+        of = "?" if total is None else total
+        print(f"{name:8} {done}/{of} {unit:6} {clock}".rstrip(), file=sys.stderr, flush=True)
+
+
 class Display:
-    """Progress and warnings on standard error; silent with --json, no progress
-    without rich."""
+    """Progress and warnings on standard error; silent with --json.  On a terminal bars, if rich
+    is there."""
 
     def __init__(self, silent: bool) -> None:
         self._silent = silent
+        self._lines = _Lines()
         self._progress: Any = None
         self._tasks: dict[str, Any] = {}
-        if silent:
+        if silent or not sys.stderr.isatty():
             return
         try:
             from rich.console import Console
@@ -60,18 +92,24 @@ class Display:
                 left = task.time_remaining
                 return Text("" if left is None else f"{duration(left)} left")
 
+        def whole() -> Column:
+            return Column(no_wrap=True)
+
+        # Where the terminal is narrow the bar gives way, not what stands beside it.
         self._progress = Progress(
-            TextColumn("{task.description:8}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TextColumn("{task.fields[unit]:6}"),
-            Time(table_column=Column(no_wrap=True)),
+            TextColumn("{task.description:8}", table_column=whole()),
+            BarColumn(bar_width=None, table_column=Column(max_width=40)),
+            MofNCompleteColumn(table_column=whole()),
+            TextColumn("{task.fields[unit]:6}", table_column=whole()),
+            Time(table_column=whole()),
             console=Console(stderr=True),
         )
 
     def update(self, name: str, done: float, total: float | None, unit: str = "frames") -> None:
         """``unit`` stands behind the figures, and may change."""
         if self._progress is None:
+            if not self._silent:
+                self._lines.update(name, done, total, unit)
             return
         if not self._tasks:
             # Not before: a failure to read is a line by itself.

@@ -11,9 +11,10 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import IO, Any
 
@@ -40,9 +41,33 @@ class RunFolder:
     def holds_a_run(self) -> bool:
         return self.checkpoint.exists()
 
-    def create(self, settings: dict[str, Any]) -> None:
-        """Makes the folder and writes the settings."""
+    @contextlib.contextmanager
+    def taken(self) -> Iterator[None]:
+        """Makes the folder where there is none, and keeps other processes out of it; ValueError
+        where one is in there.  What one that was killed had begun to write is removed."""
         self.path.mkdir(parents=True, exist_ok=True)
+        handle = os.open(self.path, os.O_RDONLY)
+        try:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise ValueError(f"{self.path}: another process goes on with this run") from None
+            except OSError:
+                # There are file systems without locks.
+                pass
+            begun = [f".{each.name}.[0-9]*" for each in (self.settings, self.log, self.plot)]
+            begun += [f".{self.features.name}.[0-9]*", self.checkpoint.name + "." + 8 * "[0-9a-f]"]
+            for pattern in begun:
+                for left in self.path.glob(pattern):
+                    left.unlink()
+            yield
+        finally:
+            os.close(handle)
+
+    def begin(self, settings: dict[str, Any]) -> None:
+        """Writes the settings of a run that has done nothing yet: what was computed in another
+        is not its own."""
+        self.features.unlink(missing_ok=True)
         self.write_settings(settings)
 
     def write_settings(self, settings: dict[str, Any]) -> None:
@@ -63,12 +88,23 @@ class RunFolder:
 
 
 @contextlib.contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """An OSError that names no file, as that of a full disk, names this one."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno is not None and error.filename is None:
+            error.filename = os.fspath(path)
+        raise
+
+
+@contextlib.contextmanager
 def written_whole(path: Path) -> Iterator[IO[bytes]]:
     """A file to write, which gets its name when it is on the disk, and not before.
     After an exception what was there before stays."""
     beside = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        with open(beside, "wb") as file:
+        with naming(path), open(beside, "wb") as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
@@ -110,20 +146,23 @@ class RunLog:
         with written_whole(path) as file:
             for row in self.rows:
                 file.write(_line(row))
-        self._file = open(path, "ab")
+        self._path, self._file = path, open(path, "ab")
 
     def append(self, row: dict[str, Any]) -> None:
         """One line, handed to the system at once."""
         self.rows.append(row)
-        self._file.write(_line(row))
-        self._file.flush()
+        with naming(self._path):
+            self._file.write(_line(row))
+            self._file.flush()
 
     def sync(self) -> None:
         """To the disk: a checkpoint must not be ahead of its log."""
-        os.fsync(self._file.fileno())
+        with naming(self._path):
+            os.fsync(self._file.fileno())
 
     def close(self) -> None:
-        self._file.close()
+        with naming(self._path):
+            self._file.close()
 
     def __enter__(self) -> RunLog:
         return self
@@ -180,9 +219,8 @@ def plot_losses(path: Path, rows: Sequence[dict[str, Any]]) -> bool:
     return True
 
 
-def tensorboard_writer(folder: Path, step: int) -> Callable[[dict[str, Any]], None]:
-    """A function that writes a row to TensorBoard; what earlier runs wrote after
-    ``step`` is hidden.  ImportError without a writer."""
+def summary_writer() -> Any:
+    """The class of TensorBoard's writers.  ImportError where there is none."""
     try:
         from tensorboardX import SummaryWriter
     except ImportError:
@@ -192,12 +230,24 @@ def tensorboard_writer(folder: Path, step: int) -> Callable[[dict[str, Any]], No
             raise ImportError(
                 "TensorBoard's files need a writer: pip install tensorboardX"
             ) from None
-    writer = SummaryWriter(str(folder), purge_step=step + 1)
+    return SummaryWriter
 
-    def write(row: dict[str, Any]) -> None:
+
+class TensorBoard:
+    """Rows of the log as TensorBoard reads them; what earlier runs wrote after ``step`` is
+    hidden.  A context manager."""
+
+    def __init__(self, folder: Path, step: int) -> None:
+        self._writer = summary_writer()(str(folder), purge_step=step + 1)
+
+    def append(self, row: dict[str, Any]) -> None:
         for name, value in row.items():
             if name != "step":
-                writer.add_scalar(name, value, row["step"])
-        writer.flush()
+                self._writer.add_scalar(name, value, row["step"])
+        self._writer.flush()
 
-    return write
+    def __enter__(self) -> TensorBoard:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._writer.close()

@@ -9,9 +9,10 @@ import os
 import resource
 import shlex
 import signal
+import sys
 import threading
 import time
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import asdict
 from types import FrameType
 from typing import Any, Literal, cast
@@ -21,14 +22,14 @@ from numpy.typing import NDArray
 
 from . import training_settings
 from ._arguments import UsageError
-from .choosing_tau import Choice, choose_tau
+from .choosing_tau import LARGEST, Choice, choose_tau
 from .clips import Clip, Clips, Footage, read_ahead, reason
 from .display import Display, duration, mebibytes
 from .feature_cache import FeatureCache
 from .model import Model
-from .run_folder import RunFolder, RunLog, plot_losses, tensorboard_writer
+from .run_folder import RunFolder, RunLog, TensorBoard, plot_losses, summary_writer
 from .trainer import Trainer
-from .training_settings import Settings
+from .training_settings import Recorded, Settings
 
 #: Threads that read clips.
 _READERS = 2
@@ -40,17 +41,30 @@ _TRAINING, _CHOOSING = 0, 1
 _INTERRUPTED = 130
 
 
+class _Stopped(Exception):
+    """Out of the middle of what has no use when it is not whole."""
+
+
 class _Stop:
     """Ctrl-C and SIGTERM: the first is noted, the second interrupts."""
 
-    def __init__(self) -> None:
+    def __init__(self, display: Display) -> None:
         self.asked = False
+        self._display = display
         self._handlers: dict[int, Any] = {}
+
+    def check(self) -> None:
+        """Raises _Stopped where it was asked for."""
+        if self.asked:
+            raise _Stopped
 
     def _called(self, number: int, frame: FrameType | None) -> None:
         if self.asked:
             raise KeyboardInterrupt
         self.asked = True
+        # In the middle of another line none can be begun.
+        with contextlib.suppress(RuntimeError):
+            self._display.note("stopping after this step; once more: at once")
 
     def __enter__(self) -> _Stop:
         if threading.current_thread() is threading.main_thread():
@@ -63,43 +77,50 @@ class _Stop:
             signal.signal(number, handler)
 
 
-class _Stopped(Exception):
-    """Out of the middle of writing a file."""
-
-
 class _Data:
     """The run's clips, with a warning for every video that cannot be read."""
 
     def __init__(self, settings: Settings, length: int, fresh: bool, display: Display) -> None:
-        self.left_out: list[tuple[str, str]] = []
+        #: Path and reason: videos that are not trained on, and some of whose clips are not.
+        self.left_out: dict[str, str] = {}
+        self.unreadable: dict[str, str] = {}
         self._display = display
-        footage = []
-        for index, (path, count) in enumerate(settings.videos):
+        footage, recorded = [], []
+        for index, video in enumerate(settings.videos):
             display.update("open", index, len(settings.videos), "videos")
             try:
-                opened = Footage(path)
-                if fresh and opened.count < length:
-                    raise ValueError(f"{path}: {opened.count} frames, fewer than {length}")
+                opened = Footage(video.path)
+                if opened.count < length:
+                    raise ValueError(
+                        f"{video.path}: {opened.count} frames, fewer than {length}"
+                    )
             except (ImportError, MemoryError):
                 raise
             except Exception as error:
                 if not fresh:
                     # Other videos in its place would be another run.
                     raise
-                self._leave_out(path, reason(error))
+                text = self.left_out[video.path] = reason(error)
+                display.warn(f"{text if video.path in text else f'{video.path}: {text}'}; left out")
                 continue
-            if not fresh and opened.count != count:
+            found = Recorded(video.path, opened.count, opened.digest)
+            if not fresh and found != video:
                 raise ValueError(
-                    f"{path}: expected {count} frames, as when the run began, found {opened.count}"
+                    f"{video.path}: is another video than when the run began: {video.frames} "
+                    f"frames then, {opened.count} now"
                 )
             footage.append(opened)
+            recorded.append(found)
         display.update("open", len(settings.videos), len(settings.videos), "videos")
-        settings.videos = [(str(each.path), each.count) for each in footage]
+        settings.videos, settings.left_out = recorded, [*settings.left_out, *self.left_out]
         if not footage:
-            raise ValueError(f"none of the videos can be trained on, which takes {length} frames")
+            path, text = next(iter(self.left_out.items()))
+            raise ValueError(
+                f"none of the videos can be trained on, which takes {length} frames; "
+                f"the first: {path}: {text.removeprefix(f'{path}: ')}"
+            )
         self.frames = sum(each.count for each in footage)
         self._clips = Clips(footage, length, settings.gap, settings.seed)
-        self._reported = {path for path, _ in self.left_out}
 
     def clips(self, numbers: range, series: int = _TRAINING) -> Generator[Clip, None, None]:
         """Clips in the order of their numbers, read while others are in use; to be
@@ -108,15 +129,26 @@ class _Data:
         with contextlib.closing(read) as clips:
             for clip in clips:
                 for path, text in clip.skipped:
-                    if str(path) not in self._reported:
-                        self._reported.add(str(path))
-                        self._leave_out(str(path), text)
+                    if str(path) not in self.unreadable:
+                        self.unreadable[str(path)] = text
+                        self._display.warn(
+                            f"{path}: clips of it cannot be read (first: {text}); others are drawn"
+                        )
                 yield clip
 
-    def _leave_out(self, path: str, text: str) -> None:
-        self.left_out.append((path, text))
-        shown = text if path in text else f"{path}: {text}"
-        self._display.warn(f"{shown}; skipped")
+
+class _ClipsOfTau:
+    """The clips that tau is chosen on, read anew whenever they are gone through: all of them
+    would take more memory than training."""
+
+    def __init__(self, data: _Data, stop: _Stop) -> None:
+        self._data, self._stop = data, stop
+
+    def __iter__(self) -> Iterator[list[NDArray[np.uint8]]]:
+        with contextlib.closing(self._data.clips(range(_TAU_CLIPS), _CHOOSING)) as clips:
+            for clip in clips:
+                self._stop.check()
+                yield clip.frames
 
 
 class _Waiting:
@@ -144,8 +176,8 @@ def _cached(
     data: _Data,
     display: Display,
     stop: _Stop,
-) -> FeatureCache | None:
-    """The features of clips; None where the user stopped before they were made."""
+) -> FeatureCache:
+    """The features of clips.  _Stopped where the user stopped before they were made."""
     count = settings.cache_features or 0
     cache = FeatureCache(folder.features, count, trainer.feature_shape, settings.seed)
     if cache.open():
@@ -155,15 +187,11 @@ def _cached(
     def features() -> Iterator[NDArray[np.float32]]:
         with contextlib.closing(data.clips(range(count))) as clips:
             for clip in clips:
-                if stop.asked:
-                    raise _Stopped
+                stop.check()
                 yield trainer.encode(clip.frames, clip.number)
 
     display.update("features", 0, count, "clips")
-    try:
-        cache.fill(features(), lambda done: display.update("features", done, count, "clips"))
-    except _Stopped:
-        return None
+    cache.fill(features(), lambda done: display.update("features", done, count, "clips"))
     return cache
 
 
@@ -174,7 +202,7 @@ def _steps(
     data: _Data,
     cache: FeatureCache | None,
     log: RunLog,
-    extra: Callable[[dict[str, Any]], None] | None,
+    board: TensorBoard | None,
     display: Display,
     stop: _Stop,
 ) -> None:
@@ -198,14 +226,13 @@ def _steps(
             }
             start, waited = now, waiting.seconds
             log.append(row)
-            if extra is not None:
-                extra(row)
+            if board is not None:
+                board.append(row)
             display.update(
                 "train",
                 metrics.step,
                 settings.steps,
-                f"semantic {metrics.semantic_loss:.3f}, motion {metrics.motion_loss:.3f}, "
-                f"rate {metrics.learning_rate:.1e}",
+                f"semantic {metrics.semantic_loss:.3f}, motion {metrics.motion_loss:.3f}",
             )
             if stop.asked:
                 break
@@ -231,34 +258,35 @@ def _written(
     trainer: Trainer,
     data: _Data,
     display: Display,
+    stop: _Stop,
     threads: int | None,
 ) -> tuple[float, Choice | None]:
-    """Writes the model; returns its tau, and how that was chosen."""
+    """Writes the model; returns its tau, and how that was chosen.  _Stopped where the user
+    stopped before that was."""
     choice = None
     tau = 0.0 if isinstance(settings.tau, str) else settings.tau
     if settings.tau == "auto":
         height, width = settings.working_size or (None, None)
-        frames: list[list[NDArray[np.uint8]]] = []
-        display.update("tau", 0, _TAU_CLIPS, "clips")
-        with contextlib.closing(data.clips(range(_TAU_CLIPS), _CHOOSING)) as clips:
-            for clip in clips:
-                frames.append(clip.frames)
-                display.update("tau", len(frames), _TAU_CLIPS, "clips")
+        tries = 0
 
         def tried(tau: float, clusters: float) -> None:
-            shown = f"clips; tau {tau:.3g}: {clusters:.1f} clusters"
-            display.update("tau", _TAU_CLIPS, _TAU_CLIPS, shown)
+            nonlocal tries
+            tries += 1
+            stop.check()
+            display.update("tau", tries, None, f"tries; {tau:.3g}: {clusters:.1f} clusters")
 
+        display.update("tau", 0, None, "tries")
         choice = choose_tau(
             model,
             trainer.export,
-            frames,
+            _ClipsOfTau(data, stop),
             tried,
             working_height=height,
             working_width=width,
             threads=threads,
         )
         tau = choice.tau
+        display.update("tau", tries, tries, f"tries; {tau:.3g}: {choice.clusters:.1f} clusters")
     dtype = settings.dtype or model.info.dtype.name.lower()
     with trainer.export(tau) as adapted:
         adapted.save(settings.output, cast(Literal["f32", "f16", "q8"], dtype))
@@ -283,41 +311,59 @@ def train(arguments: argparse.Namespace) -> int:
     )
     again = f"covey train --resume {shlex.quote(os.path.relpath(folder.path))}"
     start = time.perf_counter()
-    tau, choice, extra = None, None, None
+    tau, choice, board = None, None, None
     with contextlib.ExitStack() as stack:
+        if not fresh:
+            stack.enter_context(folder.taken())
         model = stack.enter_context(Model(settings.model))
         display = stack.enter_context(Display(arguments.json))
         _check_size(settings, model)
         tau_before = model.info.tau
         options = settings.options(arguments.threads, arguments.memory_limit)
         trainer = stack.enter_context(Trainer(model, **options))
+        if settings.tensorboard:
+            summary_writer()
         data = _Data(settings, trainer.info.clip_frames, fresh, display)
         if fresh:
-            folder.create(settings.recorded())
+            stack.enter_context(folder.taken())
+            folder.begin(settings.recorded())
             # What cannot be written need not be computed.
             trainer.save(folder.checkpoint)
         else:
             trainer.restore(folder.checkpoint)
+            if settings.steps < trainer.step_count:
+                raise UsageError(
+                    f"argument --steps: {trainer.step_count} are made already, "
+                    f"found {settings.steps}"
+                )
             folder.write_settings(settings.recorded())
         first = trainer.step_count
         log = stack.enter_context(RunLog(folder.log, first))
-        if arguments.tensorboard:
-            extra = tensorboard_writer(folder.tensorboard, first)
-        stop = stack.enter_context(_Stop())
+        if settings.tensorboard:
+            board = stack.enter_context(TensorBoard(folder.tensorboard, first))
+        stop = stack.enter_context(_Stop(display))
         try:
             cache = None
             if settings.cache_features and first < settings.steps:
                 cache = _cached(folder, settings, trainer, data, display, stop)
-            if first < settings.steps and not stop.asked:
-                _steps(folder, settings, trainer, data, cache, log, extra, display, stop)
-            made = trainer.step_count
-            done = made >= settings.steps and not stop.asked
-            if done:
-                tau, choice = _written(settings, model, trainer, data, display, arguments.threads)
+            if first < settings.steps:
+                _steps(folder, settings, trainer, data, cache, log, board, display, stop)
+            stop.check()
+            tau, choice = _written(
+                settings, model, trainer, data, display, stop, arguments.threads
+            )
+            done = True
+        except _Stopped:
+            done = False
         except BaseException:
-            display.note(f"covey: the last checkpoint is kept; to go on: {again}")
+            # With --json too.
+            print(f"covey: the last checkpoint is kept; to go on: {again}", file=sys.stderr)
             raise
-        memory = trainer.info.memory_peak
+        made, memory = trainer.step_count, trainer.info.memory_peak
+        losses = _ends(log.rows)
+        warnings = doubts(losses, len(log.rows), choice, tau_before) if done else []
+        for text in warnings:
+            display.warn(text)
     _report(
         arguments,
         {
@@ -330,8 +376,10 @@ def train(arguments: argparse.Namespace) -> int:
             "steps_made_now": made - first,
             "videos": len(settings.videos),
             "frames": data.frames,
-            "left_out": [{"path": path, "reason": text} for path, text in data.left_out],
-            "losses": _ends(log.rows),
+            "left_out": _told(data.left_out),
+            "partly_unreadable": _told(data.unreadable),
+            "losses": losses,
+            "warnings": warnings,
             "seconds_per_step": _median(log.rows[-(made - first) :] if made > first else []),
             "tau": tau,
             "tau_before": tau_before,
@@ -344,6 +392,32 @@ def train(arguments: argparse.Namespace) -> int:
         },
     )
     return 0 if done else _INTERRUPTED
+
+
+def doubts(
+    losses: dict[str, list[float]] | None, steps: int, choice: Choice | None, tau_before: float
+) -> list[str]:
+    """What tells that the written model may be of no use."""
+    found = []
+    for name, (first, last) in (losses or {}).items():
+        # A mean over few steps is anything.
+        if last > first and steps >= 100:
+            found.append(
+                f"the {name} loss ended higher than it began: {first:.3f} at first, "
+                f"{last:.3f} at last; a lower --learning-rate, or more steps, may help"
+            )
+    if choice is not None:
+        ratio = choice.tau / tau_before
+        if not 0.01 <= ratio <= 100 or choice.tau >= LARGEST:
+            found.append(
+                f"tau went from {tau_before:.3g} to {choice.tau:.3g}: look at what the model finds "
+                "before you use it"
+            )
+    return found
+
+
+def _told(reasons: dict[str, str]) -> list[dict[str, str]]:
+    return [{"path": path, "reason": text} for path, text in reasons.items()]
 
 
 def _ends(rows: list[dict[str, Any]]) -> dict[str, list[float]] | None:

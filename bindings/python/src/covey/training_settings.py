@@ -7,7 +7,7 @@ import dataclasses
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 from ._arguments import UsageError
 from ._library import default_model_path
@@ -27,22 +27,33 @@ _METHOD = (
     "weigh_both",
 )
 #: What a run that goes on may change: nothing that has been computed with.
-_CHANGEABLE = ("steps", "tau", "dtype", "checkpoint_every")
+_CHANGEABLE = ("steps", "tau", "dtype", "checkpoint_every", "tensorboard")
+
+
+class Recorded(NamedTuple):
+    """A video: its absolute path; and as it was when the run began its number of frames, and
+    Footage.digest."""
+
+    path: str
+    frames: int = 0
+    digest: str = ""
 
 
 @dataclass
 class Settings:
-    """Paths are absolute.  videos: path and number of frames of each that is used.
+    """Paths are absolute.  videos: those that are used; left_out: those that are not.
     method: options of the trainer that were asked for.  tau: "auto", "keep" or nats.
     dtype: None for the model's."""
 
     model: str
     output: str
-    videos: list[tuple[str, int]] = field(default_factory=list)
+    videos: list[Recorded] = field(default_factory=list)
+    left_out: list[str] = field(default_factory=list)
     steps: int = 2000
     tau: str | float = "auto"
     dtype: str | None = None
     checkpoint_every: int = 100
+    tensorboard: bool = False
     gap: int = 4
     cache_features: int | None = None
     seed: int = 0
@@ -60,7 +71,7 @@ class Settings:
         found = folder.read_settings()
         try:
             settings = cls(**found)
-            settings.videos = [(str(path), int(count)) for path, count in settings.videos]
+            settings.videos = [Recorded(*each) for each in settings.videos]
             if settings.working_size is not None:
                 height, width = settings.working_size
                 settings.working_size = (int(height), int(width))
@@ -86,11 +97,38 @@ class Settings:
         )
 
 
+def _check_output(output: Path, folder: RunFolder, model: str, videos: list[Recorded]) -> None:
+    """Raises OSError or ValueError where a weight file cannot, or must not, be written."""
+    if output.is_dir() or not output.parent.is_dir():
+        wrong = "is a folder" if output.is_dir() else "its folder is not there"
+        raise ValueError(f"{output}: {wrong}; a weight file is written")
+    if not os.access(output.parent, os.W_OK):
+        raise PermissionError(f"{output.parent}: cannot be written to")
+    for other, what in (
+        (model, "the model that training begins with"),
+        (os.fspath(folder.checkpoint), "the checkpoint of the run"),
+        *((video.path, "one of the videos") for video in videos),
+    ):
+        if os.path.realpath(output) == os.path.realpath(other) or (
+            output.exists() and os.path.exists(other) and output.samefile(other)
+        ):
+            raise ValueError(f"{output}: is {what}; name another file")
+    if output.exists() and not _is_weight_file(output):
+        raise ValueError(f"{output}: is there, and no weight file; name another file")
+
+
+def _is_weight_file(path: Path) -> bool:
+    if not path.is_file():
+        return False
+    with open(path, "rb") as file:
+        return file.read(4) == b"GGUF"
+
+
 def new(arguments: argparse.Namespace) -> tuple[RunFolder, Settings]:
     """Of a run that begins; its videos have not been looked into.
 
-    UsageError where something is missing, ValueError where something would be
-    written over.
+    UsageError where something is missing, OSError or ValueError where something cannot be
+    written, or would be written over.
     """
     if not arguments.videos:
         raise UsageError("the following arguments are required: VIDEO")
@@ -98,14 +136,9 @@ def new(arguments: argparse.Namespace) -> tuple[RunFolder, Settings]:
         raise UsageError("the following arguments are required: -o/--output")
     output = Path(os.path.abspath(arguments.output))
     model = os.path.abspath(arguments.model or default_model_path())
-    if output.is_dir() or not output.parent.is_dir():
-        wrong = "is a folder" if output.is_dir() else "its folder is not there"
-        raise ValueError(f"{output}: {wrong}; a weight file is written")
-    if not os.access(output.parent, os.W_OK):
-        raise PermissionError(f"{output.parent}: cannot be written to")
-    if output.exists() and os.path.exists(model) and output.samefile(model):
-        raise ValueError(f"{output}: is the model that training begins with; name another file")
+    videos = [Recorded(os.path.abspath(each)) for each in arguments.videos]
     folder = RunFolder(arguments.run or output.with_name(f"{output.stem}-run"))
+    _check_output(output, folder, model, videos)
     if folder.holds_a_run:
         raise ValueError(
             f"{folder.path}: holds a run; go on with it by --resume {folder.path}, or name "
@@ -121,7 +154,7 @@ def new(arguments: argparse.Namespace) -> tuple[RunFolder, Settings]:
     given |= {
         "model": model,
         "output": str(output),
-        "videos": [(os.path.abspath(each), 0) for each in arguments.videos],
+        "videos": videos,
         "method": {
             name: value for name in _METHOD if (value := getattr(arguments, name)) is not None
         },
@@ -141,11 +174,19 @@ def resumed(arguments: argparse.Namespace) -> tuple[RunFolder, Settings]:
             setattr(settings, name, value)
     if arguments.output:
         settings.output = os.path.abspath(arguments.output)
+    _check_output(Path(settings.output), folder, settings.model, settings.videos)
     if arguments.videos:
-        # Those that could not be read are not recorded.
         given = {os.path.abspath(each) for each in arguments.videos}
-        if not {path for path, _ in settings.videos} <= given:
-            raise UsageError("argument VIDEO: not those of the run; left out, they are")
+        used = {each.path for each in settings.videos}
+        for path in sorted(given - used - {*settings.left_out}):
+            raise UsageError(
+                f"argument VIDEO: {path}: the run was not begun with it, and cannot go on with it; "
+                "begin another one"
+            )
+        for path in sorted(used - given):
+            raise UsageError(
+                f"argument VIDEO: the run is of {path} too; with --resume no video need be named"
+            )
     if arguments.model and os.path.abspath(arguments.model) != settings.model:
         raise UsageError(f"argument --model: the run is of {settings.model}")
     fixed = {
@@ -155,7 +196,7 @@ def resumed(arguments: argparse.Namespace) -> tuple[RunFolder, Settings]:
     for name, value in fixed.items():
         now = getattr(arguments, name)
         if now is not None and now != value:
-            was = "left out" if value is None else value
+            was = "the default" if value is None else value
             raise UsageError(
                 f"argument --{name.replace('_', '-')}: cannot change in a run that goes on, "
                 f"where it was {was}"

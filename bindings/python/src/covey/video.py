@@ -189,7 +189,7 @@ def _pictures_of(path: Path) -> list[Path] | None:
     if path.is_dir():
         found = [each for each in path.iterdir() if _is_picture(each)]
         if not found:
-            raise ValueError(f"{path}: no pictures in this folder")
+            raise ValueError(f"{path}: no pictures in this folder; films are named one by one")
     elif path.exists():
         return [path] if path.suffix.lower() in IMAGE_SUFFIXES - _MOVING_SUFFIXES else None
     elif glob.has_magic(os.fspath(path)) or _NUMBER.search(path.name):
@@ -254,6 +254,11 @@ def _live_source(name: str) -> _Live | None:
 def open_film(path: Path) -> Any:
     """PyAV's container of a video file."""
     return _pyav().open(os.fspath(path))
+
+
+def film_error() -> Any:
+    """The class of what FFmpeg's failures raise."""
+    return _pyav().FFmpegError
 
 
 def _pyav() -> Any:
