@@ -49,14 +49,14 @@ def add_batch(commands: Any) -> None:
     command.add_argument(
         "--remake",
         action="store_true",
-        help="make results anew whose source, model or options are others now; left out: refuse",
+        help="make results anew whose source, model or options are others now; default: refuse",
     )
     command.add_argument(
         "--retries",
         type=index,
         default=2,
         metavar="N",
-        help="try a video N times more whose process was killed or crashed; left out: 2",
+        help="try a video N times more whose process was killed or crashed; default: 2",
     )
     command.add_argument(
         "--json", action="store_true", help="one JSON object on standard output, no progress"
@@ -67,7 +67,7 @@ def add_batch(commands: Any) -> None:
         type=whole(1024),
         metavar="N",
         help="videos at a time, each in a process of its own; they share the cores evenly, as "
-        "--threads; left out: one for every core",
+        "--threads; default: one for every core",
     )
     where.add_argument(
         "--cluster",
