@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from pathlib import Path
 
@@ -19,6 +20,9 @@ except ImportError:
 
 import davis  # noqa: E402
 from covey.convert import Settings, convert  # noqa: E402
+
+# A shell's background job ignores it, and so would the commands that tests interrupt.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 HEADER = ROOT / "Include" / "covey.h"
 

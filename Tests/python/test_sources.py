@@ -135,11 +135,15 @@ def test_an_endless_source_ends_with_ctrl_c(model_path, tmp_path, environment):
         [sys.executable, "-m", "covey", "segment", "lavfi:testsrc=size=64x48:rate=25",
          "--model", str(model_path), "-o", str(out), "--coco", "--overlay", "--json"],
         env=environment, stdout=subprocess.PIPE, text=True)
-    deadline = time.monotonic() + 60
-    while len(list(out.glob("masks/*.png"))) < 10 and time.monotonic() < deadline:
-        time.sleep(0.05)
-    process.send_signal(signal.SIGINT)
-    shown = process.communicate(timeout=60)[0]
+    try:
+        deadline = time.monotonic() + 60
+        while len(list(out.glob("masks/*.png"))) < 10 and time.monotonic() < deadline:
+            time.sleep(0.05)
+        process.send_signal(signal.SIGINT)
+        shown = process.communicate(timeout=60)[0]
+    finally:
+        process.kill()
+        process.wait()
     assert process.returncode == 0
     told = json.loads(shown)
     count = told["frames"]
