@@ -82,6 +82,7 @@ def test_what_is_whole_or_empty():
 def test_protocol_davis_is_trackevals(objects, segments):
     """J and F of objects, means, recall and decay, after one assignment."""
     trackeval = pytest.importorskip("trackeval", exc_type=ImportError)
+    pytest.importorskip("skimage", reason="TrackEval needs scikit-image")
     from covey import coco
 
     random = np.random.default_rng(objects)
