@@ -9,6 +9,7 @@ Benchmarks/quality.py computes it, edge mode, every pixel labelled as its patch.
 
     shipped    the model's block
     features   the features themselves: --start identity, no step made
+    random     a block of random numbers: --start random, no step made
     model      trained from the model's block
     identity   trained from the identity
 
@@ -216,8 +217,9 @@ def main():
     with covey.Model(options.model) as shipped, Display(silent=False) as display:
         bench = Bench(options, shipped, display)
         bench.judge("shipped", 0)
-        with covey.Trainer(shipped, start="identity") as trainer:
-            bench.judge("features", 0, trainer)
+        for case, start in (("features", "identity"), ("random", "random")):
+            with covey.Trainer(shipped, start=start, seed=options.seed) as trainer:
+                bench.judge(case, 0, trainer)
         folders = [train(bench, start) for start in options.starts]
         folder = options.output.with_suffix("")
         curves(folder / "curves.png", bench.rows)
