@@ -32,6 +32,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "bindings" / "python" / "src"))
 
 import covey  # noqa: E402
+from covey.evaluation.metrics import rand_index  # noqa: E402
 
 CASES = {
     "reference, nearest": {"mode": "reference", "key_pool": 4, "mask": "nearest"},
@@ -87,18 +88,6 @@ def fg_ari(counts, ids):
     """None where there is one object only: any clustering of it has the same index."""
     table = counts.sum(axis=0)[ids > 0]
     return rand_index(table) if len(table) > 1 else None
-
-
-def rand_index(table):
-    """Adjusted, of two partitions with so many members in common."""
-    def pairs(n):
-        return (n * (n - 1) / 2).sum()
-
-    together, rows, columns = pairs(table), pairs(table.sum(axis=1)), pairs(table.sum(axis=0))
-    expected = rows * columns / pairs(np.array([table.sum()]))
-    most = (rows + columns) / 2
-    # Nothing apart in either: the same.
-    return float((together - expected) / (most - expected)) if most > expected else 1.0
 
 
 def main():

@@ -149,9 +149,9 @@ def check_mode(arguments: argparse.Namespace) -> None:
         raise UsageError("argument --target-clusters: not with --stream; --max-clusters limits")
 
 
-def check_size(arguments: argparse.Namespace, model: Model) -> None:
+def check_size(working_size: tuple[int, int] | None, model: Model) -> None:
     """Raises UsageError for a working size that is not of the model's patches."""
-    height, width = arguments.working_size or (0, 0)
+    height, width = working_size or (0, 0)
     patch = model.info.patch_size
     if height % patch or width % patch:
         raise UsageError(

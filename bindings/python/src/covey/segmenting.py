@@ -213,7 +213,7 @@ def segment(arguments: argparse.Namespace) -> int:
     with Model(arguments.model) as model, Display(arguments.json) as display:
         options = session_options(arguments)
         options["output"] = "clusters" if arguments.clusters else "objects"
-        check_size(arguments, model)
+        check_size(arguments.working_size, model)
         forecast = _Forecast(model, options, display)
         # The fractions of a stream are of one push: frames tell more.
         progress = None if arguments.stream else display.stage

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from . import training_settings
 from ._arguments import UsageError
+from ._method_arguments import check_size
 from .choosing_tau import LARGEST, Choice, choose_tau
 from .clips import Clip, Clips, Footage, read_ahead, reason
 from .display import Display, duration, mebibytes
@@ -293,16 +294,6 @@ def _written(
         return adapted.info.tau, choice
 
 
-def _check_size(settings: Settings, model: Model) -> None:
-    height, width = settings.working_size or (0, 0)
-    patch = model.info.patch_size
-    if height % patch or width % patch:
-        raise UsageError(
-            f"argument --working-size: expected multiples of the model's patch size, {patch}, "
-            f"found {height}x{width}"
-        )
-
-
 def train(arguments: argparse.Namespace) -> int:
     """Runs the command; returns 0, 130 where it was stopped, or raises."""
     fresh = arguments.resume is None
@@ -317,7 +308,7 @@ def train(arguments: argparse.Namespace) -> int:
             stack.enter_context(folder.taken())
         model = stack.enter_context(Model(settings.model))
         display = stack.enter_context(Display(arguments.json))
-        _check_size(settings, model)
+        check_size(settings.working_size, model)
         tau_before = model.info.tau
         options = settings.options(arguments.threads, arguments.memory_limit)
         trainer = stack.enter_context(Trainer(model, **options))

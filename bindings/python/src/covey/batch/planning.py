@@ -74,7 +74,7 @@ class Options:
 
 def _check_model(path: str, arguments: argparse.Namespace) -> None:
     with Model(path) as model:
-        check_size(arguments, model)
+        check_size(arguments.working_size, model)
 
 
 @functools.cache

@@ -113,7 +113,7 @@ def _predictor(arguments: argparse.Namespace, protocol: Protocol) -> Iterator[Pr
     else:
         check_mode(arguments)
         with Model(arguments.model) as model:
-            check_size(arguments, model)
+            check_size(arguments.working_size, model)
             yield of_model(model, {**protocol.options, **session_options(arguments)})
 
 

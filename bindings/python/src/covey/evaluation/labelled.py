@@ -10,7 +10,7 @@ from typing import IO
 import numpy as np
 from numpy.typing import NDArray
 
-from ..video import IMAGE_SUFFIXES, natural_key, read_image
+from ..video import Video, read_image
 
 __all__ = ["DatasetError", "LabelledVideo", "of_pictures", "pictures", "read_ids"]
 
@@ -60,14 +60,10 @@ def pictures(folder: Path) -> list[Path]:
     """Those of a folder, in natural order of their names."""
     if not folder.is_dir():
         raise DatasetError(f"{folder}: no such folder")
-    found = [
-        each
-        for each in folder.iterdir()
-        if each.suffix.lower() in IMAGE_SUFFIXES and not each.name.startswith(".")
-    ]
-    if not found:
-        raise DatasetError(f"{folder}: no pictures in this folder")
-    return sorted(found, key=lambda each: natural_key(each.name))
+    try:
+        return Video(folder).files
+    except ValueError as error:
+        raise DatasetError(str(error)) from None
 
 
 def read_ids(path: Path | IO[bytes]) -> Ids:
