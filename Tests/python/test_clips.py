@@ -22,7 +22,8 @@ from covey import choosing_tau, images, video
 from covey.choosing_tau import pooled, tau_of
 from covey.clips import Clips, Footage, read_ahead
 from covey.feature_cache import FeatureCache
-from covey.run_folder import RunLog, plot_losses, read_log, smoothed, written_whole
+from covey.run_folder import RunLog, plot_losses, read_log, smoothed
+from covey.whole_files import written_whole
 
 
 def with_short_groups(path, frames, codec="libx264", **options):

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from .run_folder import written_whole
+from .whole_files import written_whole
 
 #: What the file's array is of; the shape of a clip follows.
 _TYPE = np.dtype("<f4")

@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 from . import images
 from .palette import colours
 from .result import Result
-from .run_folder import written_whole
 from .sinks import Sink, Spread
 from .video import SourceFrame
+from .whole_files import write_text
 
 #: Pictures shown, and their width in pixels.
 _PICTURES, _WIDTH = 12, 480
@@ -75,8 +75,7 @@ class Report(Sink):
             f"{figures['seconds']:.1f} s",
             body="\n".join(parts),
         )
-        with written_whole(self.path) as file:
-            file.write(page.encode())
+        write_text(self.path, page)
 
 
 def _picture(name: str, frame: NDArray[np.uint8], labels: NDArray[np.uint16]) -> _Picture:

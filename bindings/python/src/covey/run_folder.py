@@ -16,10 +16,12 @@ import json
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from .whole_files import json_line, naming, write_json, written_whole
 
 #: Steps that a point of the plotted curve is the mean of, at most.
 _SMOOTHED = 50
@@ -71,8 +73,7 @@ class RunFolder:
         self.write_settings(settings)
 
     def write_settings(self, settings: dict[str, Any]) -> None:
-        with written_whole(self.settings) as file:
-            file.write((json.dumps(settings, indent=1, ensure_ascii=False) + "\n").encode())
+        write_json(self.settings, settings, indent=1)
 
     def read_settings(self) -> dict[str, Any]:
         """FileNotFoundError where there is no run, ValueError for a damaged file."""
@@ -85,32 +86,6 @@ class RunFolder:
         if not isinstance(settings, dict):
             raise ValueError(f"{self.settings}: expected an object")
         return settings
-
-
-@contextlib.contextmanager
-def naming(path: Path) -> Iterator[None]:
-    """An OSError that names no file, as that of a full disk, names this one."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno is not None and error.filename is None:
-            error.filename = os.fspath(path)
-        raise
-
-
-@contextlib.contextmanager
-def written_whole(path: Path) -> Iterator[IO[bytes]]:
-    """A file to write, which gets its name when it is on the disk, and not before.
-    After an exception what was there before stays."""
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with naming(path), open(beside, "wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(beside, path)
-    finally:
-        beside.unlink(missing_ok=True)
 
 
 def read_log(path: Path, last: int | None = None) -> list[dict[str, Any]]:
@@ -145,14 +120,14 @@ class RunLog:
         self.rows = read_log(path, step)
         with written_whole(path) as file:
             for row in self.rows:
-                file.write(_line(row))
+                file.write(json_line(row))
         self._path, self._file = path, open(path, "ab")
 
     def append(self, row: dict[str, Any]) -> None:
         """One line, handed to the system at once."""
         self.rows.append(row)
         with naming(self._path):
-            self._file.write(_line(row))
+            self._file.write(json_line(row))
             self._file.flush()
 
     def sync(self) -> None:
@@ -169,10 +144,6 @@ class RunLog:
 
     def __exit__(self, *_: object) -> None:
         self.close()
-
-
-def _line(row: dict[str, Any]) -> bytes:
-    return (json.dumps(row) + "\n").encode()
 
 
 def smoothed(values: NDArray[np.float64], width: int) -> NDArray[np.float64]:

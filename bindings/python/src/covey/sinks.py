@@ -7,7 +7,6 @@ written as they come, and a film from its first frame on.)
 
 from __future__ import annotations
 
-import json
 import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -18,8 +17,8 @@ from numpy.typing import NDArray
 
 from . import coco, images
 from .result import Result
-from .run_folder import written_whole
 from .video import SourceFrame
+from .whole_files import write_json, written_whole
 
 #: Pairs of frame and overlay on a sheet.
 _SHEET_PAIRS = 8
@@ -206,7 +205,7 @@ class Coco(Sink):
             )
 
     def close(self) -> None:
-        _write_json(
+        write_json(
             self.path,
             {
                 "videos": [{"id": 1, "name": self._source}],
@@ -235,7 +234,7 @@ class YoutubeVis(Sink):
         self._frames += 1
 
     def close(self) -> None:
-        _write_json(
+        write_json(
             self.path,
             [
                 {
@@ -247,8 +246,3 @@ class YoutubeVis(Sink):
                 for number, masks in sorted(self._masks.items())
             ],
         )
-
-
-def _write_json(path: Path, told: Any) -> None:
-    with written_whole(path) as file:
-        file.write(json.dumps(told, ensure_ascii=False).encode())

@@ -16,7 +16,6 @@ import csv
 import errno
 import fcntl
 import io
-import json
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
@@ -24,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from .. import __version__
-from ..run_folder import written_whole
+from ..whole_files import json_line, write_json, write_text
 from .task import PARTIAL, Outcome
 from .work import discard
 
@@ -101,7 +100,7 @@ class BatchFolder:
         discard(attempts)
         with open(self.log, "ab") as file:
             for each in (*lost, found):
-                file.write((json.dumps(_line(each), ensure_ascii=False) + "\n").encode())
+                file.write(json_line(_line(each)))
         return lost
 
     def write_summary(self, rows: Sequence[Outcome], seconds: float) -> dict[str, Any]:
@@ -118,14 +117,12 @@ class BatchFolder:
             "seconds": seconds,
             "videos": videos,
         }
-        with written_whole(self.summary) as file:
-            file.write((json.dumps(told, indent=1, ensure_ascii=False) + "\n").encode())
+        write_json(self.summary, told, indent=1)
         text = io.StringIO()
         table = csv.DictWriter(text, _COLUMNS, lineterminator="\n")
         table.writeheader()
         table.writerows(videos)
-        with written_whole(self.table) as file:
-            file.write(text.getvalue().encode())
+        write_text(self.table, text.getvalue())
         return told
 
 

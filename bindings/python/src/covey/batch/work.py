@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from .. import __version__
+from ..whole_files import write_json
 from .child import command
 from .task import RESULT, Made, Outcome, Task, read_result, source_identity
 
@@ -153,9 +154,7 @@ def _write_result(task: Task, attempt: Outcome, place: Path, figures: dict[str, 
         settings=task.settings,
         figures=figures,
     )
-    (place / RESULT).write_text(
-        json.dumps(asdict(made), indent=1, ensure_ascii=False) + "\n", encoding="utf-8"
-    )
+    write_json(place / RESULT, asdict(made), indent=1)
     for folder, _, names in os.walk(place):
         for path in (folder, *(os.path.join(folder, name) for name in names)):
             opened = os.open(path, os.O_RDONLY)

@@ -15,7 +15,7 @@ from .._arguments import UsageError
 from .._method_arguments import check_mode, check_size, session_options
 from ..display import Display
 from ..model import Model
-from ..run_folder import written_whole
+from ..whole_files import json_line, write_json, write_text, written_whole
 from .datasets import DATASETS, open_dataset
 from .evaluate import Evaluation, VideoFigures, evaluate
 from .labelled import LabelledVideo
@@ -38,12 +38,11 @@ class _Folder:
         path.mkdir(parents=True, exist_ok=True)
         if resume:
             self._read(settings)
-        with written_whole(self._settings) as file:
-            file.write((json.dumps(settings, indent=1, ensure_ascii=False) + "\n").encode())
+        write_json(self._settings, settings, indent=1)
         # Anew: a line that a crash cut short must not be continued.
         with written_whole(self._log) as file:
             for figures in self.known.values():
-                file.write(_line(figures))
+                file.write(json_line(asdict(figures)))
 
     def _read(self, settings: dict[str, Any]) -> None:
         if not self._settings.exists():
@@ -63,21 +62,13 @@ class _Folder:
     def add(self, figures: VideoFigures) -> None:
         self.known[figures.video] = figures
         with open(self._log, "ab") as file:
-            file.write(_line(figures))
+            file.write(json_line(asdict(figures)))
 
     def write(self, found: Evaluation) -> None:
         """The tables."""
-        for suffix, text in (
-            ("json", json.dumps(as_dict(found), indent=1, ensure_ascii=False) + "\n"),
-            ("csv", as_csv(found)),
-            ("md", as_markdown(found)),
-        ):
-            with written_whole(self.path / f"results.{suffix}") as file:
-                file.write(text.encode())
-
-
-def _line(figures: VideoFigures) -> bytes:
-    return (json.dumps(asdict(figures), ensure_ascii=False) + "\n").encode()
+        write_json(self.path / "results.json", as_dict(found), indent=1)
+        write_text(self.path / "results.csv", as_csv(found))
+        write_text(self.path / "results.md", as_markdown(found))
 
 
 def _save(folder: Path, video: LabelledVideo, found: Prediction) -> None:
@@ -85,8 +76,7 @@ def _save(folder: Path, video: LabelledVideo, found: Prediction) -> None:
     if video.identifier is not None:
         entries = coco.video_tracks(found.labels, found.scores, video.identifier)
         (folder / "tracks").mkdir(exist_ok=True)
-        with written_whole(folder / "tracks" / f"{video.identifier}.json") as file:
-            file.write(json.dumps(entries).encode())
+        write_json(folder / "tracks" / f"{video.identifier}.json", entries)
         return
     masks = folder / "masks" / video.name
     masks.mkdir(parents=True, exist_ok=True)
@@ -97,8 +87,7 @@ def _save(folder: Path, video: LabelledVideo, found: Prediction) -> None:
 def _join_tracks(folder: Path) -> None:
     parts = sorted((folder / "tracks").glob("*.json"), key=lambda path: int(path.stem))
     entries = [entry for path in parts for entry in json.loads(path.read_text())]
-    with written_whole(folder / "ytvis.json") as file:
-        file.write(json.dumps(entries).encode())
+    write_json(folder / "ytvis.json", entries)
 
 
 @contextlib.contextmanager
