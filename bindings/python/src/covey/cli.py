@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import io
 import json
 import os
 import sys
@@ -371,6 +372,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     A failure is one line on standard error; with COVEY_TRACEBACK set it is
     raised instead.
     """
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # Of a file's name that is no text the escapes are printed, which are JSON's too.
+        sys.stdout.reconfigure(errors="backslashreplace")
     words, passed_on = split_off_options(sys.argv[1:] if argv is None else argv)
     arguments = build_parser().parse_args(words)
     arguments.passed_on = passed_on
