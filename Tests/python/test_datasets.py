@@ -199,6 +199,14 @@ def test_truth_as_it_was_written(tmp_path, layout):
         assert all(frame.shape == (*SIZE, 3) and frame.dtype == np.uint8 for frame in frames)
 
 
+def test_run_lengths_are_pycocotools():
+    random = np.random.default_rng(7)
+    for _ in range(60):
+        mask = random.random(tuple(random.integers(1, 70, 2))) < random.random()
+        np.testing.assert_array_equal(coco.decode(coco.encode(mask)), mask)
+        np.testing.assert_array_equal(coco.decode(uncompressed(mask)), mask)
+
+
 def test_crowds_are_void(tmp_path):
     ytvis(tmp_path)
     told = json.loads((tmp_path / "train.json").read_text())
@@ -208,6 +216,42 @@ def test_crowds_are_void(tmp_path):
     expected = scene(0)[1]
     np.testing.assert_array_equal(void, expected == 1)
     assert set(np.unique(ids)) == {0, 2}
+
+
+@pytest.mark.parametrize(
+    "place, value, message",
+    [
+        (("videos", 0, "file_names"), [], "video 11: expected file_names, found none"),
+        (("videos", 0, "id"), "../../x", "not a file of YouTube-VIS"),
+        (("videos", 0, "height"), "32", "not a file of YouTube-VIS"),
+        (("videos", 0), 5, "not a file of YouTube-VIS"),
+        (("annotations", 1, "video_id"), [], "not a file of YouTube-VIS"),
+        (("annotations", 1, "segmentations"), [None],
+         "annotation 2: expected 4 segmentations, as the video has frames, found 1"),
+        (("annotations", 0, "segmentations", 2, "size"), [33, 48],
+         r"annotation 1, frame 2: expected a mask of \[32, 48\], found \[33, 48\]"),
+        (("annotations", 0, "segmentations", 2, "size"), None, "annotation 1, frame 2: "),
+        (("annotations", 0, "segmentations", 2), "text", "annotation 1, frame 2: "),
+        # A reader that does not count leaves the rest of the mask as memory had it.
+        (("annotations", 0, "segmentations", 2, "counts"), [5], "found runs of 5"),
+        (("annotations", 0, "segmentations", 2, "counts"), [5, -5, 1536], "below 0"),
+        (("annotations", 1, "segmentations", 0, "counts"), "12", "found runs of 3"),
+        (("annotations", 1, "segmentations", 0, "counts"), "Q", "middle of a run"),
+        (("annotations", 1, "segmentations", 0, "counts"), "~~", "character '~'"),
+        (("annotations", 1, "segmentations", 0, "counts"), 7, "not run lengths"),
+    ],
+    ids=str,
+)
+def test_a_damaged_file_of_youtube_vis(tmp_path, place, value, message):
+    ytvis(tmp_path)
+    told = json.loads((tmp_path / "train.json").read_text())
+    found = told
+    for key in place[:-1]:
+        found = found[key]
+    found[place[-1]] = value
+    (tmp_path / "train.json").write_text(json.dumps(told))
+    with pytest.raises(evaluation.DatasetError, match=message):
+        evaluation.open_dataset("ytvis2019", tmp_path)[0].truth()
 
 
 @pytest.mark.parametrize(

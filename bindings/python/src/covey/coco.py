@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -45,11 +46,44 @@ def compressed(run_lengths: Mapping[str, Any]) -> RunLengths:
 
 
 def decode(run_lengths: Mapping[str, Any]) -> NDArray[np.bool_]:
-    """The mask [H, W] of run lengths, compressed or not."""
-    tools = _pycocotools()
-    is_list = isinstance(run_lengths["counts"], list)
-    coded = compressed(run_lengths) if is_list else dict(run_lengths)
-    return np.asarray(tools.decode(coded), bool)
+    """The mask [H, W] of run lengths, compressed or not.  ValueError for what is none: of
+    runs that end too early pycocotools would give what happens to be in memory."""
+    try:
+        height, width = map(operator.index, run_lengths["size"])
+        counts = run_lengths["counts"]
+        runs = [*map(operator.index, counts)] if isinstance(counts, list) else _expanded(counts)
+        if min(height, width, *runs) < 0:
+            raise ValueError("below 0")
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"not run lengths: {error!r}") from None
+    if sum(runs) != height * width:
+        raise ValueError(
+            f"run lengths: expected {height}x{width} pixels, found runs of {sum(runs)}"
+        )
+    values = np.arange(len(runs)) % 2 == 1
+    return np.repeat(values, runs).reshape((height, width), order="F")
+
+
+def _expanded(text: str) -> list[int]:
+    """Runs of the compressed form: five bits a character, the lowest first; the sixth says
+    that more follow.  From the fourth on, a run is the difference to that two before."""
+    runs: list[int] = []
+    value = shift = 0
+    for code in text.encode():
+        bits = code - 48
+        if not 0 <= bits < 64:
+            raise ValueError(f"character {chr(code)!r}")
+        value |= (bits & 31) << shift
+        shift += 5
+        if bits & 32:
+            continue
+        if bits & 16:
+            value -= 1 << shift
+        runs.append(value + (runs[-2] if len(runs) > 2 else 0))
+        value = shift = 0
+    if shift:
+        raise ValueError("ends in the middle of a run")
+    return runs
 
 
 def video_tracks(

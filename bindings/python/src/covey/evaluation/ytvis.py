@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from functools import partial
+import operator
+import os
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +12,10 @@ import numpy as np
 
 from ..coco import decode
 from ..video import read_image
-from .labelled import DatasetError, Ids, Image, LabelledVideo
+from .labelled import DatasetError, Ids, LabelledVideo
 
 __all__ = ["ytvis"]
+
 
 def ytvis(root: Path, split: str = "train") -> list[LabelledVideo]:
     """YouTube-VIS 2019: ROOT/SPLIT/JPEGImages/VIDEO/*.jpg, and the objects of
@@ -30,48 +32,58 @@ def ytvis(root: Path, split: str = "train") -> list[LabelledVideo]:
     if listed is None:
         raise DatasetError(f"{places[0]}: no such file, nor {places[1]}, nor {places[2]}")
     try:
-        told = json.loads(listed.read_text())
+        told = json.loads(listed.read_text(encoding="utf-8"))
         videos, annotations = told["videos"], told["annotations"]
-    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError) as error:
+        if annotations is None:
+            raise DatasetError(f"{listed}: has no annotations; only the training split's are public")
+        objects: dict[int, list[dict[str, Any]]] = {}
+        for each in annotations:
+            objects.setdefault(each["video_id"], []).append(each)
+        images = root / split / "JPEGImages"
+        return [_video(each, objects.get(each["id"], []), images) for each in videos]
+    except DatasetError:
+        raise
+    except (KeyError, TypeError, ValueError) as error:
         raise DatasetError(f"{listed}: not a file of YouTube-VIS: {error!r}") from None
-    if annotations is None:
-        raise DatasetError(f"{listed}: has no annotations; only the training split's are public")
-    objects: dict[int, list[dict[str, Any]]] = {}
-    for each in annotations:
-        objects.setdefault(each["video_id"], []).append(each)
-    images = root / split / "JPEGImages"
-    return [
-        LabelledVideo(
-            str(Path(video["file_names"][0]).parent),
-            tuple(Path(name).stem for name in video["file_names"]),
-            partial(_ytvis_frame, images, video["file_names"]),
-            partial(_ytvis_truth, video, objects.get(video["id"], [])),
-            _YTVIS_VOID,
-            video["id"],
-        )
-        for video in videos
-    ]
+
+
+def _video(told: dict[str, Any], objects: list[dict[str, Any]], images: Path) -> LabelledVideo:
+    """KeyError, TypeError or ValueError for what is not as in the release."""
+    identifier = operator.index(told["id"])
+    names = [os.fspath(each) for each in told["file_names"]]
+    if not names:
+        raise ValueError(f"video {identifier}: expected file_names, found none")
+    size = operator.index(told["height"]), operator.index(told["width"])
+    for each in objects:
+        if len(each["segmentations"]) != len(names):
+            raise ValueError(
+                f"annotation {each.get('id')}: expected {len(names)} segmentations, as the video "
+                f"has frames, found {len(each['segmentations'])}"
+            )
+    return LabelledVideo(
+        str(Path(names[0]).parent),
+        tuple(Path(name).stem for name in names),
+        lambda index: read_image(images / names[index]),
+        lambda index: _truth(size, objects, index),
+        _YTVIS_VOID,
+        identifier,
+    )
 
 
 _YTVIS_VOID = 65535
 
 
-def _ytvis_frame(images: Path, names: list[str], index: int) -> Image:
-    return read_image(images / names[index])
-
-
-def _ytvis_truth(video: dict[str, Any], objects: list[dict[str, Any]], index: int) -> Ids:
-    height, width = video["height"], video["width"]
-    ids = np.zeros((height, width), np.uint16)
+def _truth(size: tuple[int, int], objects: list[dict[str, Any]], index: int) -> Ids:
+    ids = np.zeros(size, np.uint16)
     for number, each in enumerate(objects, start=1):
         run_lengths = each["segmentations"][index]
         if run_lengths is None:
             continue
-        mask = decode(run_lengths)
-        if mask.shape != ids.shape:
-            raise DatasetError(
-                f"annotation {each.get('id')}, frame {index}: expected a mask of {height}x{width}, "
-                f"found {mask.shape[0]}x{mask.shape[1]}"
-            )
+        try:
+            if list(run_lengths["size"]) != [*size]:
+                raise ValueError(f"expected a mask of {[*size]}, found {run_lengths['size']}")
+            mask = decode(run_lengths)
+        except (KeyError, TypeError, ValueError) as error:
+            raise DatasetError(f"annotation {each.get('id')}, frame {index}: {error}") from None
         ids[mask] = _YTVIS_VOID if each.get("iscrowd") else number
     return ids
