@@ -145,6 +145,39 @@ def test_an_object_that_is_away_suits_a_segment_that_is_away():
     assert nothing[0]["J"] == 0.5 and nothing[0]["F"] == 0.5
 
 
+def test_an_object_with_no_boundary_and_no_proposal():
+    """Where it fills a frame its boundary is empty, as that of nothing is."""
+    truth = np.zeros((2, 20, 30), np.uint16)
+    truth[0] = 1
+    truth[1, 4:9, 4:9] = 1
+    (row,) = evaluation.PROTOCOLS["davis"].rows(truth, np.zeros_like(truth), None)
+    assert (row["J"], row["F"]) == (0, 0.5)
+
+
+def test_foreground_of_davis_2016():
+    truth = np.zeros((5, 30, 40), np.uint16)
+    truth[:, 3:14, 3:14] = 7
+    labels = truth.copy()
+    labels[0], labels[4], labels[2] = 0, 9, 0  # the first and the last do not count
+    (row,) = evaluation.PROTOCOLS["davis16"].rows(truth, labels, None)
+    assert row["J"] == row["F"] == pytest.approx(2 / 3)
+    # Of three frames the first two are the first quarter, the third is the last.
+    assert row["J recall"] == pytest.approx(2 / 3) and row["J decay"] == -0.5
+    (row,) = evaluation.PROTOCOLS["davis16"].rows(truth[:2], labels[:2], None)
+    assert row["J"] == 0.5
+
+
+def test_no_foreground_at_all():
+    truth, labels = np.zeros((2, 5, 30, 40), np.uint16)
+    labels[1, 5:9, 5:9] = 1
+    (row,) = evaluation.PROTOCOLS["davis16"].rows(truth, labels, None)
+    assert row["J"] == row["F"] == pytest.approx(2 / 3)
+    for protocol in ("davis", "ba", "best"):
+        assert evaluation.PROTOCOLS[protocol].rows(truth, labels, None) == []
+    (row,) = evaluation.PROTOCOLS["instances"].rows(truth, labels, None)
+    assert set(row.values()) == {None}
+
+
 @pytest.mark.parametrize("protocol, limit", [("davis", 20), ("ba", 300)])
 def test_too_many_proposals(protocol, limit):
     truth = np.ones((1, 20, 40), np.uint16)

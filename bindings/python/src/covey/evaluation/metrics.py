@@ -59,14 +59,14 @@ class Overlaps:
             raise ValueError(
                 f"labels: expected {list(truth.shape)} as the truth's, found {list(labels.shape)}"
             )
-        objects, rows = np.unique(truth, return_inverse=True)
-        segments, columns = np.unique(labels, return_inverse=True)
-        frames = len(truth)
-        shape = (frames, len(objects), len(segments))
-        flat = rows.reshape(frames, -1) * len(segments) + columns.reshape(frames, -1)
-        flat += np.arange(frames)[:, None] * (len(objects) * len(segments))
-        kept = flat.ravel() if void is None else flat[~void.reshape(frames, -1)]
-        counts = np.bincount(kept, minlength=int(np.prod(shape))).reshape(shape)
+        objects, segments = _ids(truth), _ids(labels)
+        counts = np.zeros((len(truth), len(objects), len(segments)), np.int64)
+        # Frame by frame: of a long video the indices alone would fill the memory.
+        for t, table in enumerate(counts):
+            rows = np.searchsorted(objects, truth[t])
+            flat = rows * len(segments) + np.searchsorted(segments, labels[t])
+            kept = flat.ravel() if void is None else flat[~void[t]]
+            table[:] = np.bincount(kept, minlength=table.size).reshape(table.shape)
         things, parts = objects > 0, segments != background
         return cls(
             objects[things].astype(np.int64),
@@ -75,6 +75,27 @@ class Overlaps:
             counts.sum(axis=2)[:, things],
             counts.sum(axis=1)[:, parts],
         )
+
+    def padded(self, objects: int, segments: int) -> Overlaps:
+        """With as many at least of each: those added are nowhere."""
+        more = max(0, objects - len(self.objects)), max(0, segments - len(self.segments))
+
+        def ids(known: NDArray[np.int64], count: int) -> NDArray[np.int64]:
+            first = known.max(initial=0) + 1
+            return np.concatenate([known, np.arange(first, first + count)])
+
+        return Overlaps(
+            ids(self.objects, more[0]),
+            ids(self.segments, more[1]),
+            np.pad(self.shared, ((0, 0), (0, more[0]), (0, more[1]))),
+            np.pad(self.object_area, ((0, 0), (0, more[0]))),
+            np.pad(self.segment_area, ((0, 0), (0, more[1]))),
+        )
+
+
+def _ids(maps: Ids) -> NDArray[np.int64]:
+    """Those in [T, H, W], rising."""
+    return np.unique(np.concatenate([np.unique(each) for each in maps])).astype(np.int64)
 
 
 def region_j(overlaps: Overlaps) -> Floats:

@@ -48,22 +48,19 @@ def _curves(j: Floats, f: Floats) -> Figures:
 _J_AND_F = ("J&F", "J", "J recall", "J decay", "F", "F recall", "F decay")
 
 
-def _measured(truth: Ids, labels: Ids, void: Mask | None, limit: int) -> tuple[Floats, Floats]:
-    """J and F [T, I, S], with so many empty segments that every object can have one."""
+def _measured(
+    truth: Ids, labels: Ids, void: Mask | None, limit: int, objects: int = 0
+) -> tuple[Floats, Floats]:
+    """J and F [T, I, S], of so many objects at least, and with so many empty segments that
+    every object can have one."""
     overlaps = Overlaps.of(truth, labels, void)
     if len(overlaps.segments) > limit:
         raise ValueError(
             f"labels: expected at most {limit} segments in a video, found "
             f"{len(overlaps.segments)}"
         )
-    j = metrics.region_j(overlaps)
-    f = metrics.boundary_f(truth, labels, overlaps, void)
-    short = max(0, len(overlaps.objects) - len(overlaps.segments))
-    if short:
-        # Nothing is all there is of an object that is not in the frame.
-        empty = np.repeat((overlaps.object_area == 0)[:, :, None], short, axis=2)
-        j, f = (np.concatenate([each, empty.astype(np.float64)], axis=2) for each in (j, f))
-    return j, f
+    padded = overlaps.padded(objects, max(objects, len(overlaps.objects)))
+    return metrics.region_j(padded), metrics.boundary_f(truth, labels, padded, void)
 
 
 def _davis17(truth: Ids, labels: Ids, void: Mask | None) -> list[Figures]:
@@ -83,8 +80,10 @@ def _davis17_per_frame(truth: Ids, labels: Ids, void: Mask | None) -> list[Figur
 
 
 def _davis16(truth: Ids, labels: Ids, void: Mask | None) -> list[Figures]:
-    things, parts = (truth > 0).astype(np.uint8), (labels > 0).astype(np.uint8)
-    j, f = _measured(things, parts, void, 1)
+    # DAVIS's evaluation of 2016 leaves out the first frame and the last.
+    inner = slice(1, -1) if len(truth) > 2 else slice(None)
+    things, parts = (truth[inner] > 0).astype(np.uint8), (labels[inner] > 0).astype(np.uint8)
+    j, f = _measured(things, parts, None if void is None else void[inner], 1, objects=1)
     return [_curves(j[:, 0, 0], f[:, 0, 0])]
 
 
@@ -127,7 +126,7 @@ PROTOCOLS = {
     for each in (
         Protocol(
             "davis16",
-            "DAVIS-2016: all objects as one foreground",
+            "DAVIS-2016: all objects as one foreground, first and last frame left out",
             {"output": "objects"},
             _J_AND_F,
             "video",

@@ -35,7 +35,9 @@ def ytvis(root: Path, split: str = "train") -> list[LabelledVideo]:
         told = json.loads(listed.read_text(encoding="utf-8"))
         videos, annotations = told["videos"], told["annotations"]
         if annotations is None:
-            raise DatasetError(f"{listed}: has no annotations; only the training split's are public")
+            raise DatasetError(
+                f"{listed}: has no annotations; only the training split's are public"
+            )
         objects: dict[int, list[dict[str, Any]]] = {}
         for each in annotations:
             objects.setdefault(each["video_id"], []).append(each)
