@@ -285,6 +285,64 @@ def test_a_record_that_is_cut_short(tmp_path):
         evaluation.open_dataset("movi", tmp_path)
 
 
+def test_a_record_without_all_its_masks(tmp_path):
+    movi_records(tmp_path)
+    from tfrecord.example_pb2 import Example
+
+    record = Example()
+    record.features.feature["video"].bytes_list.value.extend([b"a", b"b"])
+    record.features.feature["segmentations"].bytes_list.value.extend([b"a"])
+    data = record.SerializeToString()
+    path = next(tmp_path.glob("*00001-of*"))
+    path.write_bytes(struct.pack("<Q", len(data)) + b"\0" * 4 + data + b"\0" * 4)
+    message = "at byte 12: expected 2 segmentations, as there are frames, found 1"
+    with pytest.raises(evaluation.DatasetError, match=message):
+        evaluation.open_dataset("movi", tmp_path)
+
+
+def test_a_record_whose_pictures_are_none(tmp_path):
+    movi_records(tmp_path)
+    for path in tmp_path.glob("*.tfrecord*"):
+        path.write_bytes(path.read_bytes().replace(b"IHDR", b"IHDX"))
+    video = evaluation.open_dataset("movi", tmp_path)[0]
+    with pytest.raises(evaluation.DatasetError, match="at byte 12, frame 2: "):
+        video.read_frame(2)
+    with pytest.raises(ValueError, match="at byte 12, segmentation 1: "):
+        video.read_truth(1)
+
+
+def test_frames_in_the_order_of_their_numbers(tmp_path):
+    truth = movi_pictures(tmp_path, apart=False)
+    for path in tmp_path.rglob("*_*.png"):
+        frame, _, rest = path.name.partition("_")
+        # Eight digits to none: 8, 9, 10, 11; brackets mean nothing.
+        path.rename(path.with_name(f"[{int(frame) + 8}]_{rest}"))
+    video = evaluation.open_dataset("movi", tmp_path)[0]
+    assert video.frame_names == ("[8]", "[9]", "[10]", "[11]")
+    np.testing.assert_array_equal(video.truth()[0], truth[video.name])
+
+
+def test_masks_that_are_not_of_one_size(tmp_path, capsys):
+    davis2017(tmp_path)
+    path = tmp_path / "Annotations_unsupervised/480p/bear/00002.png"
+    images.write_labels(path, np.ones((5, 6), int))
+    assert main(["evaluate", "davis2017", str(tmp_path), "--colour-and-position", "2",
+                 "-o", str(tmp_path / "out")]) == 1
+    message = "bear: 00002: expected 32x48, as 00000 is, found 5x6"
+    assert message in capsys.readouterr().err
+
+
+def test_void_is_255_only_of_eight_bits(tmp_path):
+    frames, ids = scene(5)
+    ids[ids == 2] = 255
+    for folder, top in (("a", 1), ("b", 300)):
+        write_frames(tmp_path / folder / "frames", frames)
+        write_masks(tmp_path / folder / "masks", np.where(ids == 1, top, ids))
+    one, other = evaluation.open_dataset("folders", tmp_path)
+    np.testing.assert_array_equal(one.truth()[1], ids == 255)
+    assert other.truth()[1] is None and set(np.unique(other.truth()[0])) == {0, 255, 300}
+
+
 def test_one_video_of_many(tmp_path):
     davis2017(tmp_path)
     videos = evaluation.open_dataset("davis2017", tmp_path, only=["dogs-jump"])

@@ -1,6 +1,7 @@
 """Label maps, overlays and films on disk; reading them back."""
 
 import io
+import zlib
 from fractions import Fraction
 
 import av
@@ -45,6 +46,51 @@ def test_labels_come_back(height, width, largest, seed):
     assert bits == (16 if ids.max() > 255 else 8)
     file.seek(0)
     np.testing.assert_array_equal(images.read_labels(file), ids)
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "I;16"])
+def test_ids_of_any_gray_picture(tmp_path, mode):
+    ids = np.arange(48, dtype=np.uint8).reshape(6, 8) % (2 if mode == "1" else 200)
+    if mode == "P":
+        images.write_labels(tmp_path / "a.png", ids)
+    elif mode == "I;16":
+        Image.fromarray(ids.astype(np.uint16)).save(tmp_path / "a.png")
+    else:
+        scale = 255 if mode == "1" else 1
+        Image.fromarray(ids * np.uint8(scale)).convert(mode).save(tmp_path / "a.png")
+    with Image.open(tmp_path / "a.png") as picture:
+        assert picture.mode == mode
+    np.testing.assert_array_equal(images.read_labels(tmp_path / "a.png"), ids)
+
+
+def test_what_holds_no_ids_is_named(tmp_path):
+    def refused(name, message):
+        with pytest.raises(ValueError, match=f"{name}: {message}"):
+            images.read_labels(tmp_path / name)
+
+    random = np.random.default_rng(0)
+    colours = random.integers(0, 2, (20, 30, 3)).astype(np.uint8) * 128
+    Image.fromarray(colours).save(tmp_path / "colours.png")
+    refused("colours.png", "expected ids, an indexed or gray PNG, found colours")
+    Image.fromarray(colours[..., 0]).save(tmp_path / "lossy.jpg")
+    refused("lossy.jpg", "expected ids, an indexed or gray PNG, found JPEG of mode L")
+    Image.fromarray(colours[..., 0].astype(np.float32)).save(tmp_path / "float.tiff")
+    refused("float.tiff", "expected ids, an indexed or gray PNG, found TIFF of mode F")
+    Image.fromarray(colours[..., 0].astype(np.int32) - 1).save(tmp_path / "below.tiff")
+    refused("below.tiff", "expected ids of 0 to 65535, found -1 to 127")
+    whole = (tmp_path / "colours.png").read_bytes()
+    (tmp_path / "short.png").write_bytes(whole[:-40])
+    refused("short.png", "")
+    (tmp_path / "text.png").write_text("text")
+    refused("text.png", "not a picture")
+    # A size that nobody has the memory for.
+    (tmp_path / "huge.png").write_bytes(
+        whole[:16] + (60000).to_bytes(4, "big") * 2 + whole[24:29] + zlib.crc32(
+            b"IHDR" + (60000).to_bytes(4, "big") * 2 + whole[24:29]).to_bytes(4, "big") + whole[33:]
+    )
+    refused("huge.png", "Image size")
+    with pytest.raises(FileNotFoundError, match=r"nowhere\.png"):
+        images.read_labels(tmp_path / "nowhere.png")
 
 
 def test_indexed_png_has_the_palette(tmp_path):

@@ -6,7 +6,7 @@ import math
 import os
 from collections.abc import Iterable, Sequence
 from fractions import Fraction
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -61,12 +61,37 @@ def write_labels(path: str | os.PathLike[str], labels: NDArray[np.integer]) -> i
     return 8
 
 
-def read_labels(path: str | os.PathLike[str]) -> NDArray[np.uint16]:
-    """The ids [H, W] of a PNG as write_labels() makes."""
-    with _pillow().open(path) as picture:
-        ids = np.asarray(picture)
-    if ids.ndim != 2:
-        raise ValueError(f"{path}: expected an indexed or gray PNG")
+#: Modes of Pillow's whose first channel may be ids.
+_GRAY = frozenset({"1", "L", "P", "I", "I;16", "I;16B", "I;16L", "LA", "PA", "RGB", "RGBA"})
+
+
+def read_labels(
+    path: str | os.PathLike[str] | IO[bytes], name: str | None = None
+) -> NDArray[np.uint16]:
+    """The ids [H, W] of an indexed or gray picture, as write_labels() makes; of one in
+    colours only where all are gray.  OSError, or ValueError for what holds no ids, which
+    starts with ``name`` or else the path."""
+    pictures = _pillow()
+    name = str(path) if name is None else name
+    try:
+        with pictures.open(path) as picture:
+            kind, mode = picture.format, picture.mode
+            ids = np.asarray(picture)
+    except (OSError, SyntaxError, ValueError, pictures.DecompressionBombError) as error:
+        if getattr(error, "filename", None):
+            raise
+        known = isinstance(error, pictures.UnidentifiedImageError)
+        raise ValueError(f"{name}: {'not a picture' if known else error}") from None
+    expected = f"{name}: expected ids, an indexed or gray PNG, found"
+    if kind == "JPEG" or mode not in _GRAY:
+        raise ValueError(f"{expected} {kind} of mode {mode}")
+    if ids.ndim == 3:
+        colours = ids[..., : 1 if ids.shape[2] == 2 else 3]  # without alpha
+        if (colours != colours[..., :1]).any():
+            raise ValueError(f"{expected} colours")
+        ids = colours[..., 0]
+    if ids.size and (ids.min() < 0 or ids.max() > 65535):
+        raise ValueError(f"{name}: expected ids of 0 to 65535, found {ids.min()} to {ids.max()}")
     return ids.astype(np.uint16)
 
 

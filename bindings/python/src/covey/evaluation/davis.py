@@ -6,7 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from .labelled import DatasetError, LabelledVideo, of_pictures, pictures, read_ids
+from ..images import read_labels
+from .labelled import DatasetError, LabelledVideo, of_pictures, pictures
 
 __all__ = ["davis", "folders"]
 
@@ -18,11 +19,10 @@ def folders(root: Path, split: str = "masks") -> list[LabelledVideo]:
     found = []
     for each in sorted(path for path in root.iterdir() if (path / split).is_dir()):
         masks = pictures(each / split)
-        values = np.unique(np.concatenate([np.unique(read_ids(path)) for path in masks]))
-        one = not ((values > 0) & (values < 255)).any()
-        found.append(
-            of_pictures(each.name, pictures(each / "frames"), masks, None if one else 255)
-        )
+        values = np.unique(np.concatenate([np.unique(read_labels(path)) for path in masks]))
+        # Beyond 255 there are ids of 16 bits, of which 255 is one.
+        void = 255 if values.max() == 255 and ((values > 0) & (values < 255)).any() else None
+        found.append(of_pictures(each.name, pictures(each / "frames"), masks, void))
     if not found:
         raise DatasetError(f"{root}: no folder NAME/frames beside NAME/{split}")
     return found

@@ -76,8 +76,8 @@ def judge(
     protocol: Protocol, video: LabelledVideo, labels: NDArray[np.integer], seconds: float = 0.0
 ) -> VideoFigures:
     """``labels``: [T, H, W].  Raises ValueError where they do not fit the truth."""
-    truth, void = video.truth()
     try:
+        truth, void = video.truth()
         rows = protocol.rows(truth, labels, void)
     except ValueError as error:
         raise ValueError(f"{video.name}: {error}") from None

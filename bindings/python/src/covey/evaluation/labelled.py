@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ..images import read_labels
 from ..video import Video, read_image
 
-__all__ = ["DatasetError", "LabelledVideo", "of_pictures", "pictures", "read_ids"]
+__all__ = ["DatasetError", "LabelledVideo", "of_pictures", "pictures", "stacked"]
 
 Image = NDArray[np.uint8]
 Ids = NDArray[np.uint16]
@@ -48,7 +48,7 @@ class LabelledVideo:
 
     def truth(self) -> tuple[Ids, NDArray[np.bool_] | None]:
         """ids [T, H, W], 0 in place of void, and where void is; None where nowhere."""
-        ids = np.stack([self.read_truth(index) for index in range(len(self))])
+        ids = stacked(map(self.read_truth, range(len(self))), self.frame_names)
         if self.void is None:
             return ids, None
         unknown = ids == self.void
@@ -66,19 +66,14 @@ def pictures(folder: Path) -> list[Path]:
         raise DatasetError(str(error)) from None
 
 
-def read_ids(path: Path | IO[bytes]) -> Ids:
-    """Of an indexed or gray PNG; of one in colours, the brightest channel."""
-    from PIL import Image as Pictures
-    from PIL import UnidentifiedImageError
-
-    try:
-        with Pictures.open(path) as picture:
-            ids = np.asarray(picture)
-    except (UnidentifiedImageError, SyntaxError, ValueError) as error:
-        raise DatasetError(f"{path}: not a picture of ids: {error}") from None
-    if ids.ndim == 3:
-        ids = ids[..., :3].max(axis=2)
-    return ids.astype(np.uint16)
+def stacked(maps: Iterable[Ids], names: Sequence[str]) -> Ids:
+    """[T, H, W].  DatasetError naming what is of another size than the first."""
+    found = list(maps)
+    for name, each in zip(names, found, strict=True):
+        if each.shape != found[0].shape:
+            sizes = [f"{height}x{width}" for height, width in (found[0].shape, each.shape)]
+            raise DatasetError(f"{name}: expected {sizes[0]}, as {names[0]} is, found {sizes[1]}")
+    return np.stack(found)
 
 
 def of_pictures(
@@ -93,6 +88,6 @@ def of_pictures(
         name,
         tuple(each.stem for each in both),
         lambda index: read_image(both[index]),
-        lambda index: read_ids(masks[both[index].stem]),
+        lambda index: read_labels(masks[both[index].stem]),
         void,
     )

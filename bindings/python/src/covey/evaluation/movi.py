@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import io
 import struct
-from functools import lru_cache, partial
+from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 
-from ..video import read_image
-from .labelled import DatasetError, Ids, Image, LabelledVideo, read_ids
+from ..images import read_labels
+from ..video import natural_key, read_image
+from .labelled import DatasetError, Ids, Image, LabelledVideo, stacked
 
 __all__ = ["movi"]
 
@@ -34,18 +36,22 @@ def movi(root: Path, split: str = "validation") -> list[LabelledVideo]:
 
 
 def _of_folder(images: Path, masks: Path) -> LabelledVideo:
-    frames = sorted(images.glob("*_image.png"))
+    frames = sorted(images.glob("*_image.png"), key=lambda each: natural_key(each.name))
     if not frames:
         raise DatasetError(f"{images}: no *_image.png")
     names = [each.name.removesuffix("_image.png") for each in frames]
-    missing = next((name for name in names if not (masks / f"{name}_mask_01.png").is_file()), None)
+    layers: dict[str, list[tuple[int, Path]]] = {name: [] for name in names}
+    for path in sorted(masks.glob("*_mask_*.png")):
+        name, _, number = path.stem.rpartition("_mask_")
+        if name in layers and number.isdecimal():
+            layers[name].append((int(number), path))
+    missing = next((name for name in names if 1 not in dict(layers[name])), None)
     if missing is not None:
         raise DatasetError(f"{masks / missing}_mask_01.png: no such file")
 
     def truth(index: int) -> Ids:
-        layers = sorted(masks.glob(f"{names[index]}_mask_*.png"))
-        shown = np.stack([read_ids(each) for each in layers])
-        numbers = [int(each.stem.rsplit("_", 1)[1]) for each in layers]
+        numbers, paths = zip(*layers[names[index]], strict=True)
+        shown = stacked(map(read_labels, paths), [*map(str, paths)])
         ids: Ids = np.array(numbers, np.uint16)[shown.argmax(axis=0)]
         ids[shown.max(axis=0) == 0] = 0
         return ids
@@ -72,55 +78,73 @@ def _of_records(path: Path) -> list[LabelledVideo]:
             length = struct.unpack("<Q", header[:8])[0] if len(header) == 12 else size
             if length > size - place - 16:
                 raise DatasetError(f"{path}: ends in the middle of record {len(found)}")
-            pictures = partial(_pictures, path, place + 12, length)
-            count = len(pictures("video"))
+            record = _Record(path, place + 12, length)
+            count = len(record.pictures("video"))
+            if len(record.pictures("segmentations")) != count:
+                raise DatasetError(
+                    f"{record}: expected {count} segmentations, as there are frames, found "
+                    f"{len(record.pictures('segmentations'))}"
+                )
             found.append(
                 LabelledVideo(
                     f"{shard}-{len(found):04d}",
                     tuple(f"{index:05d}" for index in range(count)),
-                    partial(_frame, pictures),
-                    partial(_truth, pictures),
+                    record.frame,
+                    record.truth,
                 )
             )
             place += length + 16
     return found
 
 
-def _frame(pictures: partial[list[bytes]], index: int) -> Image:
-    from PIL import Image as Pictures
+@dataclass(frozen=True)
+class _Record:
+    """place, length: of it in the file, in bytes."""
 
-    with Pictures.open(io.BytesIO(pictures("video")[index])) as picture:
-        return np.asarray(picture.convert("RGB"))
+    path: Path
+    place: int
+    length: int
 
+    def __str__(self) -> str:
+        return f"{self.path}, record at byte {self.place}"
 
-def _truth(pictures: partial[list[bytes]], index: int) -> Ids:
-    return read_ids(io.BytesIO(pictures("segmentations")[index]))
+    def frame(self, index: int) -> Image:
+        from PIL import Image as Pictures
 
+        try:
+            with Pictures.open(io.BytesIO(self.pictures("video")[index])) as picture:
+                return np.asarray(picture.convert("RGB"))
+        except (OSError, SyntaxError, ValueError) as error:
+            raise DatasetError(f"{self}, frame {index}: {error}") from None
 
-def _pictures(path: Path, place: int, length: int, name: str) -> list[bytes]:
-    """The PNG files of a feature, one a frame."""
-    features = _parsed(path, place, length)
-    if name not in features:
-        raise DatasetError(f"{path}: a record without {name}; it has {', '.join(sorted(features))}")
-    return features[name]
+    def truth(self, index: int) -> Ids:
+        file = io.BytesIO(self.pictures("segmentations")[index])
+        return read_labels(file, f"{self}, segmentation {index}")
+
+    def pictures(self, name: str) -> list[bytes]:
+        """The PNG files of a feature, one a frame."""
+        features = _parsed(self)
+        if name not in features:
+            raise DatasetError(f"{self}: without {name}; it has {', '.join(sorted(features))}")
+        return features[name]
 
 
 @lru_cache(maxsize=1)
-def _parsed(path: Path, place: int, length: int) -> dict[str, list[bytes]]:
+def _parsed(record: _Record) -> dict[str, list[bytes]]:
     """The pictures of a record: those of one at a time are held."""
     try:
         from google.protobuf.message import DecodeError
         from tfrecord.example_pb2 import Example
     except ImportError:
         raise ImportError("TFRecord files need tfrecord: pip install tfrecord") from None
-    with open(path, "rb") as file:
-        file.seek(place)
+    with open(record.path, "rb") as file:
+        file.seek(record.place)
         try:
-            record = Example.FromString(file.read(length))
+            parsed = Example.FromString(file.read(record.length))
         except DecodeError as error:
-            raise DatasetError(f"{path}: byte {place}: not a record: {error}") from None
+            raise DatasetError(f"{record}: not a record: {error}") from None
     return {
         name: list(feature.bytes_list.value)
-        for name, feature in record.features.feature.items()
+        for name, feature in parsed.features.feature.items()
         if feature.bytes_list.value
     }

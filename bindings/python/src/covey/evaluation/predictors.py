@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from .labelled import DatasetError, LabelledVideo, read_ids
+from ..images import read_labels
+from .labelled import DatasetError, LabelledVideo, stacked
 
 if TYPE_CHECKING:
     from .._options import Options
     from ..model import Model
 
 __all__ = ["Prediction", "Predictor", "colour_and_position", "of_folder", "of_model"]
-
 
 
 @dataclass(frozen=True)
@@ -52,13 +52,11 @@ def of_folder(root: Path) -> Predictor:
     and of other systems that write as DAVIS does."""
 
     def predict(video: LabelledVideo) -> Prediction:
-        found = []
-        for name in video.frame_names:
-            path = root / video.name / f"{name}.png"
-            if not path.is_file():
-                raise DatasetError(f"{path}: no such file")
-            found.append(read_ids(path))
-        return Prediction(np.stack(found))
+        paths = [root / video.name / f"{name}.png" for name in video.frame_names]
+        missing = [each for each in paths if not each.is_file()]
+        if missing:
+            raise DatasetError(f"{missing[0]}: no such file")
+        return Prediction(stacked(map(read_labels, paths), [*map(str, paths)]))
 
     return predict
 
