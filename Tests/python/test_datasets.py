@@ -12,6 +12,7 @@ from PIL import Image
 
 from covey import coco, evaluation, images
 from covey.cli import main
+from covey.convert import Settings, convert
 
 SIZE = (32, 48)
 FRAMES = 4
@@ -335,12 +336,13 @@ def test_masks_that_are_not_of_one_size(tmp_path, capsys):
 def test_void_is_255_only_of_eight_bits(tmp_path):
     frames, ids = scene(5)
     ids[ids == 2] = 255
+    ids[:, -2:, -2:] = 3
     for folder, top in (("a", 1), ("b", 300)):
         write_frames(tmp_path / folder / "frames", frames)
         write_masks(tmp_path / folder / "masks", np.where(ids == 1, top, ids))
     one, other = evaluation.open_dataset("folders", tmp_path)
     np.testing.assert_array_equal(one.truth()[1], ids == 255)
-    assert other.truth()[1] is None and set(np.unique(other.truth()[0])) == {0, 255, 300}
+    assert other.truth()[1] is None and set(np.unique(other.truth()[0])) == {0, 3, 255, 300}
 
 
 def test_one_video_of_many(tmp_path):
@@ -428,6 +430,94 @@ def test_a_broken_run_goes_on(tmp_path, model_path, capsys):
     assert "was run with tau None, now 0.5: not the same" in capsys.readouterr().err
     assert main(command) == 0
     assert json.loads((out / "results.json").read_text())["figures"][0]["seconds"] != 123.0
+
+
+def test_what_a_run_goes_on_with(tmp_path, model_path, make_checkpoint, capsys):
+    """The same settings, whatever JSON makes of them; not those of another model, nor what a
+    crash left, nor labels that were not saved."""
+    davis2017(tmp_path / "data")
+    out, model = tmp_path / "out", tmp_path / "a.gguf"
+    model.write_bytes(model_path.read_bytes())
+    command = ["evaluate", "davis2017", str(tmp_path / "data"), "--model", str(model),
+               "--working-size", "32x48", "--json", "-o", str(out)]
+
+    def seconds():
+        told = json.loads((out / "results.json").read_text())
+        return [each["seconds"] for each in told["figures"]]
+
+    assert main(command) == 0
+    first = seconds()
+    assert main([*command, "--resume"]) == 0
+    assert seconds() == first
+    # Where a name is cut in the middle of a character; and without the file.
+    whole = (out / "videos.jsonl").read_bytes()
+    (out / "videos.jsonl").write_bytes(whole + b'{"video": "caf\xc3')
+    assert main([*command, "--resume"]) == 0
+    assert seconds() == first
+    (out / "videos.jsonl").unlink()
+    assert main([*command, "--resume"]) == 0
+    assert seconds()[0] != first[0]
+    # Labels are wanted now: they are made.
+    first = seconds()
+    assert main([*command, "--resume", "--save"]) == 0
+    assert seconds()[0] != first[0]
+    assert len(list((out / "masks").rglob("*.png"))) == 2 * FRAMES
+    first = seconds()
+    assert main([*command, "--resume", "--save"]) == 0
+    assert seconds() == first
+    # A frame fewer.
+    (tmp_path / "data/JPEGImages/480p/bear/00003.jpg").unlink()
+    assert main([*command, "--resume"]) == 0
+    assert seconds()[0] != first[0] and seconds()[1] == first[1]
+    capsys.readouterr()
+    # Another model of the same name; what is there stays.
+    left = (out / "videos.jsonl").read_bytes()
+    convert(make_checkpoint(seed=5), model, settings=Settings(heads=2, correlator_heads=3))
+    assert main([*command, "--resume"]) == 1
+    assert "was run with model" in capsys.readouterr().err
+    model.unlink()
+    assert main(command) == 1
+    assert (out / "videos.jsonl").read_bytes() == left
+
+
+def test_folders_of_other_commands_are_left_alone(tmp_path, capsys):
+    truth = davis2017(tmp_path / "data")
+    out = tmp_path / "out"
+    for name, ids in truth.items():
+        write_masks(out / "masks" / name, ids)
+    command = ["evaluate", "davis2017", str(tmp_path / "data"), "-o", str(out),
+               "--predictions", str(out / "masks")]
+    assert main([*command, "--save"]) == 2
+    assert "--save: would write over --predictions" in capsys.readouterr().err
+    for text, message in (('{"steps": 5}', "run.json: not of an evaluation"), ("{", "run.json: E")):
+        (out / "run.json").write_text(text)
+        for more in ([], ["--resume"]):
+            assert main([*command, *more]) == 1
+            assert message in capsys.readouterr().err
+        assert (out / "run.json").read_text() == text
+
+
+def test_tracks_of_an_earlier_run_are_not_in_the_results(tmp_path, model_path):
+    ytvis(tmp_path / "data")
+    command = ["evaluate", "ytvis2019", str(tmp_path / "data"), "--model", str(model_path),
+               "--save", "--json", "-o", str(tmp_path / "out")]
+    assert main(command) == 0
+    assert main([*command, "--only", "ffee", "ffee"]) == 0
+    entries = json.loads((tmp_path / "out/ytvis.json").read_text())
+    assert {entry["video_id"] for entry in entries} == {12}
+    assert json.loads((tmp_path / "out/results.json").read_text())["videos"] == 1
+
+
+def test_no_videos_or_two_of_a_name(tmp_path):
+    ytvis(tmp_path)
+    told = json.loads((tmp_path / "train.json").read_text())
+    told["videos"].append({**told["videos"][0], "id": 99})
+    (tmp_path / "train.json").write_text(json.dumps(told))
+    with pytest.raises(evaluation.DatasetError, match="two videos are named 0a1b"):
+        evaluation.open_dataset("ytvis2019", tmp_path)
+    (tmp_path / "train.json").write_text(json.dumps({**told, "videos": []}))
+    with pytest.raises(evaluation.DatasetError, match="expected videos, found none"):
+        evaluation.open_dataset("ytvis2019", tmp_path)
 
 
 def test_colour_and_position(tmp_path):

@@ -5,14 +5,17 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
-from collections.abc import Iterator
+import os
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from .. import coco, images
+from .. import __version__, coco, images
 from .._arguments import UsageError
+from .._library import default_model_path
 from .._method_arguments import check_mode, check_size, session_options
+from ..batch.task import file_identity
 from ..display import Display
 from ..model import Model
 from ..whole_files import json_line, write_json, write_text, written_whole
@@ -29,40 +32,82 @@ class _Folder:
 
         OUT/run.json       the settings
         OUT/videos.jsonl   figures, a line for every video, as they come
+        OUT/masks          with --save; of numbered videos OUT/tracks, and ytvis.json
     """
 
     def __init__(self, path: Path, settings: dict[str, Any], resume: bool) -> None:
+        """Reads only, and raises ValueError for what another command or run wrote."""
         self.path = path
-        self._settings, self._log = path / "run.json", path / "videos.jsonl"
+        # As it will be read again: tuples are lists.
+        self._settings: dict[str, Any] = json.loads(json_line(settings))
+        self._run, self._log = path / "run.json", path / "videos.jsonl"
         self.known: dict[str, VideoFigures] = {}
-        path.mkdir(parents=True, exist_ok=True)
-        if resume:
-            self._read(settings)
-        write_json(self._settings, settings, indent=1)
+        if self._run.exists():
+            self._read(resume)
+
+    def _read(self, resume: bool) -> None:
+        try:
+            before = json.loads(self._run.read_bytes())
+        except ValueError as error:
+            raise ValueError(f"{self._run}: {error}") from None
+        if not isinstance(before, dict) or not {"dataset", "protocol"} <= set(before):
+            raise ValueError(f"{self._run}: not of an evaluation; name another folder")
+        if not resume:
+            return
+        for name in sorted(set(before) | set(self._settings)):
+            if before.get(name) != self._settings.get(name):
+                raise ValueError(
+                    f"{self.path}: was run with {name} {before.get(name)!r}, now "
+                    f"{self._settings.get(name)!r}: not the same evaluation"
+                )
+        if not self._log.exists():
+            return
+        for line in self._log.read_bytes().split(b"\n"):
+            # A crash leaves the last one cut short.
+            with contextlib.suppress(ValueError, TypeError):
+                figures = VideoFigures(**json.loads(line))
+                self.known[figures.video] = figures
+
+    def begin(self, videos: Sequence[LabelledVideo], save: bool) -> list[LabelledVideo]:
+        """Makes the folder; returns the videos that are not known, as they are now."""
+        left = [
+            video
+            for video in videos
+            if video.name not in self.known
+            or self.known[video.name].frames != len(video)
+            or (save and not all(each.is_file() for each in self._labels(video)))
+        ]
+        for video in left:
+            self.known.pop(video.name, None)
+        self.path.mkdir(parents=True, exist_ok=True)
+        write_json(self._run, self._settings, indent=1)
         # Anew: a line that a crash cut short must not be continued.
         with written_whole(self._log) as file:
             for figures in self.known.values():
                 file.write(json_line(asdict(figures)))
-
-    def _read(self, settings: dict[str, Any]) -> None:
-        if not self._settings.exists():
-            return
-        before = json.loads(self._settings.read_text(encoding="utf-8"))
-        for name in sorted(set(before) | set(settings)):
-            if before.get(name) != settings.get(name):
-                raise ValueError(
-                    f"{self.path}: was run with {name} {before.get(name)!r}, now "
-                    f"{settings.get(name)!r}: not the same evaluation"
-                )
-        for line in self._log.read_text(encoding="utf-8").splitlines():
-            with contextlib.suppress(ValueError, TypeError):
-                figures = VideoFigures(**json.loads(line))
-                self.known[figures.video] = figures
+        return left
 
     def add(self, figures: VideoFigures) -> None:
         self.known[figures.video] = figures
         with open(self._log, "ab") as file:
             file.write(json_line(asdict(figures)))
+
+    def _labels(self, video: LabelledVideo) -> list[Path]:
+        """Files of its labels: of a numbered dataset one, to go into ytvis.json."""
+        if video.identifier is not None:
+            return [self.path / "tracks" / f"{video.identifier}.json"]
+        folder = self.path / "masks" / video.name
+        return [folder / f"{name}.png" for name in video.frame_names]
+
+    def save(self, video: LabelledVideo, found: Prediction) -> None:
+        """The labels."""
+        paths = self._labels(video)
+        paths[0].parent.mkdir(parents=True, exist_ok=True)
+        if video.identifier is not None:
+            write_json(paths[0], coco.video_tracks(found.labels, found.scores, video.identifier))
+            return
+        for path, labels in zip(paths, found.labels, strict=True):
+            images.write_labels(path, labels)
 
     def write(self, found: Evaluation) -> None:
         """The tables."""
@@ -70,24 +115,12 @@ class _Folder:
         write_text(self.path / "results.csv", as_csv(found))
         write_text(self.path / "results.md", as_markdown(found))
 
-
-def _save(folder: Path, video: LabelledVideo, found: Prediction) -> None:
-    """The labels: of a numbered dataset as an entry of ytvis.json, to be, else as PNG."""
-    if video.identifier is not None:
-        entries = coco.video_tracks(found.labels, found.scores, video.identifier)
-        (folder / "tracks").mkdir(exist_ok=True)
-        write_json(folder / "tracks" / f"{video.identifier}.json", entries)
-        return
-    masks = folder / "masks" / video.name
-    masks.mkdir(parents=True, exist_ok=True)
-    for name, labels in zip(video.frame_names, found.labels, strict=True):
-        images.write_labels(masks / f"{name}.png", labels)
-
-
-def _join_tracks(folder: Path) -> None:
-    parts = sorted((folder / "tracks").glob("*.json"), key=lambda path: int(path.stem))
-    entries = [entry for path in parts for entry in json.loads(path.read_text())]
-    write_json(folder / "ytvis.json", entries)
+    def join_tracks(self, videos: Sequence[LabelledVideo]) -> None:
+        """Those of these videos, and of no earlier run."""
+        numbered = [each for each in videos if each.identifier is not None]
+        if numbered:
+            parts = [json.loads(self._labels(each)[0].read_bytes()) for each in numbered]
+            write_json(self.path / "ytvis.json", [entry for part in parts for entry in part])
 
 
 @contextlib.contextmanager
@@ -112,7 +145,10 @@ def _named(arguments: argparse.Namespace) -> list[str] | None:
         return only
     if only is not None:
         raise UsageError("argument --list: not with --only")
-    text = Path(arguments.list).read_text(encoding="utf-8")
+    try:
+        text = Path(arguments.list).read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{arguments.list}: {error}") from None
     return [line.strip() for line in text.splitlines() if line.strip()]
 
 
@@ -136,24 +172,30 @@ def run(arguments: argparse.Namespace) -> int:
         for key, value in sorted(vars(arguments).items())
         if key not in _NOT_SETTINGS and value not in (None, False)
     }
-    settings["protocol"] = name
-    settings["root"] = str(Path(arguments.root).resolve())
+    settings |= {"covey": __version__, "protocol": name, "root": os.path.realpath(arguments.root)}
+    if arguments.predictions is not None:
+        settings["predictions"] = os.path.realpath(arguments.predictions)
+    elif arguments.colour_and_position is None:
+        arguments.model = arguments.model or default_model_path()
+        settings["model"] = file_identity(arguments.model)
     folder = _Folder(Path(arguments.output), settings, arguments.resume)
-    left = [video for video in videos if video.name not in folder.known]
+    if arguments.save and settings.get("predictions") == os.path.realpath(folder.path / "masks"):
+        raise UsageError("argument --save: would write over --predictions; name another folder")
 
     def kept(video: LabelledVideo, found: Prediction) -> None:
         if arguments.save:
-            _save(folder.path, video, found)
+            folder.save(video, found)
 
     with _predictor(arguments, protocol) as predictor, Display(arguments.json) as display:
+        left = folder.begin(videos, arguments.save)
         display.update("evaluate", len(videos) - len(left), len(videos), "videos")
-        for figures in evaluate(left, predictor, protocol, kept):
+        for done, figures in enumerate(evaluate(left, predictor, protocol, kept), start=1):
             folder.add(figures)
-            display.update("evaluate", len(folder.known), len(videos), "videos")
+            display.update("evaluate", len(videos) - len(left) + done, len(videos), "videos")
     found = Evaluation(protocol, [folder.known[video.name] for video in videos])
     folder.write(found)
-    if arguments.save and (folder.path / "tracks").is_dir():
-        _join_tracks(folder.path)
+    if arguments.save:
+        folder.join_tracks(videos)
     if arguments.json:
         print(json.dumps({**as_dict(found), "settings": settings}, ensure_ascii=False))
     else:

@@ -56,10 +56,15 @@ def open_dataset(
         raise DatasetError(f"{folder}: no such folder")
     dataset = DATASETS[name]
     videos = dataset.read(folder, dataset.split if split is None else split)
+    named = {each.name: each for each in videos}
+    if len(named) < len(videos):
+        twice = next(each.name for each in videos if named[each.name] is not each)
+        raise DatasetError(f"{folder}: two videos are named {twice}")
+    if not (named if only is None else only):
+        raise DatasetError(f"{folder}: expected videos, found none")
     if only is None:
         return videos
-    named = {each.name: each for each in videos}
     missing = [each for each in only if each not in named]
     if missing:
         raise DatasetError(f"{folder}: no video {missing[0]}; there are {', '.join(named)}")
-    return [named[each] for each in only]
+    return [named[each] for each in dict.fromkeys(only)]

@@ -38,7 +38,8 @@ def davis(root: Path, split: str = "val", year: int = 2017) -> list[LabelledVide
     if listed is None:
         raise DatasetError(f"{lists[0]}: no such file")
     # One sequence a line, or, in the release of 2016, a frame and its mask.
-    lines = [line.split()[0] for line in listed.read_text().splitlines() if line.strip()]
+    text = listed.read_text(encoding="utf-8")
+    lines = [line.split()[0] for line in text.splitlines() if line.strip()]
     names = dict.fromkeys(Path(line).parent.name if "/" in line else line for line in lines)
     folder = "Annotations" if year == 2016 else "Annotations_unsupervised"
     return [
