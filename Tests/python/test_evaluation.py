@@ -247,6 +247,22 @@ def test_intervals_and_means():
     ]
 
 
+def test_names_are_text(capsys):
+    names = ["a[/x]", "[red]b", "c|d\ne", "<b>"]
+    videos = [
+        evaluation.VideoFigures(
+            name, 3, 2, 0.0, [{"J": 0.5, "J recall": 1.0, "J of frames": None}])
+        for name in names
+    ]
+    found = evaluation.Evaluation(evaluation.PROTOCOLS["best"], videos)
+    evaluation.print_tables(found)
+    shown = capsys.readouterr().out
+    assert "a[/x]" in shown and "[red]b" in shown
+    rows = evaluation.as_markdown(found).splitlines()[5:]
+    assert [row.split(" | 0.500")[0] for row in rows] == [
+        "| a[/x]", "| [red]b", "| c\\|d e", "| &lt;b&gt;"]
+
+
 def test_shapes_must_agree():
     with pytest.raises(ValueError, match=r"expected \[2, 4, 5\] as the truth's, found \[2, 5, 4\]"):
         Overlaps.of(np.zeros((2, 4, 5), int), np.zeros((2, 5, 4), int))

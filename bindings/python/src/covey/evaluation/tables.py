@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import html
 import io
 from dataclasses import asdict
 from typing import Any
@@ -14,6 +15,11 @@ __all__ = ["as_csv", "as_dict", "as_markdown", "print_tables"]
 
 def _shown(value: float | None) -> str:
     return "-" if value is None else f"{value:.3f}"
+
+
+def _escaped(name: str) -> str:
+    """Text of a cell, whatever Markdown and HTML would make of it."""
+    return html.escape(" ".join(name.split()), quote=False).replace("|", "\\|")
 
 
 def _mean(found: Evaluation, column: str) -> str:
@@ -73,7 +79,7 @@ def as_markdown(found: Evaluation) -> str:
         "| mean | " + " | ".join(_mean(found, column) for column in columns) + " |",
     ]
     lines += [
-        f"| {video.video} | " + " | ".join(_shown(video.mean(column)) for column in columns) + " |"
+        f"| {_escaped(video.video)} | " + " | ".join(_shown(video.mean(column)) for column in columns) + " |"
         for video in found.videos
     ]
     return "\n".join(lines) + "\n"
@@ -102,6 +108,7 @@ def print_tables(found: Evaluation) -> None:
             table.add_row(
                 f"worst: {video.video}", *(_shown(video.mean(column)) for column in columns)
             )
-    console = Console()
+    # Names in brackets are names.
+    console = Console(markup=False)
     console.print(table)
     console.print(f"{_about(found)}; 95 %: of a bootstrap over videos", highlight=False)
