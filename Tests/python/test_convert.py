@@ -1,5 +1,8 @@
 """Checkpoints of all sorts to weight files, read by a reader of others."""
 
+import os
+import pickle
+
 import gguf
 import numpy as np
 import pytest
@@ -120,6 +123,101 @@ def test_pytorch_files_run_no_code(tmp_path, capsys):
     (tmp_path / "text.pt").write_text("nothing of the kind")
     with pytest.raises(CheckpointError, match="text"):
         read_state(tmp_path / "text.pt")
+
+
+def test_damaged_pytorch_files(tmp_path):
+    torch = pytest.importorskip("torch")
+    torch.save({"norm.bias": torch.zeros(48)}, tmp_path / "whole.pt")
+    whole = (tmp_path / "whole.pt").read_bytes()
+    old = pickle.dumps({"norm.bias": [1.0] * 48}, 2)
+    random = np.random.default_rng(0)
+    path = tmp_path / "a.pt"
+    for source in (whole, old):
+        for turn in range(120):
+            data = np.frombuffer(source, np.uint8).copy()
+            data[random.integers(0, min(len(data), 400), 4)] = random.integers(0, 256, 4)
+            cut = len(data) if turn % 2 else random.integers(len(data))
+            path.write_bytes(data[:cut].tobytes())
+            try:
+                read_state(path)
+            except CheckpointError as error:
+                assert str(error).startswith(f"{path}: ")
+
+
+@pytest.mark.parametrize("suffix", ["pt", "safetensors"])
+@pytest.mark.parametrize("kind", ["float16", "bfloat16", "float64"])
+def test_tensors_of_other_kinds(tmp_path, suffix, kind):
+    torch = pytest.importorskip("torch")
+    from safetensors.torch import save_file as save_torch
+
+    state = random_state()
+    rounded = {name: torch.from_numpy(each).to(getattr(torch, kind))
+               for name, each in state.items()}
+    path = tmp_path / f"a.{suffix}"
+    (torch.save if suffix == "pt" else save_torch)(rounded, path)
+    found = read_state(path)
+    assert list(found.tensors) == (list(state) if suffix == "pt" else sorted(state))
+    understood = understand(found).tensors
+    for name, each in rounded.items():
+        renamed = name.replace("temporal_transformer.0.", "correlator.")
+        renamed = renamed if renamed != name else f"encoder.{name}"
+        array = understood[renamed]
+        assert array.dtype == np.float32 and array.flags.c_contiguous
+        np.testing.assert_array_equal(array.ravel(), each.float().numpy().ravel())
+
+
+def test_views_are_what_they_show(tmp_path):
+    torch = pytest.importorskip("torch")
+    state = {name: torch.from_numpy(each) for name, each in random_state().items()}
+    name = "blocks.0.attn.qkv.weight"
+    shown = state[name].clone()
+    large = torch.zeros(2 * shown.shape[1], shown.shape[0])
+    large[1::2] = shown.T
+    state[name] = large[1::2].T
+    torch.save(state, tmp_path / "a.pt")
+    found = understand(read_state(tmp_path / "a.pt")).tensors[f"encoder.{name}"]
+    np.testing.assert_array_equal(found, shown.numpy())
+
+
+@pytest.mark.parametrize("make, message", [
+    (lambda torch: torch.zeros(48, dtype=torch.int64), "norm.bias: expected floating .* int64"),
+    (lambda torch: torch.zeros(48, dtype=torch.complex64), "norm.bias: .* found complex64"),
+    (lambda torch: torch.zeros(48).to_sparse(), "norm.bias: expected a dense tensor"),
+    (lambda torch: torch.zeros(48, device="meta"), "norm.bias: expected a dense tensor"),
+], ids=["integers", "complex", "sparse", "meta"])
+def test_tensors_that_are_no_numbers(tmp_path, make, message):
+    torch = pytest.importorskip("torch")
+    state = {name: torch.from_numpy(each) for name, each in random_state().items()}
+    torch.save({**state, "norm.bias": make(torch)}, tmp_path / "a.pt")
+    with pytest.raises(CheckpointError, match=message):
+        understand(read_state(tmp_path / "a.pt"))
+
+
+@pytest.mark.parametrize("given", ["file", "link", "folder", "block"])
+def test_what_is_read_is_not_written_over(tmp_path, given):
+    source = tmp_path / "model.safetensors"
+    save_file(random_state(), source)
+    before = source.read_bytes()
+    output = source
+    if given == "link":
+        output = tmp_path / "b.gguf"
+        output.symlink_to(source)
+    other = tmp_path / "other.safetensors"
+    save_file(random_state(), other)
+    with pytest.raises(CheckpointError, match=f"{output.name}: is read, and would be overwritten"):
+        convert(tmp_path if given == "folder" else other if given == "block" else source, output,
+                block=source if given == "block" else None)
+    assert source.read_bytes() == before
+
+
+def test_a_name_that_is_no_text(tmp_path):
+    path = tmp_path / os.fsdecode(b"a\xffb.safetensors")
+    try:
+        path.touch()
+    except OSError:
+        pytest.skip("this file system has names of text only")
+    save_file(random_state(), path)
+    assert convert(path, tmp_path / "a.gguf").info.name == "a\\udcffb"
 
 
 def test_without_pytorch(tmp_path, monkeypatch):
@@ -286,6 +384,24 @@ def test_settings_refused(settings, says):
         settle(geometry_of(192), settings, "a.pt")
 
 
+@pytest.mark.parametrize(
+    ("config", "says"),
+    [
+        ({"heads": float("inf")}, "config heads: expected int, found inf"),
+        ({"heads": 2.7}, "config heads: expected int, found 2.7"),
+        ({"cls_saliency": "False"}, "config cls_saliency: expected bool, found 'False'"),
+        ({"name": ["a"]}, "config name: expected str, found "),
+        ({"tau": "small"}, "config tau: expected float, found 'small'"),
+        ({"tuned_hw": [float("inf"), 3]}, "config tuned_hw: expected two integers"),
+    ],
+)
+def test_configs_refused(config, says):
+    found = geometry_of(192)
+    found.config.update(config)
+    with pytest.raises(CheckpointError, match=says):
+        settle(found, Settings(), "a.pt")
+
+
 def test_unknown_number_of_correlator_heads():
     with pytest.raises(CheckpointError, match="correlator heads"):
         settle(geometry_of(64), Settings(), "a.pt")
@@ -293,7 +409,7 @@ def test_unknown_number_of_correlator_heads():
 
 def test_the_library_has_the_last_word(tmp_path, make_checkpoint):
     # What convert() does not check itself: nothing may be left behind.
-    with pytest.raises(ValueError, match="tau"):
+    with pytest.raises(CheckpointError, match=r"^covey\.clustering\.tau: expected more than 0"):
         convert(make_checkpoint(), tmp_path / "a.gguf", settings=Settings(heads=2, tau=-1.0))
     assert list(tmp_path.iterdir()) == []
 

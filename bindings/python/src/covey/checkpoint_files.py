@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 #: What a library calls the weights in its folder.
 WEIGHTS = ("model.safetensors", "pytorch_model.bin")
 #: Where a PyTorch file keeps the tensors, beside other things; of a pair of networks
@@ -81,16 +83,25 @@ def _read_json(path: Path) -> dict[str, Any]:
 
 def _read_safetensors(path: Path) -> dict[str, Any]:
     try:
-        from safetensors import SafetensorError, safe_open
+        from safetensors import SafetensorError, deserialize, safe_open
     except ImportError:
         raise ImportError(
             "reading .safetensors needs safetensors: pip install safetensors gguf"
         ) from None
     try:
         with safe_open(path, framework="numpy") as opened:
-            return {name: opened.get_tensor(name) for name in opened.keys()}
+            kinds = {name: opened.get_slice(name).get_dtype() for name in opened.keys()}
+            # NumPy lacks bfloat16: the upper half of a float32.
+            found = {name: opened.get_tensor(name) for name in kinds if kinds[name] != "BF16"}
+        if len(found) < len(kinds):
+            told: Any
+            for name, told in deserialize(path.read_bytes()):  # type: ignore[no-untyped-call]
+                if kinds[name] == "BF16":
+                    upper = np.frombuffer(told["data"], "<u2").astype(np.uint32)
+                    found[name] = (upper << 16).view(np.float32).reshape(told["shape"])
+        return {name: found[name] for name in kinds}
     except (SafetensorError, TypeError) as error:
-        # TypeError: bfloat16, which NumPy lacks.
+        # TypeError: other kinds that NumPy lacks.
         raise CheckpointError(f"{path}: {error}") from None
 
 
@@ -102,25 +113,31 @@ def _read_torch(path: Path) -> tuple[dict[str, Any], str, dict[str, Any]]:
             f"{path.name}: PyTorch files need PyTorch: pip install torch gguf; "
             "or save the checkpoint as .safetensors"
         ) from None
-    import pickle
-
     # DINO's full checkpoints have the options of their training in them: plain values.
     allowed: Any = getattr(torch.serialization, "safe_globals", contextlib.nullcontext)
     try:
         with allowed([argparse.Namespace]):
             loaded = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, KeyError) as error:
+    except Exception as error:
+        # A damaged pickle ends in whatever its instructions come to.
+        if isinstance(error, MemoryError) or getattr(error, "filename", None):
+            raise
         first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise CheckpointError(f"{path}: not a PyTorch file of plain tensors: {first}") from None
     if not isinstance(loaded, Mapping):
         raise CheckpointError(f"{path}: expected a dictionary, found {type(loaded).__name__}")
     config = loaded.get("config")
     wrapper = next((each for each in WRAPPERS if isinstance(loaded.get(each), Mapping)), "")
-    tensors = {
-        str(name): value.detach().to(torch.float32).numpy()
-        for name, value in (loaded[wrapper] if wrapper else loaded).items()
-        if isinstance(value, torch.Tensor)
-    }
+    tensors: dict[str, Any] = {}
+    for name, value in (loaded[wrapper] if wrapper else loaded).items():
+        if not isinstance(value, torch.Tensor):
+            continue
+        if value.layout != torch.strided or value.is_quantized or value.is_meta:
+            raise CheckpointError(
+                f"{path}: {name}: expected a dense tensor of numbers, found {value.type()}"
+            )
+        plain = value.detach().resolve_conj()
+        tensors[str(name)] = (plain.float() if plain.is_floating_point() else plain).numpy()
     if not tensors:
         raise CheckpointError(f"{path}: no tensors in it")
     return tensors, wrapper, dict(config) if isinstance(config, Mapping) else {}

@@ -21,6 +21,8 @@ from .checkpoint import (
     with_block,
     with_identity_block,
 )
+from .checkpoint_files import WEIGHTS
+from .errors import CoveyError
 from .model import Model, ModelInfo
 
 __all__ = ["CheckpointError", "Conversion", "Settings", "convert", "settle", "write_gguf"]
@@ -105,6 +107,9 @@ def convert(
     the library itself, so what it cannot read is never written.  Raises
     CheckpointError, CoveyError, OSError, ImportError.
     """
+    for each in (checkpoint, *([] if block is None else [block])):
+        if _holds(Path(each), Path(output)):
+            raise CheckpointError(f"{output}: is read, and would be overwritten")
     source = read_state(checkpoint)
     found = understand(source, drop_unused, ignore, format)
     origin = source.name
@@ -118,7 +123,12 @@ def convert(
     with tempfile.TemporaryDirectory(prefix="covey-") as folder:
         raw = Path(folder) / "raw.gguf"
         write_gguf(raw, found, metadata)
-        with Model(raw) as model:
+        try:
+            model = Model(raw)
+        except CoveyError as error:
+            # Not of a file that nobody knows.
+            raise CheckpointError(str(error).removeprefix(f"{raw}: ")) from None
+        with model:
             model.save(output, dtype)
     with Model(output) as model:
         return Conversion(
@@ -133,6 +143,12 @@ def convert(
         )
 
 
+def _holds(source: Path, output: Path) -> bool:
+    """Whether ``output`` is that file, whatever it is called, or one in that folder."""
+    files = [source / each for each in WEIGHTS] if source.is_dir() else [source]
+    return output.exists() and any(each.exists() and output.samefile(each) for each in files)
+
+
 def settle(
     found: Checkpoint, settings: Settings, source: str, origin: str | None = None
 ) -> dict[str, Any]:
@@ -144,11 +160,13 @@ def settle(
     def pick(given: Any, key: str, kind: type, default: Any) -> Any:
         value = config.get(key, default) if given is None else given
         try:
-            return kind(value)
-        except (TypeError, ValueError):
-            raise CheckpointError(
-                f"config {key}: expected {kind.__name__}, found {value!r}"
-            ) from None
+            found = kind(value)
+        except (OverflowError, TypeError, ValueError):
+            found = None
+        # "False" is true, 2.7 is 2 and [1] is text to Python.
+        if found is None or (kind is not float and found != value):
+            raise CheckpointError(f"config {key}: expected {kind.__name__}, found {value!r}")
+        return found
 
     c = geometry.channels
     heads = pick(settings.heads, "heads", int, max(1, c // 64))
@@ -234,7 +252,7 @@ def _working_size(
     tuned = config.get("tuned_hw", default)
     try:
         height, width = (int(side) for side in tuned)
-    except (TypeError, ValueError):
+    except (OverflowError, TypeError, ValueError):
         raise CheckpointError(f"config tuned_hw: expected two integers, found {tuned!r}") from None
     return max(1, round(height / patch)) * patch, max(1, round(width / patch)) * patch
 
@@ -277,7 +295,8 @@ def write_gguf(
         elif isinstance(value, float):
             writer.add_float32(key, value)
         elif isinstance(value, str):
-            writer.add_string(key, value)
+            # The name of a file need not be text.
+            writer.add_string(key, value.encode("utf-8", "backslashreplace").decode())
         else:
             writer.add_array(key, value)
     for name, array in found.tensors.items():

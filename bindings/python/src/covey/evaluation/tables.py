@@ -79,7 +79,9 @@ def as_markdown(found: Evaluation) -> str:
         "| mean | " + " | ".join(_mean(found, column) for column in columns) + " |",
     ]
     lines += [
-        f"| {_escaped(video.video)} | " + " | ".join(_shown(video.mean(column)) for column in columns) + " |"
+        f"| {_escaped(video.video)} | "
+        + " | ".join(_shown(video.mean(column)) for column in columns)
+        + " |"
         for video in found.videos
     ]
     return "\n".join(lines) + "\n"
