@@ -108,6 +108,33 @@ def test_bad_points(folder, tmp_path, model_path, capsys, arguments, status, mes
     assert found == status and message in capsys.readouterr().err
 
 
+def test_figures_are_written_over_nothing_that_is_read(folder, tmp_path, capsys, monkeypatch):
+    (tmp_path / "masks").mkdir()
+    for index in range(5):
+        images.write_labels(tmp_path / f"masks/f{index}.png", np.ones((40, 60), int))
+    command = ["plot", "compare", str(folder), f"a$_$b={tmp_path / 'masks'}", "-o"]
+    for path in (folder / "f1.png", tmp_path / "masks/f1.png"):
+        before = path.read_bytes()
+        assert main([*command, str(path)]) == 1
+        assert f"{path}: is read, and would be overwritten" in capsys.readouterr().err
+        assert path.read_bytes() == before
+    # Dollars are no formula.
+    assert main([*command, str(tmp_path / "a.svg")]) == 0
+    assert "a$_$b" in (tmp_path / "a.svg").read_text()
+    capsys.readouterr()
+    assert main([*command[:-1], f"a$_$b={folder}", "-o", str(tmp_path / "a.svg")]) == 2
+    assert "NAME=FOLDER: expected names that differ" in capsys.readouterr().err
+    # Before anything is read.
+    monkeypatch.setattr(covey.Video, "frames", None)
+    for name, message in (
+        ("a.xyz", "a.xyz: expected a name ending in .png, .pdf or .svg"),
+        ("a", "a: expected a name ending in .png, .pdf or .svg"),
+        ("nowhere/a.png", "nowhere: no such folder"),
+    ):
+        assert main([*command, str(tmp_path / name)]) == 1
+        assert message in capsys.readouterr().err
+
+
 class Page(HTMLParser):
     """Counts tags, gathers sources and text; every tag must be closed."""
 

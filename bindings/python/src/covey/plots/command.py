@@ -5,9 +5,11 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from .._arguments import UsageError
 from ..model import Model
 from ..video import Video
 from . import figures
+from .grid import figure_format
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -17,11 +19,14 @@ def run(arguments: argparse.Namespace) -> int:
     )
     if video.is_live:
         raise ValueError(f"{video.name}: expected a file or a folder")
+    path, shown = Path(arguments.output), arguments.shown
+    folders = {name: Path(folder) for name, folder in getattr(arguments, "systems", ())}
+    if len(folders) < len(getattr(arguments, "systems", ())):
+        raise UsageError("argument NAME=FOLDER: expected names that differ")
+    _check_output(path, video, folders)
     read = list(video.frames())
     frames = [each.image for each in read]
-    path, shown = arguments.output, arguments.shown
     if arguments.figure == "compare":
-        folders = {name: Path(folder) for name, folder in arguments.systems}
         figures.plot_comparison(path, frames, [each.name for each in read], folders, shown)
     else:
         with Model(arguments.model) as model:
@@ -39,3 +44,16 @@ def run(arguments: argparse.Namespace) -> int:
                 figures.plot_hierarchy(path, model, frames, arguments.tau, shown)
     print(f"{path}: {arguments.figure} of {len(frames)} frames")
     return 0
+
+
+def _check_output(path: Path, video: Video, folders: dict[str, Path]) -> None:
+    """Raises, before anything is computed, where no figure could be written, or one over
+    what is read."""
+    figure_format(path)
+    if not path.parent.is_dir():
+        raise FileNotFoundError(f"{path.parent}: no such folder")
+    if path.exists() and (
+        any(path.samefile(each) for each in video.files)
+        or any(path.parent.samefile(each) for each in folders.values() if each.is_dir())
+    ):
+        raise ValueError(f"{path}: is read, and would be overwritten")

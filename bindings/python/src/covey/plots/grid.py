@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["heat", "save_grid"]
+from ..whole_files import written_whole
+
+__all__ = ["figure_format", "heat", "save_grid"]
 
 
 def _matplotlib() -> Any:
@@ -18,6 +21,14 @@ def _matplotlib() -> Any:
     except ImportError:
         raise ImportError("figures need matplotlib: pip install matplotlib") from None
     return matplotlib
+
+
+def figure_format(path: str | os.PathLike[str]) -> str:
+    """As the suffix says; ValueError for one that is none of them."""
+    suffix = Path(path).suffix.lower().removeprefix(".")
+    if suffix not in ("png", "pdf", "svg"):
+        raise ValueError(f"{os.fspath(path)}: expected a name ending in .png, .pdf or .svg")
+    return suffix
 
 
 def save_grid(
@@ -33,6 +44,7 @@ def save_grid(
     marks: (row, column) of a picture, and the pixel (x, y) that a cross shows in it.
     """
     _matplotlib()
+    figure_format(path)
     # Not pyplot: it is global, and looks for a screen.
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -54,14 +66,15 @@ def save_grid(
                 continue
             place.imshow(pictures[c], interpolation="antialiased", aspect="auto")
             if c == 0:
-                place.set_ylabel(row_titles[r], fontsize=9)
+                place.set_ylabel(row_titles[r], fontsize=9, parse_math=False)
             if r == 0 and c < len(column_titles):
-                place.set_title(column_titles[c], fontsize=9)
+                place.set_title(column_titles[c], fontsize=9, parse_math=False)
             if marks and (r, c) in marks:
                 x, y = marks[r, c]
                 place.plot(x, y, "+", color="white", markersize=13, markeredgewidth=3)
                 place.plot(x, y, "+", color="red", markersize=12, markeredgewidth=1.5)
-    figure.savefig(path, dpi=130)
+    with written_whole(Path(path)) as file:
+        figure.savefig(file, format=figure_format(path), dpi=130)
 
 
 def heat(frame: NDArray[np.uint8], values: NDArray[np.floating]) -> NDArray[np.uint8]:
