@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from html.parser import HTMLParser
 
 import numpy as np
@@ -143,9 +144,11 @@ class Page(HTMLParser):
     def __init__(self):
         super().__init__()
         self.count, self.sources, self.text, self.open = {}, [], [], []
+        self.names = set()
 
     def handle_starttag(self, tag, attributes):
         self.count[tag] = self.count.get(tag, 0) + 1
+        self.names |= {name for name, _ in attributes}
         self.sources += [value for name, value in attributes if name in ("src", "href")]
         if tag not in self.VOID:
             self.open.append(tag)
@@ -163,6 +166,7 @@ class Page(HTMLParser):
 
 def test_report(folder, tmp_path, model_path, capsys):
     renamed = folder.rename(tmp_path / "<shot> & co")
+    (renamed / "f0.png").rename(renamed / 'f0" onload="alert(1)<i>.png')
     assert main(["segment", str(renamed), "--model", str(model_path), "--tau", "0.01", "--min-area",
                  "0", "--clusters", "--report", "--json", "-o", str(tmp_path / "out")]) == 0
     told = json.loads(capsys.readouterr().out)
@@ -173,8 +177,44 @@ def test_report(folder, tmp_path, model_path, capsys):
     assert page.count["img"] == 10 and page.count["figure"] == 5
     assert all(source.startswith("data:image/jpeg;base64,") for source in page.sources)
     text = " ".join(page.text)
+    assert 'f0" onload="alert(1)<i>' in text and "i" not in page.count
+    assert not any(name.startswith("on") for name in page.names)
     assert "<shot> & co" in text and f"{told['frames']} frames" in text
     for track in told["tracks"]:
         assert f"{track['frames']} of 5" in text
     assert page.count["polygon"] >= len(told["tracks"])
     assert "clustering: tau" in text and "seconds encode" in text
+
+
+def test_a_report_of_a_long_video_is_no_longer(tmp_path):
+    """An object seen in all of 10,000 frames, and one at times."""
+    from types import SimpleNamespace
+
+    from covey.report import Report
+
+    def written(frames):
+        report = Report(tmp_path / "report.html")
+        for t in range(frames):
+            objects = [SimpleNamespace(id=1, area=100 + t % 7)]
+            if t % 1000 >= 900:
+                objects.append(SimpleNamespace(id=2, area=50))
+            report.write(
+                SimpleNamespace(width=20, height=10, index=t, objects=objects), str(t), None)
+        tracks = [
+            {"id": number, "frames": frames, "first_frame": 0, "mean_area": 1.0,
+             "mean_confidence": 1.0, "objectness": 1.0} for number in (1, 2)
+        ]
+        report.write_report(
+            {"source": "a", "frames": frames, "objects": 2, "seconds": 1.0}, tracks)
+        return (tmp_path / "report.html").read_text()
+
+    page = written(10_000)
+    assert "1: frames 0 to 9999<" in page
+    # Of columns of 8 frames.
+    shown = [tuple(map(int, each)) for each in re.findall("2: frames ([0-9]+) to ([0-9]+)<", page)]
+    assert len(shown) == 10
+    for index, (first, last) in enumerate(shown):
+        assert 0 <= index * 1000 + 900 - first < 8 and 0 <= last - (index * 1000 + 999) < 8
+    assert len(page) < 1.5 * len(written(1900))
+    short = written(1900)
+    assert "2: frames 900 to 999<" in short and "2: frames 1900" not in short

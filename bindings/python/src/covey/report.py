@@ -23,6 +23,8 @@ from .whole_files import write_text
 _PICTURES, _WIDTH = 12, 480
 #: Rows of the timeline and of the table: the objects in the most frames.
 _OBJECTS = 40
+#: Columns of the timeline, of a frame each or, of a longer video, of several.
+_COLUMNS = 1920
 
 
 @dataclass(frozen=True)
@@ -40,13 +42,19 @@ class Report(Sink):
     def __init__(self, path: Path) -> None:
         super().__init__(path)
         self._pictures: Spread[_Picture] = Spread(_PICTURES)
+        #: Of every id, by column: the largest share of a frame.
         self._areas: dict[int, dict[int, float]] = {}
-        self._frames = 0
+        self._frames, self._step = 0, 1
 
     def write(self, result: Result, name: str, frame: SourceFrame | None) -> None:
         pixels = result.width * result.height
+        if self._frames == _COLUMNS * self._step:
+            self._step *= 2
+            self._areas = {number: _halved(seen) for number, seen in self._areas.items()}
+        column = self._frames // self._step
         for found in result.objects:
-            self._areas.setdefault(found.id, {})[self._frames] = found.area / pixels
+            seen = self._areas.setdefault(found.id, {})
+            seen[column] = max(seen.get(column, 0.0), found.area / pixels)
         self._frames += 1
         if frame is not None:
             image = frame.image
@@ -60,7 +68,7 @@ class Report(Sink):
         parts = [
             _frames(self._pictures.items()),
             "<h2>When objects are seen</h2>",
-            _timeline([each["id"] for each in shown], self._areas, self._frames),
+            _timeline([each["id"] for each in shown], self._areas, self._frames, self._step),
             "<h2>Objects</h2>",
             _objects(shown, self._frames),
             f"<p>and {left} more, in fewer frames</p>" if left > 0 else "",
@@ -76,6 +84,14 @@ class Report(Sink):
             body="\n".join(parts),
         )
         write_text(self.path, page)
+
+
+def _halved(seen: dict[int, float]) -> dict[int, float]:
+    """Two columns become one."""
+    found: dict[int, float] = {}
+    for column, area in seen.items():
+        found[column // 2] = max(found.get(column // 2, 0.0), area)
+    return found
 
 
 def _picture(name: str, frame: NDArray[np.uint8], labels: NDArray[np.uint16]) -> _Picture:
@@ -122,10 +138,17 @@ def _runs(frames: list[int]) -> list[tuple[int, int]]:
     return runs
 
 
-def _timeline(ids: list[int], areas: dict[int, dict[int, float]], count: int) -> str:
-    """A row for every id; a bar where it is seen, and in it its area."""
+def _timeline(
+    ids: list[int], areas: dict[int, dict[int, float]], count: int, step: int
+) -> str:
+    """A row for every id; a bar where it is seen, and in it its area.  areas: by column,
+    which are of ``step`` frames each."""
     left, width, height = 40, 960, 18
     scale = width / max(count, 1)
+
+    def place(column: int) -> float:
+        return left + min(column * step, count) * scale
+
     rows = []
     for row, number in enumerate(ids):
         top = row * (height + 4)
@@ -134,19 +157,17 @@ def _timeline(ids: list[int], areas: dict[int, dict[int, float]], count: int) ->
         colour = _colour(number)
         rows.append(f'<text x="{left - 8}" y="{top + 13}" text-anchor="end">{number}</text>')
         for first, last in _runs(sorted(seen)):
-            x, length = left + first * scale, (last - first + 1) * scale
+            x, length = place(first), place(last + 1) - place(first)
             bottom = top + height
             points = [f"{x:.1f},{bottom}"]
-            for frame in range(first, last + 1):
-                y = bottom - height * seen[frame] / largest
-                points += [
-                    f"{left + frame * scale:.1f},{y:.1f}",
-                    f"{left + (frame + 1) * scale:.1f},{y:.1f}",
-                ]
+            for column in range(first, last + 1):
+                y = bottom - height * seen[column] / largest
+                points += [f"{place(column):.1f},{y:.1f}", f"{place(column + 1):.1f},{y:.1f}"]
             points.append(f"{x + length:.1f},{bottom}")
+            frames = f"{first * step} to {min((last + 1) * step, count) - 1}"
             rows.append(
                 f'<rect x="{x:.1f}" y="{top}" width="{length:.1f}" height="{height}" '
-                f'fill="{colour}" opacity=".25"><title>{number}: frames {first} to {last}'
+                f'fill="{colour}" opacity=".25"><title>{number}: frames {frames}'
                 f'</title></rect><polygon points="{" ".join(points)}" fill="{colour}" '
                 'pointer-events="none"/>'
             )
