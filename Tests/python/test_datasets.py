@@ -323,6 +323,14 @@ def test_frames_in_the_order_of_their_numbers(tmp_path):
     np.testing.assert_array_equal(video.truth()[0], truth[video.name])
 
 
+def test_what_is_in_no_layer_is_background(tmp_path):
+    truth = movi_pictures(tmp_path, apart=False)
+    for path in tmp_path.rglob("*_mask_00.png"):
+        path.unlink()
+    for video in evaluation.open_dataset("movi", tmp_path):
+        np.testing.assert_array_equal(video.truth()[0], truth[video.name])
+
+
 def test_masks_that_are_not_of_one_size(tmp_path, capsys):
     davis2017(tmp_path)
     path = tmp_path / "Annotations_unsupervised/480p/bear/00002.png"
@@ -448,6 +456,8 @@ def test_what_a_run_goes_on_with(tmp_path, model_path, make_checkpoint, capsys):
     assert main(command) == 0
     first = seconds()
     assert main([*command, "--resume"]) == 0
+    assert seconds() == first
+    assert main([*command, "--resume", "--threads", "1"]) == 0
     assert seconds() == first
     # Where a name is cut in the middle of a character; and without the file.
     whole = (out / "videos.jsonl").read_bytes()

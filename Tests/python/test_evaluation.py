@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 from scipy import ndimage
@@ -225,6 +227,65 @@ def test_best_cluster():
     assert row["J of frames"] == pytest.approx((1 + 1 + 0.5) / 3)
 
 
+def test_the_best_cluster_is_the_best_of_the_video():
+    truth = np.zeros((3, 30, 40), np.uint16)
+    truth[:, :10, :10] = 1
+    labels = np.zeros_like(truth)
+    labels[0, :10, :10], labels[1:, :6, :10] = 1, 2
+    (row,) = evaluation.PROTOCOLS["best"].rows(truth, labels, None)
+    # 2: 0, .6, .6; and 1: 1, 0, 0.
+    assert row["J"] == pytest.approx(0.4)
+
+
+@pytest.mark.parametrize("with_void", [False, True])
+@pytest.mark.parametrize("objects, segments", [(3, 5), (4, 2), (1, 3), (3, 3)])
+def test_miou_and_mbo_by_plain_loops(objects, segments, with_void):
+    random = np.random.default_rng(10 * objects + segments)
+    truth = blobs(random, 4, 40, 50, objects)
+    labels = blobs(random, 4, 40, 50, segments - 1)  # 0 is a cluster as any other
+    void = blobs(random, 4, 40, 50, 4) == 2 if with_void else None
+    known = np.ones(truth.shape, bool) if void is None else ~void
+
+    def iou(thing, part):
+        one, other = (truth == thing) & known, (labels == part) & known
+        return (one & other).sum() / (one | other).sum()
+
+    scores = np.array(
+        [[iou(thing, part) for part in range(segments)] for thing in range(1, objects + 1)])
+    # Every assignment; objects beyond the segments have none, which is worth 0.
+    padded = np.concatenate([scores, np.zeros((objects, max(0, objects - segments)))], axis=1)
+    best = max(
+        sum(padded[thing, part] for thing, part in enumerate(parts))
+        for parts in itertools.permutations(range(padded.shape[1]), objects)
+    )
+    (row,) = evaluation.PROTOCOLS["instances"].rows(truth, labels, void)
+    assert row["mIoU"] == pytest.approx(best / objects, abs=1e-12)
+    assert row["mBO"] == pytest.approx(scores.max(axis=1).mean(), abs=1e-12)
+
+
+def test_frames_of_one_object_have_no_rand_index():
+    truth = np.zeros((2, 20, 30), np.uint16)
+    truth[:, 2:10, 2:10] = 1
+    truth[0, 12:18, 2:10] = 2
+    labels = truth.copy()
+    labels[1, 2:6, 2:10] = 3
+    assert metrics.frame_fg_ari(Overlaps.of(truth, labels, background=-1)) == 1
+
+
+def test_half_is_not_found():
+    assert metrics.recall(np.array([0.5, 0.6, 0.4, 1.0])) == 0.5
+
+
+def test_proposals_are_assigned_by_j_and_f():
+    truth = np.zeros((2, 60, 80), np.uint16)
+    truth[:, 20:40, 30:50] = 1
+    # The inside, .64 of the area and nowhere near the boundary; and the rim.
+    labels = truth * 2
+    labels[:, 22:38, 32:48] = 1
+    (row,) = evaluation.PROTOCOLS["davis"].rows(truth, labels, None)
+    assert row["J"] == pytest.approx(0.36) and row["F"] > 0.6
+
+
 def test_intervals_and_means():
     protocol = evaluation.PROTOCOLS["best"]
     random = np.random.default_rng(1)
@@ -241,7 +302,7 @@ def test_intervals_and_means():
     low, high = found.interval("J")
     # 1.96 standard errors each way; of 2,000 draws, to a tenth of that.
     error = 1.96 * values.std() / np.sqrt(40)
-    assert (low, high) == pytest.approx((values.mean() - error, values.mean() + error), abs=0.02)
+    assert (low, high) == pytest.approx((values.mean() - error, values.mean() + error), abs=0.009)
     assert [video.video for video in found.worst(3)] == [
         f"v{i}" for i in np.argsort(values)[:3]
     ]
