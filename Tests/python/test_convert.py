@@ -315,6 +315,10 @@ def test_missing_what_is_never_run_is_fine():
     ("change", "says"),
     [
         (lambda s: s.pop("pos_embed"), "encoder.pos_embed"),
+        (
+            lambda s: s.update(pos_embed=np.zeros((2, 17, 48), np.float32)),
+            "encoder.pos_embed: expected 17x48, found 2x17x48",
+        ),
         (lambda s: s.update(pos_embed=s["pos_embed"][:, :16]), "1 + G * G"),
         (
             lambda s: s.update({"patch_embed.proj.weight": np.zeros((48, 1, 8, 8), np.float32)}),

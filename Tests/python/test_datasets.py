@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from covey import coco, evaluation, images
+from covey import _evaluate_arguments, coco, evaluation, images
 from covey.cli import main
 from covey.convert import Settings, convert
 
@@ -323,6 +323,39 @@ def test_frames_in_the_order_of_their_numbers(tmp_path):
     np.testing.assert_array_equal(video.truth()[0], truth[video.name])
 
 
+def test_frames_that_are_not_of_one_size(tmp_path, model_path, capsys):
+    davis2017(tmp_path)
+    path = tmp_path / "JPEGImages/480p/bear/00002.jpg"
+    Image.fromarray(np.zeros((5, 6, 3), np.uint8)).save(path)
+    for judged in (["--colour-and-position", "2"], ["--model", str(model_path)]):
+        assert main(["evaluate", "davis2017", str(tmp_path), *judged,
+                     "-o", str(tmp_path / "out")]) == 1
+        message = "bear: frame 00002: expected 32x48 pixels like the first one, found 5x6"
+        assert message in capsys.readouterr().err
+
+
+def test_lists_as_editors_write_them(tmp_path, capsys):
+    davis2017(tmp_path)
+    listed = tmp_path / "ImageSets/2017/val.txt"
+    listed.write_bytes(b"\xef\xbb\xbfdogs-jump\r\n\r\nbear \r\n")
+    videos = evaluation.open_dataset("davis2017", tmp_path)
+    assert [each.name for each in videos] == ["dogs-jump", "bear"]
+    (tmp_path / "list.txt").write_bytes(b"b\xe4r\n")
+    assert main(["evaluate", "davis2017", str(tmp_path), "--list", str(tmp_path / "list.txt"),
+                 "-o", str(tmp_path / "out")]) == 1
+    assert "list.txt: 'utf-8' codec" in capsys.readouterr().err
+    listed.write_bytes(b"b\xe4r\n")
+    with pytest.raises(evaluation.DatasetError, match=r"val\.txt: 'utf-8' codec"):
+        evaluation.open_dataset("davis2017", tmp_path)
+
+
+def test_the_command_knows_all_names():
+    assert _evaluate_arguments.DATASETS == tuple(evaluation.DATASETS)
+    assert set(_evaluate_arguments.PROTOCOLS) == set(evaluation.PROTOCOLS)
+    for each in evaluation.DATASETS.values():
+        assert set(each.protocols) <= set(evaluation.PROTOCOLS)
+
+
 def test_what_is_in_no_layer_is_background(tmp_path):
     truth = movi_pictures(tmp_path, apart=False)
     for path in tmp_path.rglob("*_mask_00.png"):
@@ -337,7 +370,7 @@ def test_masks_that_are_not_of_one_size(tmp_path, capsys):
     images.write_labels(path, np.ones((5, 6), int))
     assert main(["evaluate", "davis2017", str(tmp_path), "--colour-and-position", "2",
                  "-o", str(tmp_path / "out")]) == 1
-    message = "bear: 00002: expected 32x48, as 00000 is, found 5x6"
+    message = "bear: 00002: expected 32x48 pixels like the first one, found 5x6"
     assert message in capsys.readouterr().err
 
 
@@ -536,6 +569,10 @@ def test_colour_and_position(tmp_path):
     assert main(["evaluate", "folders", str(tmp_path / "data"), "--colour-and-position", "6",
                  "--json", "-o", str(tmp_path / "out")]) == 0
     told = json.loads((tmp_path / "out/results.json").read_text())
+    (video,) = evaluation.open_dataset("folders", tmp_path / "data")
+    labels = evaluation.colour_and_position(6)(video).labels
+    # Every pixel is in a cluster: none is background.
+    assert labels.shape == (FRAMES - 1, *SIZE) and set(np.unique(labels)) <= {*range(1, 7)}
     # Squares of one colour: k-means finds at least one of the two.
     assert 0.4 < told["means"]["J"] <= 1
 

@@ -21,7 +21,7 @@ from ..model import Model
 from ..whole_files import json_line, write_json, write_text, written_whole
 from .datasets import DATASETS, open_dataset
 from .evaluate import Evaluation, VideoFigures, evaluate
-from .labelled import LabelledVideo
+from .labelled import LabelledVideo, names_in
 from .predictors import Prediction, Predictor, colour_and_position, of_folder, of_model
 from .protocols import PROTOCOLS, Protocol
 from .tables import as_csv, as_dict, as_markdown, print_tables
@@ -145,11 +145,7 @@ def _named(arguments: argparse.Namespace) -> list[str] | None:
         return only
     if only is not None:
         raise UsageError("argument --list: not with --only")
-    try:
-        text = Path(arguments.list).read_text(encoding="utf-8")
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{arguments.list}: {error}") from None
-    return [line.strip() for line in text.splitlines() if line.strip()]
+    return names_in(Path(arguments.list))
 
 
 #: Arguments that change no figure.

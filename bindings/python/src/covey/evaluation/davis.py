@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from ..images import read_labels
-from .labelled import DatasetError, LabelledVideo, of_pictures, pictures
+from .labelled import DatasetError, LabelledVideo, names_in, of_pictures, pictures
 
 __all__ = ["davis", "folders"]
 
@@ -38,8 +38,7 @@ def davis(root: Path, split: str = "val", year: int = 2017) -> list[LabelledVide
     if listed is None:
         raise DatasetError(f"{lists[0]}: no such file")
     # One sequence a line, or, in the release of 2016, a frame and its mask.
-    text = listed.read_text(encoding="utf-8")
-    lines = [line.split()[0] for line in text.splitlines() if line.strip()]
+    lines = [line.split()[0] for line in names_in(listed)]
     names = dict.fromkeys(Path(line).parent.name if "/" in line else line for line in lines)
     folder = "Annotations" if year == 2016 else "Annotations_unsupervised"
     return [

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from ..images import read_labels
 from ..video import Video, read_image
 
-__all__ = ["DatasetError", "LabelledVideo", "of_pictures", "pictures", "stacked"]
+__all__ = ["DatasetError", "LabelledVideo", "names_in", "of_pictures", "pictures", "stacked"]
 
 Image = NDArray[np.uint8]
 Ids = NDArray[np.uint16]
@@ -43,8 +43,14 @@ class LabelledVideo:
         return len(self.frame_names)
 
     def frames(self) -> Iterator[Image]:
-        """One after the other."""
-        return (self.read_frame(index) for index in range(len(self)))
+        """One after the other.  DatasetError for one of another size than the first."""
+        shape: tuple[int, ...] | None = None
+        for index, name in enumerate(self.frame_names):
+            frame = self.read_frame(index)
+            shape = shape or frame.shape
+            if frame.shape != shape:
+                raise DatasetError(f"{self.name}: frame {_other(name, frame.shape, shape)}")
+            yield frame
 
     def truth(self) -> tuple[Ids, NDArray[np.bool_] | None]:
         """ids [T, H, W], 0 in place of void, and where void is; None where nowhere."""
@@ -71,9 +77,24 @@ def stacked(maps: Iterable[Ids], names: Sequence[str]) -> Ids:
     found = list(maps)
     for name, each in zip(names, found, strict=True):
         if each.shape != found[0].shape:
-            sizes = [f"{height}x{width}" for height, width in (found[0].shape, each.shape)]
-            raise DatasetError(f"{name}: expected {sizes[0]}, as {names[0]} is, found {sizes[1]}")
+            raise DatasetError(_other(name, each.shape, found[0].shape))
     return np.stack(found)
+
+
+def _other(name: str, found: tuple[int, ...], first: tuple[int, ...]) -> str:
+    return (
+        f"{name}: expected {first[0]}x{first[1]} pixels like the first one, "
+        f"found {found[0]}x{found[1]}"
+    )
+
+
+def names_in(path: Path) -> list[str]:
+    """The lines of a text file that hold something."""
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise DatasetError(f"{path}: {error}") from None
+    return [line.strip() for line in text.splitlines() if line.strip()]
 
 
 def of_pictures(
