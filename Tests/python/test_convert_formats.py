@@ -409,6 +409,9 @@ def test_what_a_folder_says(tmp_path):
         ({"hidden_act": "gelu_new"}, "hidden_act: expected gelu, found gelu_new"),
         ({"use_swiglu_ffn": True}, "use_swiglu_ffn: expected false, found True"),
         ({"patch_size": 16}, "patch_size: expected 8"),
+        ({"patch_size": [8, 16]}, r"patch_size: expected 8, as the tensors have it, found \[8"),
+        ({"model_args": [1]}, "model_args, pretrained_cfg: expected objects"),
+        ({"pretrained_cfg": "dino"}, "model_args, pretrained_cfg: expected objects"),
         ({"architecture": "a", "model_args": {"act_layer": "silu"}}, "covey has no act_layer"),
     ],
 )
@@ -416,6 +419,11 @@ def test_configs_refused(tmp_path, config, says):
     folder = write_folder(tmp_path / "a", config, small())
     with pytest.raises(CheckpointError, match=says):
         understand(read_state(folder))
+
+
+def test_patch_sizes_of_both_sides(tmp_path):
+    folder = write_folder(tmp_path / "a", {"patch_size": [8, 8]}, small())
+    assert understand(read_state(folder)).geometry.patch == 8
 
 
 @pytest.mark.parametrize(

@@ -265,8 +265,9 @@ def library_config(source: Source) -> dict[str, Any]:
     Raises CheckpointError for what covey does not compute.
     """
     told, inputs = source.library, source.inputs
-    arguments = told.get("model_args") or {}
-    trained = told.get("pretrained_cfg") or {}
+    arguments, trained = (told.get(key) or {} for key in ("model_args", "pretrained_cfg"))
+    if not (isinstance(arguments, dict) and isinstance(trained, dict)):
+        raise CheckpointError("config.json: model_args, pretrained_cfg: expected objects")
     for key, expected in (("hidden_act", "gelu"), ("use_swiglu_ffn", False)):
         if told.get(key, expected) != expected:
             raise CheckpointError(
