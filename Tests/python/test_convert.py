@@ -10,7 +10,7 @@ from conftest import random_state
 from safetensors.numpy import save_file
 
 from covey import Model
-from covey.checkpoint import CheckpointError, Geometry, read_state, understand
+from covey.checkpoint import CheckpointError, Geometry, read_state, understand, with_block
 from covey.convert import Settings, convert, settle, write_gguf
 
 
@@ -404,6 +404,13 @@ def test_configs_refused(config, says):
     found.config.update(config)
     with pytest.raises(CheckpointError, match=says):
         settle(found, Settings(), "a.pt")
+
+
+def test_of_another_checkpoint_only_the_block_is_believed():
+    found, other = understand(random_state(dim=48)), understand(random_state(dim=48))
+    found.config.update(heads=3, temporal_heads=1)
+    other.config.update(heads=2, temporal_heads=4, cls_saliency=True, mean=[0.1, 0.2, 0.3])
+    assert with_block(found, other).config == {**found.config, "temporal_heads": 4}
 
 
 def test_unknown_number_of_correlator_heads():
