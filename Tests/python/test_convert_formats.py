@@ -15,6 +15,7 @@ import pytest
 
 import covey
 from covey.checkpoint import CheckpointError, read_state, understand
+from covey.checkpoint_formats import join_projections
 from covey.convert import Settings, convert
 from figures import record  # noqa: F401
 
@@ -419,6 +420,18 @@ def test_configs_refused(tmp_path, config, says):
     folder = write_folder(tmp_path / "a", config, small())
     with pytest.raises(CheckpointError, match=says):
         understand(read_state(folder))
+
+
+def test_projections_are_joined_in_their_order():
+    tensors = {
+        f"encoder.blocks.0.attn.{name}.{part}": np.full((2, 2)[: 2 if part == "weight" else 1], n)
+        for n, name in enumerate(("value", "key", "query")) for part in ("weight", "bias")
+    }
+    join_projections(tensors)
+    assert {name: each.tolist() for name, each in tensors.items()} == {
+        "encoder.blocks.0.attn.qkv.weight": [[2, 2], [2, 2], [1, 1], [1, 1], [0, 0], [0, 0]],
+        "encoder.blocks.0.attn.qkv.bias": [2, 2, 1, 1, 0, 0],
+    }
 
 
 def test_patch_sizes_of_both_sides(tmp_path):
