@@ -162,12 +162,44 @@ def test_film(tmp_path, size):
         assert np.abs(frame.astype(int) - shade).max() <= 4
 
 
-def test_film_rate_of_ntsc(tmp_path):
-    images.write_video(tmp_path / "film.mp4", [np.zeros((16, 16, 3), np.uint8)] * 3, 30000 / 1001)
+@pytest.mark.parametrize("encoder", ["libx264", "mpeg4"])
+@pytest.mark.parametrize(
+    ("fps", "rate"),
+    [(30000 / 1001, Fraction(30000, 1001)), (24000 / 7007, Fraction(24000, 7007)), (0.2, Fraction(1, 5)),
+     (25, 25), (59.94, Fraction(2997, 50)), (120000 / 1001, Fraction(120000, 1001))],
+)
+def test_rates_of_films(tmp_path, monkeypatch, fps, rate, encoder):
+    add = av.container.OutputContainer.add_stream
+    if encoder == "mpeg4":
+        real = images.VideoWriter._add_stream
+
+        class Without:
+            """A container of a build of FFmpeg that has no x264."""
+
+            def __init__(self, container):
+                self._container = container
+
+            def add_stream(self, name, **options):
+                if name == "libx264":
+                    raise ValueError(name)
+                return add(self._container, name, **options)
+
+            def __getattr__(self, name):
+                return getattr(self._container, name)
+
+        def without(self, width, height):
+            self._container = Without(self._container)
+            return real(self, width, height)
+
+        monkeypatch.setattr(images.VideoWriter, "_add_stream", without)
+    images.write_video(tmp_path / "film.mp4", [np.zeros((16, 16, 3), np.uint8)] * 30, fps)
     with av.open(tmp_path / "film.mp4") as container:
-        rate = container.streams.video[0].average_rate
-    # Rates are kept to a denominator of 1000.
-    assert abs(rate - Fraction(30000, 1001)) < Fraction(1, 1000)
+        stream = container.streams.video[0]
+        assert stream.codec_context.name == {"libx264": "h264"}.get(encoder, encoder)
+        found = stream.average_rate
+    # Only the commonest denominators are kept, and of MPEG-4 numbers of 16 bits.
+    exact = Fraction(rate).denominator in (1, 5, 50, 1001) and fps < 65
+    assert found == rate if exact else abs(found / rate - 1) < 1e-3
 
 
 @pytest.fixture

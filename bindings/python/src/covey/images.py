@@ -184,8 +184,10 @@ class VideoWriter:
 
     def __init__(self, path: str | os.PathLike[str], fps: float = 25.0) -> None:
         self._av = _pyav()
-        # MPEG-4 keeps the rate in 16 bits.
-        self._rate = max(Fraction(1, 1000), Fraction(fps).limit_denominator(1000))
+        # As films are written down, 30000/1001 among them, but to numbers of 16 bits, which
+        # is what MPEG-4 keeps.
+        largest = max(1, min(1001, int(65535 / max(fps, 1))))
+        self._rate = max(Fraction(1, 1000), Fraction(fps).limit_denominator(largest))
         self._container = self._av.open(os.fspath(path), "w", format="mp4")
         self._stream: Any = None
 
