@@ -59,6 +59,8 @@ class Display:
     is there."""
 
     def __init__(self, silent: bool) -> None:
+        #: What warn() was told, shown or not.
+        self.warnings: list[str] = []
         self._silent = silent
         self._lines = _Lines()
         self._progress: Any = None
@@ -129,6 +131,7 @@ class Display:
 
     def warn(self, text: str) -> None:
         """One line above the progress."""
+        self.warnings.append(text)
         self.note(f"covey: warning: {text}")
 
     def note(self, text: str) -> None:

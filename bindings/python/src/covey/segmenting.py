@@ -36,21 +36,21 @@ class _Forecast:
     def __init__(self, model: Model, options: Options, display: Display) -> None:
         self.limit = options.get("memory_limit")
         self.bytes: int | None = None
-        self.warning: str | None = None
         self._model, self._options, self._display = model, options, display
+        self._has_warned = False
 
     def make(self, frame: SourceFrame, count: int, endless: bool = False) -> None:
         """For ``count`` frames like this one, or a stream of them; warns, once."""
         height, width = frame.image.shape[:2]
         self.bytes = self._model.estimate_memory(width, height, count, **self._options).peak
-        if self.limit is None or self.bytes <= self.limit or self.warning is not None:
+        if self.limit is None or self.bytes <= self.limit or self._has_warned:
             return
-        self.warning = (
+        self._has_warned = True
+        self._display.warn(
             f"{'a stream' if endless else count} {'' if endless else 'frames '}"
             f"of {width}x{height} may need up to {mebibytes(self.bytes)}, more "
             f"than --memory-limit allows, {mebibytes(self.limit)}"
         )
-        self._display.warn(self.warning)
 
 
 def _source_of(frame: SourceFrame, video: Video) -> str:
@@ -97,6 +97,8 @@ class _Reader:
             )
         count = len(self.names)
         self._display.update(self._stage, count, count)
+        if self._video.cut_short:
+            self._display.warn(f"{self._video.name}: {self._video.cut_short}; cut off, or damaged?")
         if first is not None and not self._endless and (expected is None or count > expected):
             self._forecast.make(first, count)
 
@@ -257,7 +259,7 @@ def segment(arguments: argparse.Namespace) -> int:
         # ru_maxrss is in KiB on Linux.
         "process_peak_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
         "masks_removed": summary.removed,
-        "warnings": [] if forecast.warning is None else [forecast.warning],
+        "warnings": display.warnings,
     }
     report = by_kind.get("report")
     if isinstance(report, Report):

@@ -58,7 +58,9 @@ class Video:
 
     first, last: indices of frames, from 0, the last one included; every: keep each n-th
     from the first only; max_frames: stop after so many.  Raises FileNotFoundError,
-    ValueError for what holds no frames, and when reading whatever PyAV or Pillow raise.
+    ValueError for what holds no frames or is damaged, and when opening whatever PyAV or
+    Pillow raise.  A film that just ends too early gives the frames that are there;
+    ``cut_short`` tells.
     """
 
     def __init__(
@@ -84,6 +86,9 @@ class Video:
         self._live = _live_source(self.name)
         self._images = None if self._live else _pictures_of(self.path)
         self._probed: tuple[float | None, int | None] | None = None
+        #: Once a film was read to its end: how much of it was there, where it was much less than
+        #: its container claims.
+        self.cut_short: str | None = None
 
     @property
     def is_live(self) -> bool:
@@ -172,9 +177,20 @@ class Video:
         with open_film(self.path) if self._live is None else self._live.open() as container:
             stream = film_stream(container, self.path)
             stream.thread_type = "AUTO"
-            for index, frame in enumerate(container.decode(stream)):
+            index, end = -1, 0.0
+            decoded = container.decode(stream)
+            while True:
+                try:
+                    frame = next(decoded, None)
+                except film_error() as error:
+                    where = f"cannot be read beyond frame {index}" if index >= 0 else "no frames"
+                    raise ValueError(f"{self.name}: {where}: {error.strerror}") from None
+                if frame is None:
+                    break
+                index += 1
                 if self.last is not None and index > self.last:
                     return
+                end = frame.time or end
                 if index < self.first or (index - self.first) % self.every:
                     continue
                 image = upright(frame.to_ndarray(format="rgb24"), frame.rotation)
@@ -182,6 +198,22 @@ class Video:
                 if index == self.last:
                     # A live source may have no next one to find that out with.
                     return
+            if self._live is None:
+                self.cut_short = _cut_short(container, stream, index + 1, end)
+
+
+def _cut_short(container: Any, stream: Any, count: int, end: float) -> str | None:
+    """Of a film whose frames end here: what is missing, if that is a tenth and more."""
+    if stream.frames:
+        if count <= 0.9 * stream.frames:
+            return f"{count} of {stream.frames} frames could be read"
+        return None
+    # Guesses of how many there are mislead where the rate varies; times do not.
+    seconds = (container.duration or 0) / 1e6
+    after = float(1 / stream.average_rate) if stream.average_rate else 0.0
+    if seconds - (end + after) >= max(0.1 * seconds, 0.5):
+        return f"{end + after:.1f} of {seconds:.1f} seconds could be read"
+    return None
 
 
 def _pictures_of(path: Path) -> list[Path] | None:
@@ -231,7 +263,13 @@ class _Live:
                 f"input it can be read: ffmpeg -f {self.format} -i {self.file} -f yuv4mpegpipe - "
                 "| covey segment - ..."
             )
-        return av.open(self.file, format=self.format)
+        try:
+            return av.open(self.file, format=self.format)
+        except film_error():
+            if self.format == "yuv4mpegpipe":
+                raise ValueError("standard input: expected YUV4MPEG2, as of ffmpeg ... -f "
+                                 "yuv4mpegpipe -") from None
+            raise
 
 
 def is_live(name: str) -> bool:

@@ -130,6 +130,8 @@ def _work(
         if found.status != "done":
             found = replace(found, status="failed")
             display.warn(f"{found.name}: {found.error}")
+        for warning in (found.figures or {}).get("warnings", []):
+            display.warn(warning)
         rows[found.name] = replace(found, attempt=found.attempt + lost[found.name])
         display.update("batch", len(rows), total, "videos")
 

@@ -37,7 +37,7 @@ _FIGURES = (
     "session_peak_bytes",
     "process_peak_bytes",
 )
-_COLUMNS = ("name", "source", "status", "attempts", *_FIGURES, "error")
+_COLUMNS = ("name", "source", "status", "attempts", *_FIGURES, "warnings", "error")
 
 
 class BatchFolder:
@@ -142,5 +142,6 @@ def _row(found: Outcome) -> dict[str, Any]:
         "status": found.status,
         "attempts": found.attempt,
         **{name: figures.get(name) for name in _FIGURES},
+        "warnings": "; ".join(figures.get("warnings", [])) or None,
         "error": found.error,
     }

@@ -1,0 +1,117 @@
+"""Films that are damaged or end too early, and output that cannot be written."""
+
+from __future__ import annotations
+
+import csv
+import json
+import sys
+from fractions import Fraction
+
+import av
+import numpy as np
+import pytest
+from conftest import moving_square
+
+import covey
+from covey.cli import main
+
+FRAMES = 60
+
+
+def write_film(path, places=None, **options):
+    """FRAMES frames with noise, at 25 a second, or at ``places`` of such a clock."""
+    random = np.random.default_rng(3)
+    with av.open(path, "w", **options) as container:
+        stream = container.add_stream("mpeg4", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 60, 40, "yuv420p"
+        stream.options = {"bf": "0", "g": "5"}
+        stream.codec_context.bit_rate = 2_000_000
+        for index, square in enumerate(np.resize(moving_square(6), (FRAMES, 40, 60, 3))):
+            noisy = square // 2 + random.integers(0, 100, square.shape, dtype=np.uint8)
+            frame = av.VideoFrame.from_ndarray(noisy, format="rgb24")
+            frame.pts, frame.time_base = (places or range(FRAMES))[index], Fraction(1, 25)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    return path
+
+
+def cut(path):
+    data = path.read_bytes()
+    path.write_bytes(data[: len(data) // 2])
+
+
+@pytest.fixture
+def short(tmp_path):
+    """Its index, in front, tells of frames that are not there."""
+    path = tmp_path / "short.mp4"
+    write_film(path, container_options={"movflags": "faststart"})
+    assert len(list(covey.Video(path))) == FRAMES
+    cut(path)
+    return path
+
+
+def test_what_is_missing_is_told(short, model_path, tmp_path, capsys):
+    video = covey.Video(short)
+    there = len(list(video))
+    assert 5 < there < FRAMES - 5
+    assert video.cut_short == f"{there} of {FRAMES} frames could be read"
+
+    command = ["segment", str(short), "-o", str(tmp_path / "out"), "--model", str(model_path)]
+    assert main(command) == 0
+    says = f"{short}: {there} of {FRAMES} frames could be read; cut off, or damaged?"
+    assert f"covey: warning: {says}\n" in capsys.readouterr().err
+    assert main([*command, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["warnings"] == [says]
+    # Up to a frame that is there nothing is missing.
+    assert main([*command, "--json", "--last", str(there - 1)]) == 0
+    assert json.loads(capsys.readouterr().out)["warnings"] == []
+
+
+def test_batches_tell_what_is_missing(short, model_path, tmp_path, capsys):
+    out = tmp_path / "out"
+    assert main(["batch", str(short), "-o", str(out), "--", "--model", str(model_path)]) == 0
+    assert f"of {FRAMES} frames could be read" in capsys.readouterr().err
+    with open(out / "summary.csv", newline="") as file:
+        (row,) = csv.DictReader(file)
+    assert f"of {FRAMES} frames could be read" in row["warnings"]
+
+
+def test_films_that_tell_only_their_duration(tmp_path):
+    """A rate that varies is not taken for missing frames."""
+    places = [2 * index if index < 10 else 20 + 4 * (index - 10) for index in range(FRAMES)]
+    path = write_film(tmp_path / "film.mkv", places)
+    video = covey.Video(path)
+    assert len(list(video)) == FRAMES != video.frame_count
+    assert video.cut_short is None
+    cut(path)
+    there = len(list(video))
+    assert 5 < there < FRAMES - 5
+    assert video.cut_short == (
+        f"{(places[there - 1] + 1) / 25:.1f} of {(places[-1] + 1) / 25:.1f} seconds could be read")
+
+
+def test_damage_in_the_middle_is_placed(tmp_path, model_path, capsys):
+    path = write_film(tmp_path / "film.mp4")
+    with av.open(path) as container:
+        packets = [(packet.pos, packet.size) for packet in container.demux(video=0) if packet.size]
+    position, size = packets[30]
+    data = bytearray(path.read_bytes())
+    data[position : position + size] = bytes(size)
+    path.write_bytes(data)
+    given = 0
+    with pytest.raises(ValueError, match=r"film.mp4: cannot be read beyond frame (\d+): ") as told:
+        for _ in covey.Video(path):
+            given += 1
+    assert f"beyond frame {given - 1}:" in str(told.value)
+    assert 10 < given <= 30
+    command = ["segment", str(path), "-o", str(tmp_path / "out"), "--model", str(model_path)]
+    assert main(command) == 1
+    assert f"covey: error: {told.value}\n" in capsys.readouterr().err
+    assert main([*command, "--last", str(given - 1)]) == 0
+
+
+def test_another_format_on_standard_input(tmp_path, model_path, monkeypatch, capsys):
+    with open(write_film(tmp_path / "film.mp4"), "rb") as file:
+        monkeypatch.setattr(sys, "stdin", type("Input", (), {"buffer": file}))
+        assert main(["segment", "-", "-o", str(tmp_path / "out"), "--model", str(model_path)]) == 1
+    assert "standard input: expected YUV4MPEG2" in capsys.readouterr().err
