@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import csv
+import errno
 import json
+import os
+import subprocess
 import sys
 from fractions import Fraction
 
@@ -13,6 +16,7 @@ import pytest
 from conftest import moving_square
 
 import covey
+from covey import images
 from covey.cli import main
 
 FRAMES = 60
@@ -115,3 +119,55 @@ def test_another_format_on_standard_input(tmp_path, model_path, monkeypatch, cap
         monkeypatch.setattr(sys, "stdin", type("Input", (), {"buffer": file}))
         assert main(["segment", "-", "-o", str(tmp_path / "out"), "--model", str(model_path)]) == 1
     assert "standard input: expected YUV4MPEG2" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&-"])
+def test_closed_outputs(short, model_path, tmp_path, environment, closed):
+    """As daemons have them."""
+    words = [sys.executable, "-m", "covey", "segment", str(short), "-o", str(tmp_path / "out"),
+             "--model", str(model_path), "--max-frames", "2"]
+    done = subprocess.run(
+        ["sh", "-c", f'exec "$@" {closed}', "sh", *words], env=environment, capture_output=True)
+    assert done.returncode == 0
+    assert len(list((tmp_path / "out/masks").iterdir())) == 2
+
+
+@pytest.mark.parametrize(
+    ("option", "full"),
+    [("--coco", "coco.json"), ("--report", "report.html"), ("--sheet", "sheet.png"),
+     ("--npz", "labels.npz"), ("--overlay", "overlay.mp4"), ("--json", "masks/00000.png")],
+)
+def test_full_disks_are_named(short, model_path, tmp_path, monkeypatch, capsys, option, full):
+    """And a file of an earlier run stays."""
+    out = tmp_path / "out"
+    command = ["segment", str(short), "-o", str(out), "--model", str(model_path), option,
+               "--max-frames", "3"]
+    assert main(command) == 0
+    before = (out / full).read_bytes()
+    capsys.readouterr()
+
+    def refuse(*_, **__):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    if full.startswith("masks"):
+        monkeypatch.setattr(images, "write_labels", refuse)
+    elif option == "--overlay":
+        monkeypatch.setattr(images.VideoWriter, "close", refuse)
+    else:
+        monkeypatch.setattr(os, "fsync", refuse)
+    assert main(command) == 1
+    says = f"covey: error: {out / full}: No space left on device\n"
+    assert capsys.readouterr().err.endswith(says)
+    assert (out / full).read_bytes() == before
+    kept = {"masks", full.split("/")[0]}
+    assert {each.name for each in out.iterdir()} == kept
+
+
+def test_a_range_that_ends_before_it_begins(short, model_path, tmp_path, capsys):
+    words = ["-o", str(tmp_path / "out")]
+    options = ["--first", "5", "--last", "4"]
+    assert main(["segment", str(short), *words, *options]) == 2
+    assert "argument --last: expected at least --first, 5, found 4" in capsys.readouterr().err
+    assert main(["batch", str(short), *words, "--", *options]) == 2
+    assert "argument --last: expected at least --first, 5, found 4" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()

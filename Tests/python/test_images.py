@@ -165,8 +165,9 @@ def test_film(tmp_path, size):
 @pytest.mark.parametrize("encoder", ["libx264", "mpeg4"])
 @pytest.mark.parametrize(
     ("fps", "rate"),
-    [(30000 / 1001, Fraction(30000, 1001)), (24000 / 7007, Fraction(24000, 7007)), (0.2, Fraction(1, 5)),
-     (25, 25), (59.94, Fraction(2997, 50)), (120000 / 1001, Fraction(120000, 1001))],
+    [(30000 / 1001, Fraction(30000, 1001)), (24000 / 7007, Fraction(24000, 7007)),
+     (0.2, Fraction(1, 5)), (25, 25), (59.94, Fraction(2997, 50)),
+     (120000 / 1001, Fraction(120000, 1001))],
 )
 def test_rates_of_films(tmp_path, monkeypatch, fps, rate, encoder):
     add = av.container.OutputContainer.add_stream

@@ -149,6 +149,13 @@ def check_mode(arguments: argparse.Namespace) -> None:
         raise UsageError("argument --target-clusters: not with --stream; --max-clusters limits")
 
 
+def check_range(arguments: argparse.Namespace) -> None:
+    """Raises UsageError for a range of frames that ends before it begins."""
+    first, last = arguments.first, arguments.last
+    if last is not None and last < first:
+        raise UsageError(f"argument --last: expected at least --first, {first}, found {last}")
+
+
 def check_size(working_size: tuple[int, int] | None, model: Model) -> None:
     """Raises UsageError for a working size that is not of the model's patches."""
     height, width = working_size or (0, 0)

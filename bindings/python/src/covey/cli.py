@@ -372,6 +372,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     A failure is one line on standard error; with COVEY_TRACEBACK set it is
     raised instead.
     """
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            # Closed by who began it: nobody wants to read.
+            setattr(sys, name, open(os.devnull, "w"))
     if isinstance(sys.stdout, io.TextIOWrapper):
         # Of a file's name that is no text the escapes are printed, which are JSON's too.
         sys.stdout.reconfigure(errors="backslashreplace")

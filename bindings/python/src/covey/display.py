@@ -25,6 +25,11 @@ def mebibytes(count: int) -> str:
     return f"{count / 2**20:.1f} MiB"
 
 
+def counted(count: int, thing: str) -> str:
+    """ "1 frame", "2 frames"."""
+    return f"{count} {thing}{'' if count == 1 else 's'}"
+
+
 #: Seconds between two lines about a stage.
 _BETWEEN = 10.0
 

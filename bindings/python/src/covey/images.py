@@ -170,9 +170,11 @@ def contact_sheet(
     return sheet
 
 
-def write_image(path: str | os.PathLike[str], pixels: NDArray[np.uint8]) -> None:
-    """Writes [H, W, 3] RGB, in the format of the suffix."""
-    _pillow().fromarray(np.ascontiguousarray(pixels)).save(path)
+def write_image(
+    path: str | os.PathLike[str] | IO[bytes], pixels: NDArray[np.uint8], form: str | None = None
+) -> None:
+    """Writes [H, W, 3] RGB, in the format of the suffix, or in another ("PNG")."""
+    _pillow().fromarray(np.ascontiguousarray(pixels)).save(path, form)
 
 
 class VideoWriter:

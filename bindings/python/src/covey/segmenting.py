@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ._method_arguments import check_mode, check_size, session_options
+from ._method_arguments import check_mode, check_range, check_size, session_options
 from ._options import Options
-from .display import Display, mebibytes
+from .display import Display, counted, mebibytes
 from .model import Model
 from .output import KINDS, Output, knobs_as_text, unique_names
 from .report import Report
@@ -25,6 +25,7 @@ from .session import Session
 from .sinks import Arrays, Coco, Film, Masks, Sheet, Sink, YoutubeVis
 from .summary import Summary
 from .video import SourceFrame, Video
+from .whole_files import naming
 
 #: Frames that the memory of a stream is estimated for at most: with more it is the same.
 _LONG = 100_000
@@ -114,7 +115,8 @@ class _Writer:
 
     def write(self, result: Result, name: str, frame: SourceFrame | None) -> None:
         for sink in self._sinks:
-            sink.write(result, name, frame)
+            with naming(sink.path):
+                sink.write(result, name, frame)
         self.summary.add(result)
 
     def remove_others(self, names: list[str]) -> None:
@@ -204,6 +206,7 @@ def _segment_stream(session: Session, reader: _Reader, video: Video, writer: _Wr
 def segment(arguments: argparse.Namespace) -> int:
     """Runs the command; returns 0, or raises."""
     start = time.perf_counter()
+    check_range(arguments)
     output = Output(arguments.output, [kind for kind in KINDS if getattr(arguments, kind)])
     video = Video(
         arguments.source, arguments.max_frames, arguments.every, arguments.first, arguments.last
@@ -286,9 +289,9 @@ def _tell(
             )
         )
         return
-    kind = "clusters" if arguments.clusters else "objects"
+    kind = "cluster" if arguments.clusters else "object"
     print(
-        f"{figures['frames']} frames, {figures[kind]} {kind}, "
+        f"{counted(figures['frames'], 'frame')}, {counted(figures[f'{kind}s'], kind)}, "
         f"{figures['seconds_per_frame']:.3f} s a frame, {figures['seconds']:.1f} s in all"
     )
     kind = f"{figures['mode']} mode{', streaming' if figures['streaming'] else ''}"
@@ -299,7 +302,7 @@ def _tell(
         f"process {mebibytes(figures['process_peak_bytes'])}"
     )
     if summary.removed:
-        print(f"removed {summary.removed} masks of an earlier run")
+        print(f"removed {counted(summary.removed, 'mask')} of an earlier run")
     for what, where in written.items():
         print(f"{what}: {where}")
     if wide:

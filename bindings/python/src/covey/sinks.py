@@ -2,11 +2,13 @@
 
 A sink takes the results in the order of the frames.  It is a context manager, and its
 file gets its name at the end: a run that fails leaves that of an earlier one.  (Masks are
-written as they come, and a film from its first frame on.)
+written as they come.)
 """
 
 from __future__ import annotations
 
+import contextlib
+import os
 import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -18,7 +20,7 @@ from numpy.typing import NDArray
 from . import coco, images
 from .result import Result
 from .video import SourceFrame
-from .whole_files import write_json, written_whole
+from .whole_files import naming, write_json, written_whole
 
 #: Pairs of frame and overlay on a sheet.
 _SHEET_PAIRS = 8
@@ -49,7 +51,8 @@ class Sink:
 
     def __exit__(self, kind: object, *_: object) -> None:
         if kind is None:
-            self.close()
+            with naming(self.path):
+                self.close()
         else:
             self.abandon()
 
@@ -62,7 +65,9 @@ class Masks(Sink):
         self.wide = False
 
     def write(self, result: Result, name: str, frame: SourceFrame | None) -> None:
-        self.wide |= images.write_labels(self.path / f"{name}.png", result.labels) == 16
+        file = self.path / f"{name}.png"
+        with naming(file):
+            self.wide |= images.write_labels(file, result.labels) == 16
 
 
 class Film(Sink):
@@ -73,20 +78,32 @@ class Film(Sink):
     def __init__(self, path: Path, rate: float) -> None:
         super().__init__(path)
         self._rate = rate
+        self._beside = path.with_name(f".{path.name}.{os.getpid()}")
         self._film: images.VideoWriter | None = None
 
     def write(self, result: Result, name: str, frame: SourceFrame | None) -> None:
         if frame is None:
             return
         if self._film is None:
-            self._film = images.VideoWriter(self.path, self._rate)
+            self._film = images.VideoWriter(self._beside, self._rate)
         self._film.write(images.overlay(frame.image, result.labels))
 
     def close(self) -> None:
-        if self._film is not None:
-            self._film.close()
+        try:
+            if self._film is not None:
+                self._film.close()
+                os.replace(self._beside, self.path)
+        finally:
+            self._beside.unlink(missing_ok=True)
 
-    abandon = close
+    def abandon(self) -> None:
+        try:
+            # A disk that is full is also when it is closed.
+            with contextlib.suppress(OSError):
+                if self._film is not None:
+                    self._film.close()
+        finally:
+            self._beside.unlink(missing_ok=True)
 
 
 Kept = TypeVar("Kept")
@@ -134,7 +151,8 @@ class Sheet(Sink):
 
     def close(self) -> None:
         if pairs := self._pairs.items():
-            images.write_image(self.path, images.contact_sheet(pairs))
+            with written_whole(self.path) as file:
+                images.write_image(file, images.contact_sheet(pairs), "PNG")
 
 
 class Arrays(Sink):

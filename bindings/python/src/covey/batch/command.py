@@ -14,7 +14,7 @@ from dataclasses import replace
 from typing import Any
 
 from .._arguments import UsageError
-from ..display import Display, duration
+from ..display import Display, counted, duration
 from .folder import BatchFolder
 from .manifest import Entry, entry_of, read_manifest
 from .mapping import map_videos
@@ -102,7 +102,7 @@ def _executor(
         raise ConnectionError(f"{cluster}: no scheduler: {error}") from None
     with client:
         count = len(client.ncores())
-        display.note(f"{cluster}: {count} worker{'' if count == 1 else 's'}")
+        display.note(f"{cluster}: {counted(count, 'worker')}")
         yield client.get_executor(pure=False)
 
 
@@ -157,7 +157,8 @@ def _report(arguments: argparse.Namespace, folder: BatchFolder, told: dict[str, 
         f"{told[status]} {status}" for status in ("done", "kept", "failed") if told[status]
     )
     print(
-        f"{len(told['videos'])} videos: {counts}; {told['frames']} frames, "
+        f"{counted(len(told['videos']), 'video')}: {counts}; "
+        f"{counted(told['frames'], 'frame')}, "
         f"{duration(told['seconds'])}"
     )
     for row in told["videos"]:

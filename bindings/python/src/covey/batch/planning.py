@@ -14,7 +14,7 @@ from typing import Any
 
 from .._arguments import UsageError
 from .._library import default_model_path
-from .._method_arguments import check_mode, check_size
+from .._method_arguments import check_mode, check_range, check_size
 from ..model import Model
 from .manifest import Entry, entry_of, unique_names
 from .task import Outcome, Task, differences, file_identity, read_result, source_identity
@@ -64,6 +64,7 @@ class Options:
         if found.output != "OUT":
             raise UsageError("options of covey segment: argument -o/--output: not here")
         try:
+            check_range(found)
             check_mode(found)
             found.model = os.path.abspath(found.model or default_model_path())
             _check_model(found.model, found)
