@@ -102,10 +102,12 @@ def test_results_beside_failures(run, films, model_path, tmp_path):
         assert main(["segment", str(films / source), "-o", str(tmp_path / name), "--model",
                      str(model_path), *options, *more, "--json"]) == 0  # fmt: skip
         found = files(out / name)
-        figures = json.loads(found.pop("result.json"))["figures"]
         expected = files(tmp_path / name)
+        made, alone = (json.loads(each.pop("result.json")) for each in (found, expected))
         assert found == expected and len(found) > 3
-        assert figures["output"] == {  # beside result.json
+        assert made["settings"] == alone["settings"] and made["worker"] != alone["worker"]
+        assert made["figures"].keys() == alone["figures"].keys()
+        assert made["figures"]["output"] == {  # beside result.json
             "masks": "masks", "coco": "coco.json", "npz": "labels.npz"
         }  # fmt: skip
 

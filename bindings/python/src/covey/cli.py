@@ -59,7 +59,8 @@ def _add_segment(commands: Any) -> None:
         "palette, 0 is background, an object has the same id in all frames. NAME is the "
         "picture's, or the number of the frame in five digits. Masks of an earlier run that "
         "this one does not write, named by a number or as a picture of the source, are removed "
-        "from OUT/masks; with other PNG files in there, nothing is written.",
+        "from OUT/masks; with other PNG files in there, nothing is written. OUT/result.json, the "
+        "settings and figures, is written last: without it, a run was broken off.",
     )
     command.add_argument(
         "source",
@@ -69,6 +70,12 @@ def _add_segment(commands: Any) -> None:
         "input device of FFmpeg (x11grab::0), a URL (rtsp://...); Ctrl-C ends these",
     )
     command.add_argument("-o", "--output", required=True, metavar="OUT", help="folder to write to")
+    command.add_argument(
+        "--resume",
+        action="store_true",
+        help="keep what is in OUT if it is whole and of the same source, model and options; else "
+        "begin anew",
+    )
     command.add_argument(
         "-m",
         "--model",

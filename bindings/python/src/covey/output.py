@@ -102,14 +102,12 @@ class Output:
             if file.exists() and not (file.is_file() and os.access(file, os.W_OK)):
                 raise PermissionError(f"{file}: is there, and cannot be written")
 
-    def remove_others(self, names: Iterable[str]) -> int:
-        """Removes the masks of an earlier, longer run, which check() has seen:
-        all but those of ``names``.  Returns how many."""
-        kept = set(names)
-        others = [each for each in self._masks_there() if each.stem not in kept]
-        for each in others:
+    def remove_masks(self) -> set[str]:
+        """Those of an earlier run, which check() has seen.  Returns their names."""
+        there = self._masks_there()
+        for each in there:
             each.unlink()
-        return len(others)
+        return {each.stem for each in there}
 
     def _masks_there(self) -> list[Path]:
         if not self.masks.is_dir():

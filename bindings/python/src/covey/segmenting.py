@@ -5,8 +5,12 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
+import os
 import resource
+import signal
+import socket
 import sys
+import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -14,6 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from . import __version__
+from ._arguments import UsageError
 from ._method_arguments import check_mode, check_range, check_size, session_options
 from ._options import Options
 from .display import Display, counted, mebibytes
@@ -21,6 +27,7 @@ from .model import Model
 from .output import KINDS, Output, knobs_as_text, unique_names
 from .report import Report
 from .result import Result
+from .run_result import Made, differences, read_made, remove_made, settings_of, write_made
 from .session import Session
 from .sinks import Arrays, Coco, Film, Masks, Sheet, Sink, YoutubeVis
 from .summary import Summary
@@ -105,22 +112,30 @@ class _Reader:
 
 
 class _Writer:
-    """Results to the sinks and the summary, as they come."""
+    """Results to the sinks and the summary, as they come.  Before the first, all masks of an
+    earlier run go: what a run leaves that is broken off is its own."""
 
     def __init__(self, output: Output, sinks: list[Sink]) -> None:
         self.summary = Summary()
         #: Whether the frames' pixels are needed beside their results.
         self.wants_pixels = any(each.wants_pixels for each in sinks)
         self._output, self._sinks = output, sinks
+        self._earlier: set[str] | None = None
 
     def write(self, result: Result, name: str, frame: SourceFrame | None) -> None:
+        if self._earlier is None:
+            remove_made(self._output.folder)
+            self._earlier = self._output.remove_masks()
+        self._earlier.discard(name)
         for sink in self._sinks:
             with naming(sink.path):
                 sink.write(result, name, frame)
         self.summary.add(result)
 
-    def remove_others(self, names: list[str]) -> None:
-        self.summary.removed = self._output.remove_others(names)
+    @property
+    def removed(self) -> int:
+        """Masks that were there and have no successor."""
+        return len(self._earlier or ())
 
 
 def _sinks_of(output: Output, video: Video, reader: _Reader) -> dict[str, Sink]:
@@ -157,7 +172,6 @@ def _segment_whole(
     session.finish()
     finished = time.perf_counter()
     names = unique_names(reader.names)
-    writer.remove_others(names)
     with contextlib.closing(video.frames()) as frames:
         for result in session.results():
             # Read a second time: keeping frames would take more memory than
@@ -170,11 +184,26 @@ def _segment_whole(
     return _Times(finished - start, encoded - start, finished - encoded)
 
 
+@contextlib.contextmanager
+def _whole() -> Iterator[None]:
+    """Ctrl-C waits for its end: a result is in all files, or in none."""
+    if threading.current_thread() is not threading.main_thread():
+        yield  # which alone is interrupted
+        return
+    held: list[int] = []
+    before = signal.signal(signal.SIGINT, lambda number, _: held.append(number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+    if held:
+        raise KeyboardInterrupt
+
+
 def _segment_stream(session: Session, reader: _Reader, video: Video, writer: _Writer) -> _Times:
     """Results are written as they come; frames are kept until theirs has."""
     numbered = not video.has_unique_names
     waiting: deque[tuple[str, SourceFrame | None]] = deque()
-    written: list[str] = []
     times = _Times()
 
     def write() -> None:
@@ -182,24 +211,23 @@ def _segment_stream(session: Session, reader: _Reader, video: Video, writer: _Wr
             name, frame = waiting.popleft()
             begun = time.perf_counter()
             writer.write(result, name, frame)
-            written.append(name)
             times.computing -= time.perf_counter() - begun
 
     start = time.perf_counter()
     try:
         for count, frame in enumerate(reader):
             name = f"{count:05d}" if numbered else frame.name
-            waiting.append((name, frame if writer.wants_pixels else None))
-            session.push(frame.image, frame.index)
-            write()
+            with _whole():
+                waiting.append((name, frame if writer.wants_pixels else None))
+                session.push(frame.image, frame.index)
+                write()
     except KeyboardInterrupt:
         # How a camera is stopped.
-        if not video.is_live or not waiting:
+        if not video.is_live or not (waiting or writer.summary.frames):
             raise
     session.finish()
     write()
     times.computing += time.perf_counter() - start
-    writer.remove_others(written)
     return times
 
 
@@ -215,7 +243,21 @@ def segment(arguments: argparse.Namespace) -> int:
     # What is read only once, and may have no end, is segmented as it comes.
     arguments.stream |= video.is_live
     check_mode(arguments)
+    if video.is_live and arguments.resume:
+        raise UsageError("argument --resume: not with a source that can be read only once")
+    earlier = read_made(output.folder)
+    settings = None if video.is_live else settings_of(arguments, arguments.source)
+    if arguments.resume and earlier is not None:
+        if earlier.settings == settings and earlier.is_complete(output.folder):
+            if not arguments.json:
+                print(f"{output.folder}: is whole, and of these settings; kept")
+            _tell(arguments, output.folder, earlier.figures)
+            return 0
+    began = time.time()
     with Model(arguments.model) as model, Display(arguments.json) as display:
+        if arguments.resume and earlier is not None and settings is not None:
+            why = differences(earlier.settings, settings) or "files are missing"
+            display.note(f"{output.folder}: {why}; begun anew")
         options = session_options(arguments)
         options["output"] = "clusters" if arguments.clusters else "objects"
         check_size(arguments.working_size, model)
@@ -261,33 +303,33 @@ def segment(arguments: argparse.Namespace) -> int:
         "session_peak_bytes": memory.peak,
         # ru_maxrss is in KiB on Linux.
         "process_peak_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
-        "masks_removed": summary.removed,
+        "masks_removed": writer.removed,
         "warnings": display.warnings,
     }
     report = by_kind.get("report")
     if isinstance(report, Report):
         report.write_report(figures, summary.objects())
-    _tell(arguments, summary, by_kind, figures)
+    masks = by_kind["masks"]
+    figures |= {
+        "tracks": summary.objects(),
+        "mask_bits": 16 if isinstance(masks, Masks) and masks.wide else 8,
+        "output": {
+            kind: str(each.path.relative_to(output.folder)) for kind, each in by_kind.items()
+        },
+    }
+    if settings is not None:
+        worker = f"{socket.gethostname()}-{os.getpid()}"
+        made = Made(__version__, worker, began, time.time() - began, settings, figures)
+        write_made(output.folder, made, [each.path for each in by_kind.values()])
+    _tell(arguments, output.folder, figures)
     return 0
 
 
-def _tell(
-    arguments: argparse.Namespace,
-    summary: Summary,
-    sinks: dict[str, Sink],
-    figures: dict[str, Any],
-) -> None:
-    written = {kind: str(sink.path) for kind, sink in sinks.items()}
-    masks = sinks["masks"]
-    wide = isinstance(masks, Masks) and masks.wide
-    bits = 16 if wide else 8
+def _tell(arguments: argparse.Namespace, folder: Path, figures: dict[str, Any]) -> None:
+    """``figures``: with their paths relative to ``folder``."""
+    written = {kind: str(folder / name) for kind, name in figures["output"].items()}
     if arguments.json:
-        print(
-            json.dumps(
-                {**figures, "tracks": summary.objects(), "mask_bits": bits, "output": written},
-                ensure_ascii=False,
-            )
-        )
+        print(json.dumps({**figures, "output": written}, ensure_ascii=False))
         return
     kind = "cluster" if arguments.clusters else "object"
     print(
@@ -295,15 +337,23 @@ def _tell(
         f"{figures['seconds_per_frame']:.3f} s a frame, {figures['seconds']:.1f} s in all"
     )
     kind = f"{figures['mode']} mode{', streaming' if figures['streaming'] else ''}"
-    asked = {name: value for name, value in figures["clustering"].items() if value is not None}
-    print(f"{kind}: {knobs_as_text({**summary.knobs, **asked})}")
+    # None: not asked for; of this one: no bound.
+    knobs = {
+        name: value
+        for name, value in figures["clustering"].items()
+        if value is not None or name == "key_budget"
+    }
+    print(f"{kind}: {knobs_as_text(knobs)}")
     print(
         f"peak memory: session {mebibytes(figures['session_peak_bytes'])}, "
         f"process {mebibytes(figures['process_peak_bytes'])}"
     )
-    if summary.removed:
-        print(f"removed {counted(summary.removed, 'mask')} of an earlier run")
+    if figures["masks_removed"]:
+        print(f"removed {counted(figures['masks_removed'], 'mask')} of an earlier run")
     for what, where in written.items():
         print(f"{what}: {where}")
-    if wide:
+    others = [name for kind, name in KINDS.items() if kind not in written]
+    if left := [name for name in others if (folder / name).exists()]:
+        print(f"of an earlier run, not this one: {', '.join(left)}")
+    if figures["mask_bits"] > 8:
         print("ids beyond 255: masks are 16-bit gray where they have one", file=sys.stderr)

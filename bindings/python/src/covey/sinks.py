@@ -78,7 +78,8 @@ class Film(Sink):
     def __init__(self, path: Path, rate: float) -> None:
         super().__init__(path)
         self._rate = rate
-        self._beside = path.with_name(f".{path.name}.{os.getpid()}")
+        # One name, so that what a killed run leaves is the next one's.
+        self._beside = path.with_name(f".{path.name}.partial")
         self._film: images.VideoWriter | None = None
 
     def write(self, result: Result, name: str, frame: SourceFrame | None) -> None:

@@ -33,8 +33,6 @@ class Summary:
     total_clusters: int = 0
     #: The knobs of the clustering that were used, defaults filled in.
     knobs: dict[str, Any] = field(default_factory=dict)
-    #: Masks of an earlier run that were in the way.
-    removed: int = 0
 
     def add(self, result: Result) -> None:
         self.frames += 1

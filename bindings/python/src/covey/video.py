@@ -267,8 +267,9 @@ class _Live:
             return av.open(self.file, format=self.format)
         except film_error():
             if self.format == "yuv4mpegpipe":
-                raise ValueError("standard input: expected YUV4MPEG2, as of ffmpeg ... -f "
-                                 "yuv4mpegpipe -") from None
+                raise ValueError(
+                    "standard input: expected YUV4MPEG2, as of ffmpeg ... -f yuv4mpegpipe -"
+                ) from None
             raise
 
 

@@ -19,7 +19,7 @@ from .folder import BatchFolder
 from .manifest import Entry, entry_of, read_manifest
 from .mapping import map_videos
 from .planning import plan
-from .task import Outcome, Task, read_result
+from .task import Outcome, Task, kept, read_result
 
 #: Seconds to find a cluster's scheduler in.
 PATIENCE = 30
@@ -144,7 +144,7 @@ def _note_untold(tasks: list[Task], folder: BatchFolder, rows: dict[str, Outcome
         with contextlib.suppress(OSError, ValueError):
             made = read_result(task.result)
             if made is not None and made.settings == task.settings:
-                found = replace(made.kept(task.name, task.source), status="done", attempt=1)
+                found = replace(kept(made, task.name, task.source), status="done", attempt=1)
                 folder.add(found)
                 rows[task.name] = found
 

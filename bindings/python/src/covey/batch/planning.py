@@ -4,25 +4,18 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import functools
 import io
-import json
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from .._arguments import UsageError
 from .._library import default_model_path
 from .._method_arguments import check_mode, check_range, check_size
 from ..model import Model
+from ..run_result import differences, settings_of
 from .manifest import Entry, entry_of, unique_names
-from .task import Outcome, Task, differences, file_identity, read_result, source_identity
-
-#: Arguments of covey segment that change nothing in a result.
-_NOT_SETTINGS = frozenset(
-    {"command", "source", "output", "json", "model", "threads", "memory_limit"}
-)
+from .task import Outcome, Task, kept, read_result
 
 
 @dataclass(frozen=True)
@@ -61,8 +54,9 @@ class Options:
                 raise
             line = (said.getvalue().splitlines() or [""])[-1]
             raise UsageError(f"options of covey segment: {line.partition('error: ')[2]}") from None
-        if found.output != "OUT":
-            raise UsageError("options of covey segment: argument -o/--output: not here")
+        if found.output != "OUT" or found.resume:
+            name = "--resume" if found.resume else "-o/--output"
+            raise UsageError(f"options of covey segment: argument {name}: not here")
         try:
             check_range(found)
             check_mode(found)
@@ -76,25 +70,6 @@ class Options:
 def _check_model(path: str, arguments: argparse.Namespace) -> None:
     with Model(path) as model:
         check_size(arguments.working_size, model)
-
-
-@functools.cache
-def _model_identity(path: str, modified: int) -> dict[str, Any]:
-    return file_identity(path)
-
-
-def _settings(arguments: argparse.Namespace, source: dict[str, Any]) -> dict[str, Any]:
-    chosen = {
-        name: value
-        for name, value in sorted(vars(arguments).items())
-        if name not in _NOT_SETTINGS and value is not None and value is not False
-    }
-    model = _model_identity(arguments.model, os.stat(arguments.model).st_mtime_ns)
-    # As it will be read again: tuples are lists.
-    found: dict[str, Any] = json.loads(
-        json.dumps({"source": source, "model": model, "options": chosen})
-    )
-    return found
 
 
 def plan(
@@ -120,7 +95,7 @@ def plan(
     others: list[str] = []
     for entry, arguments, name in zip(chosen, parsed, made.names, strict=True):
         try:
-            settings = _settings(arguments, source_identity(entry.source))
+            settings = settings_of(arguments, entry.source)
         except (OSError, ValueError) as error:
             made.settled.append(Outcome(name, entry.source, "failed", str(error)))
             continue
@@ -142,7 +117,7 @@ def plan(
             if known is not None and not remake:
                 others.append(f"{task.result}: {differences(known.settings, settings)}")
         else:
-            made.settled.append(known.kept(name, entry.source))
+            made.settled.append(kept(known, name, entry.source))
     if others:
         more = f" (and {len(others) - 1} more)" if others[1:] else ""
         raise UsageError(f"{others[0]}{more}; make them anew with --remake, or name another folder")

@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from .. import __version__
-from ..video import Video
+from ..run_result import Made, read_made
 
-#: In the folder of every result: the settings and the figures.  Written last.
-RESULT = "result.json"
 #: In OUT: PARTIAL/NAME/ATTEMPT is what an attempt works in.
 PARTIAL = ".partial"
 
@@ -71,77 +66,26 @@ class Outcome:
     figures: dict[str, Any] | None = None
 
 
-def source_identity(source: str) -> dict[str, Any]:
-    """A source by its path, and the names, sizes and times of its files.  Raises as Video."""
-    digest = hashlib.sha256()
-    files = Video(source).files
-    size = 0
-    for each in files:
-        stat = each.stat()
-        size += stat.st_size
-        digest.update(f"{each.name}\n{stat.st_size}\n{stat.st_mtime_ns}\n".encode(errors="replace"))
-    return {"path": source, "files": len(files), "bytes": size, "digest": digest.hexdigest()}
-
-
-def file_identity(path: str) -> dict[str, Any]:
-    """A file by what is in it."""
-    digest = hashlib.sha256()
-    with open(path, "rb") as file:
-        while chunk := file.read(1 << 20):
-            digest.update(chunk)
-    return {"bytes": os.path.getsize(path), "sha256": digest.hexdigest()}
-
-
-@dataclass(frozen=True)
-class Made:
-    """What is in RESULT: by which worker, when, from what, and what was found."""
-
-    covey: str
-    worker: str
-    began: float
-    seconds: float
-    settings: dict[str, Any]
-    figures: dict[str, Any]
-
-    def kept(self, name: str, source: str) -> Outcome:
-        """Of an attempt that finds it."""
-        return Outcome(
-            name,
-            source,
-            "kept",
-            worker=self.worker,
-            began=self.began,
-            seconds=self.seconds,
-            figures=self.figures,
-        )
+def kept(made: Made, name: str, source: str) -> Outcome:
+    """Of an attempt that finds what is there."""
+    return Outcome(
+        name,
+        source,
+        "kept",
+        worker=made.worker,
+        began=made.began,
+        seconds=made.seconds,
+        figures=made.figures,
+    )
 
 
 def read_result(folder: Path) -> Made | None:
     """Of a result that is there; None for no folder, and an empty one.  ValueError for a
     folder of anything else."""
     try:
-        told = json.loads((folder / RESULT).read_text(encoding="utf-8"))
-        made = Made(**{name: told[name] for name in Made.__dataclass_fields__})
-        if not isinstance(made.settings, dict) or not isinstance(made.figures, dict):
-            raise TypeError
-        return made
-    except FileNotFoundError:
-        if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
-            return None
-        raise ValueError(f"{folder}: is there, and is no result of covey batch") from None
-    except (NotADirectoryError, ValueError, KeyError, TypeError):
-        raise ValueError(f"{folder}: is there, and is no result of covey batch") from None
-
-
-def differences(before: dict[str, Any], now: dict[str, Any]) -> str:
-    """What is not the same in two settings: "tau was 0.5, is 0.7; the source has changed"."""
-    told = [
-        f"the {part} has changed" for part in ("source", "model") if before.get(part) != now[part]
-    ]
-    old, new = before.get("options", {}), now["options"]
-    told += [
-        f"{key} was {old.get(key, 'not given')}, is {new.get(key, 'not given')}"
-        for key in sorted(set(old) | set(new))
-        if old.get(key) != new.get(key)
-    ]
-    return "; ".join(told)
+        made = read_made(folder)
+    except ValueError:
+        made = None
+    if made is None and folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
+        raise ValueError(f"{folder}: is there, and is no result of covey batch")
+    return made

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import json
 import logging
 import os
 import secrets
@@ -15,14 +14,13 @@ import subprocess
 import sys
 import tempfile
 import time
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from .. import __version__
-from ..whole_files import write_json
+from ..run_result import Made, read_made, source_identity, write_made
 from .child import command
-from .task import RESULT, Made, Outcome, Task, read_result, source_identity
+from .task import Outcome, Task, kept, read_result
 
 #: Seconds between looks at whether an attempt is still wanted.
 _PATIENCE = 0.25
@@ -64,15 +62,17 @@ def _attempt(task: Task, attempt: Outcome, place: Path) -> Outcome:
         # Not the folder above: nothing begins where the batch has ended.
         place.parent.mkdir(exist_ok=True)
         place.mkdir()
-        status, said, error = _run(task, place)
+        status, error = _run(task, place)
         if not place.is_dir():
             return stopped
         if status:
             return replace(attempt, error=error, again=status not in _FINAL)
         if source_identity(task.source) != task.settings["source"]:
             return replace(attempt, error=f"{task.source}: changed while it was read")
-        made = _write_result(task, attempt, place, json.loads(said.splitlines()[-1]))
-        return _publish(task, place) or replace(made.kept(task.name, task.source), status="done")
+        made = _signed(attempt, place)
+        return _publish(task, place) or replace(
+            kept(made, task.name, task.source), status="done"
+        )
     except FileNotFoundError:
         if place.is_dir():
             raise
@@ -87,23 +87,23 @@ def _known(task: Task) -> Outcome | None:
     if known is None:
         return None
     if known.settings == task.settings:
-        return known.kept(task.name, task.source)
+        return kept(known, task.name, task.source)
     if not task.remake:
         raise ValueError(f"{task.result}: is there, with other settings")
     return None
 
 
-def _run(task: Task, place: Path) -> tuple[int, str, str]:
-    """Exit status, standard output, and the error in one line."""
+def _run(task: Task, place: Path) -> tuple[int, str]:
+    """Exit status, and the error in one line."""
     threads = task.threads or _threads_of_worker()
     arguments = [task.source, *task.options]
     arguments += [] if threads is None else ["--threads", str(threads)]
-    # Files, not pipes: nobody need read them while the process writes.
-    with tempfile.TemporaryFile() as output, tempfile.TemporaryFile() as errors:
+    # A file, not a pipe: nobody need read it while the process writes.
+    with tempfile.TemporaryFile() as errors:
         process = subprocess.Popen(
             command(str(place), arguments),
             stdin=subprocess.DEVNULL,
-            stdout=output,
+            stdout=subprocess.DEVNULL,
             stderr=errors,
             # Ctrl-C is for the batch, which stops its processes itself.
             start_new_session=True,
@@ -119,15 +119,13 @@ def _run(task: Task, place: Path) -> tuple[int, str, str]:
         finally:
             process.kill()
             process.wait()
-        output.seek(0)
         errors.seek(0)
-        said = output.read().decode(errors="replace")
         lines = errors.read().decode(errors="replace").strip().splitlines()
     if status < 0:
         name = signal.Signals(-status).name if -status in set(signal.Signals) else str(-status)
-        return status, said, f"its process was ended by {name}"
+        return status, f"its process was ended by {name}"
     last = lines[-1] if lines else f"its process ended with status {status}"
-    return status, said, last.removeprefix("covey: error: ").removeprefix("covey segment: error: ")
+    return status, last.removeprefix("covey: error: ").removeprefix("covey segment: error: ")
 
 
 def _threads_of_worker() -> int | None:
@@ -143,25 +141,16 @@ def _threads_of_worker() -> int | None:
     return max(1, len(os.sched_getaffinity(0)) // at_once)
 
 
-def _write_result(task: Task, attempt: Outcome, place: Path, figures: dict[str, Any]) -> Made:
-    """And sees to it that all that is in the folder is on the disk."""
-    began = attempt.began or time.time()
-    made = Made(
-        covey=__version__,
-        worker=attempt.worker or "",
-        began=began,
-        seconds=time.time() - began,
-        settings=task.settings,
-        figures=figures,
+def _signed(attempt: Outcome, place: Path) -> Made:
+    """What the process wrote down, with who had it done, and how long that took."""
+    made = read_made(place)
+    if made is None:
+        raise ValueError(f"{attempt.source}: its process left no result")
+    began = attempt.began or made.began
+    made = replace(
+        made, worker=attempt.worker or made.worker, began=began, seconds=time.time() - began
     )
-    write_json(place / RESULT, asdict(made), indent=1)
-    for folder, _, names in os.walk(place):
-        for path in (folder, *(os.path.join(folder, name) for name in names)):
-            opened = os.open(path, os.O_RDONLY)
-            try:
-                os.fsync(opened)
-            finally:
-                os.close(opened)
+    write_made(place, made)
     return made
 
 
