@@ -113,6 +113,8 @@ def test_damage_in_the_middle_is_placed(tmp_path, model_path, capsys):
     assert main(command) == 1
     assert f"covey: error: {told.value}\n" in capsys.readouterr().err
     assert main([*command, "--last", str(given - 1)]) == 0
+    # A source that is read only once goes on behind it.
+    assert given < FRAMES - 10 < len(list(covey.Video(path.as_uri()))) < FRAMES
 
 
 def test_another_format_on_standard_input(tmp_path, model_path, monkeypatch, capsys):

@@ -49,6 +49,9 @@ class _Lines:
         if told == math.inf or (not finished and now - told < _BETWEEN):
             return
         self._stages[name][2] = math.inf if finished else now
+        if finished and unit == "%" and now - began < 1:
+            # Nobody had to wait for it.
+            return
         if finished:
             clock = f"took {duration(now - began)}"
         elif total is None or done <= before:

@@ -178,7 +178,7 @@ class Video:
             stream = film_stream(container, self.path)
             stream.thread_type = "AUTO"
             index, end = -1, 0.0
-            decoded = container.decode(stream)
+            decoded = _decode(container, stream, forgiving=self._live is not None)
             while True:
                 try:
                     frame = next(decoded, None)
@@ -200,6 +200,16 @@ class Video:
                     return
             if self._live is None:
                 self.cut_short = _cut_short(container, stream, index + 1, end)
+
+
+def _decode(container: Any, stream: Any, forgiving: bool) -> Iterator[Any]:
+    """``forgiving``: over packets that cannot be decoded, as networks and cameras have them."""
+    for packet in container.demux(stream):
+        try:
+            yield from packet.decode()
+        except film_error():
+            if not forgiving:
+                raise
 
 
 def _cut_short(container: Any, stream: Any, count: int, end: float) -> str | None:
