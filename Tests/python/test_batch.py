@@ -256,7 +256,9 @@ def test_interrupted_and_resumed(run, films, model_path, environment, tmp_path, 
     process = subprocess.Popen([sys.executable, "-m", "covey", *words], env=environment,
                                stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     try:
-        wait_for(lambda: processes_of(out / ".partial" / "two"))
+        (child,) = wait_for(lambda: processes_of(out / ".partial" / "two"))
+        # A terminal's Ctrl-C goes to all of its session: the batch alone is to get it.
+        assert os.getsid(child) == child
         if how == signal.SIGKILL:  # when it is reading
             wait_for(lambda: glob.glob(f"{out}/.partial/two/*/masks"))
         # Meanwhile nobody else may write there.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import concurrent.futures
+import json
 import os
 import subprocess
 import threading
@@ -12,7 +13,7 @@ import pytest
 from conftest import moving_square
 
 from covey import batch, images
-from covey.batch import child, work
+from covey.batch import child, command, work
 
 
 @pytest.fixture
@@ -23,6 +24,17 @@ def task(model_path, tmp_path):
     (task,) = found.tasks
     with batch.BatchFolder(tmp_path / "out").locked():
         yield task
+
+
+@pytest.mark.parametrize(
+    ("workers", "at_once", "threads"), [(None, 3, 2), (2, 2, 4), (8, 3, 2), (1, 1, 8)]
+)
+def test_cores_are_shared(task, monkeypatch, workers, at_once, threads):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)))
+    task = replace(task, threads=None)
+    shared, together = command._shared_out([task, task, replace(task, threads=5)], workers)
+    assert together == at_once
+    assert [each.threads for each in shared] == [threads, threads, 5]
 
 
 def test_two_attempts_at_once(task):
@@ -45,6 +57,18 @@ def test_two_attempts_at_once(task):
     assert both[0].figures == both[1].figures
     assert batch.segment_video(task).status == "kept"
     assert not list(task.attempts.iterdir())
+
+
+def test_attempts_that_were_lost(task, tmp_path):
+    """Are told of with the outcome, and are to stop."""
+    folder = batch.BatchFolder(tmp_path / "out")
+    for worker in ("host-2", "host-1", ".host-3.gone"):
+        (task.attempts / worker).mkdir(parents=True)
+    told = folder.add(batch.Outcome(task.name, task.source, "done", worker="host-4"))
+    assert [(each.worker, each.status) for each in told] == [("host-1", "lost"), ("host-2", "lost")]
+    logged = [json.loads(line)["worker"] for line in folder.log.read_text().splitlines()]
+    assert logged == ["host-1", "host-2", "host-4"]
+    assert not task.attempts.exists()
 
 
 def test_a_source_that_changes(task, monkeypatch):

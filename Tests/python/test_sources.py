@@ -19,6 +19,7 @@ from pycocotools.coco import COCO
 import covey
 from covey import images
 from covey.cli import main
+from covey.sinks import Spread
 
 FRAMES = 6
 
@@ -153,7 +154,7 @@ def test_an_endless_source_ends_with_ctrl_c(model_path, tmp_path, environment):
 
 
 @pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
-def test_files_of_results(shots, model_path, tmp_path, stream):
+def test_files_of_results(shots, model_path, tmp_path, capsys, stream):
     folder, _ = shots
     out = tmp_path / "out"
     assert main(["segment", str(folder / "f_*.png"), "--model", str(model_path), "-o", str(out),
@@ -165,10 +166,20 @@ def test_files_of_results(shots, model_path, tmp_path, stream):
         assert arrays["names"].tolist() == [f"f_{i:03d}" for i in range(FRAMES)]
     kinds = np.unique(masks)
     assert len(kinds) > 1
+    scores, last = {}, {}
+    with covey.Model(model_path) as model, model.session(
+            tau=0.01, output="clusters", streaming=stream) as session:
+        for result in session.segment(covey.Video(folder / "f_*.png")):
+            for found in result.objects:
+                scores[result.index, found.id] = last[found.id] = found.objectness
+    assert len(set(last.values())) > 1
+    tracks = json.loads(capsys.readouterr().out)["tracks"]
+    assert {each["id"]: each["objectness"] for each in tracks} == last
 
     entries = json.loads((out / "ytvis.json").read_text())
     assert len(entries) == len(kinds)
     for entry, number in zip(entries, kinds, strict=True):
+        assert entry["score"] == last[number]
         for t, run_lengths in enumerate(entry["segmentations"]):
             found = np.zeros(masks[t].shape, bool)
             if run_lengths is not None:
@@ -186,7 +197,23 @@ def test_files_of_results(shots, model_path, tmp_path, stream):
         rows, columns = np.flatnonzero(expected.any(axis=1)), np.flatnonzero(expected.any(axis=0))
         assert annotation["bbox"] == [
             columns[0], rows[0], columns[-1] - columns[0] + 1, rows[-1] - rows[0] + 1]
-        assert 0 <= annotation["score"] <= 1
+        assert annotation["score"] == scores[t, annotation["track_id"]]
+
+
+@pytest.mark.parametrize("length", [0, 1, 2, 7, 8, 9, 16, 17, 100, 1000])
+def test_spreads(length):
+    """At most 8, from the first on to near the last, about evenly."""
+    spread, made = Spread(8), []
+    for index in range(length):
+        spread.offer(index, lambda index=index: made.append(index) or index)
+    items = spread.items()
+    assert len(items) == min(length, 8) and len(made) <= 8 * 8
+    if length <= 8:
+        assert items == list(range(length))
+        return
+    assert items[0] == 0 and items[-1] >= 7 / 8 * (length - 1)
+    gaps = np.diff(items)
+    assert gaps.min() > 0 and gaps.max() <= 2 * gaps.min()
 
 
 def test_a_failure_leaves_the_files_of_before(shots, model_path, tmp_path, capsys):
