@@ -45,9 +45,11 @@ def test_manifests(tmp_path, name, text):
     ("a.jsonl", '{"source": "a", "options": "--tau 1"}\n', "line 1: expected a list of options"),
     ("a.jsonl", '{"source": "a", "options": [true]}\n', "line 1: expected options of text"),
     ("a.txt", "a.mp4\nrtsp://host/b\n", "line 2: rtsp://host/b: can be read only once"),
+    ("a.txt", "a.mp4\n".encode("utf-16"), "a.txt: expected text in UTF-8"),
+    ("a.json", '[{"source": "a"}]', "a.json: expected a line for every video, in a .jsonl"),
 ])  # fmt: skip
 def test_damaged_manifests(tmp_path, name, text, says):
-    (tmp_path / name).write_text(text)
+    (tmp_path / name).write_bytes(text if isinstance(text, bytes) else text.encode())
     with pytest.raises(UsageError) as caught:
         batch.read_manifest(str(tmp_path / name))
     assert says in str(caught.value) and str(caught.value).startswith((str(tmp_path), "a"))
@@ -79,8 +81,8 @@ def test_names_that_are_given():
         batch.unique_names([*entries, batch.Entry("/v/d.mp4", "c")])
     # One video in several ways.
     same = [batch.Entry("/a.mp4", None, (str(n),)) for n in range(3)]
-    assert batch.unique_names([*same, batch.Entry("/b.mp4", "a.mp4-2")]) == [
-        "a.mp4", "a.mp4-3", "a.mp4-4", "a.mp4-2"
+    assert batch.unique_names([*same, batch.Entry("/b.mp4", "a-2")]) == [
+        "a", "a-3", "a-4", "a-2"
     ]  # fmt: skip
 
 

@@ -55,9 +55,14 @@ def read_manifest(path: str) -> list[Entry]:
     if path == "-":
         lines, folder = sys.stdin.read().splitlines(), ""
     else:
+        if path.lower().endswith(".json"):
+            raise UsageError(f"{path}: expected a line for every video, in a .jsonl")
         # Spreadsheets put a byte order mark in front.
         with open(path, encoding="utf-8-sig", newline="") as file:
-            text = file.read()
+            try:
+                text = file.read()
+            except UnicodeDecodeError:
+                raise UsageError(f"{path}: expected text in UTF-8") from None
         lines, folder = text.splitlines(), os.path.dirname(os.path.abspath(path))
     forms = {".csv": _of_csv, ".jsonl": _of_json_lines, ".ndjson": _of_json_lines}
     form = forms.get(Path(path).suffix.lower(), _of_text)
@@ -127,11 +132,14 @@ def unique_names(entries: Sequence[Entry]) -> list[str]:
     levels = [0] * len(entries)
     while True:
         names = [each[level] for each, level in zip(choices, levels, strict=True)]
-        counts = Counter(names)
+        # Of one source, with other options, no name is better than another.
+        sources: dict[str, set[str]] = {}
+        for name, each in zip(names, entries, strict=True):
+            sources.setdefault(name, set()).add(each.source)
         longer = [
             place
             for place, name in enumerate(names)
-            if counts[name] > 1 and levels[place] + 1 < len(choices[place])
+            if len(sources[name]) > 1 and levels[place] + 1 < len(choices[place])
         ]
         if not longer:
             return _numbered(entries, names)
