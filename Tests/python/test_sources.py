@@ -17,9 +17,9 @@ from pycocotools import mask as pycocotools
 from pycocotools.coco import COCO
 
 import covey
-from covey import images
+from covey import coco, images
 from covey.cli import main
-from covey.sinks import Spread
+from covey.sinks import Masks, Spread
 
 FRAMES = 6
 
@@ -151,6 +151,42 @@ def test_an_endless_source_ends_with_ctrl_c(model_path, tmp_path, environment):
     assert count >= 10 and len(list(out.glob("masks/*.png"))) == count
     assert len(json.loads((out / "coco.json").read_text())["images"]) == count
     assert len(list(covey.Video(out / "overlay.mp4"))) == count
+
+
+def test_ctrl_c_in_the_middle_of_a_frame(model_path, tmp_path, monkeypatch, capsys):
+    """A result is in all files or in none, and those of the frames that were read come."""
+    out, real = tmp_path / "out", Masks.write
+    images.write_video(tmp_path / "film.mp4", [np.zeros((48, 64, 3), np.uint8)] * 60)
+
+    def interrupted(self, result, name, frame):
+        if result.index == 5:
+            os.kill(os.getpid(), signal.SIGINT)
+        real(self, result, name, frame)
+
+    monkeypatch.setattr(Masks, "write", interrupted)
+    # A URL is read only once, as a camera is.
+    assert main(["segment", (tmp_path / "film.mp4").as_uri(), "--model", str(model_path),
+                 "-o", str(out), "--coco", "--overlay", "--npz", "--json"]) == 0
+    count = json.loads(capsys.readouterr().out)["frames"]
+    assert 6 <= count < 20
+    assert len(list(out.glob("masks/*.png"))) == count
+    assert len(json.loads((out / "coco.json").read_text())["images"]) == count
+    assert len(list(covey.Video(out / "overlay.mp4"))) == count
+    with np.load(out / "labels.npz") as arrays:
+        assert len(arrays["labels"]) == len(arrays["names"]) == count
+
+
+def test_tracks_of_labels():
+    labels = np.zeros((3, 4, 5), np.uint16)
+    labels[0, :2], labels[2, 1:, 1], labels[1] = 7, 7, 9
+    first, second = coco.video_tracks(labels, {9: 0.25}, 3)
+    for entry, number, score in ((first, 7, 1.0), (second, 9, 0.25)):
+        assert (entry["video_id"], entry["category_id"], entry["score"]) == (3, 1, score)
+        for mask, run_lengths in zip(labels == number, entry["segmentations"], strict=True):
+            if mask.any():
+                np.testing.assert_array_equal(coco.decode(run_lengths), mask)
+            else:
+                assert run_lengths is None
 
 
 @pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
