@@ -131,6 +131,7 @@ def test_killed(moment, run, clip, model_path, tmp_path, environment):
         process.kill()
         process.wait()
     assert not (out / "result.json").exists() and not (out / "overlay.mp4").exists()
+    (out / ".result.json.123").touch()  # had it been killed later
     assert run(*options, "--resume")["frames"] == 300
     assert sorted(os.listdir(out)) == ["coco.json", "masks", "overlay.mp4", "result.json"]
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from . import coco, images
+from .run_result import RESULT
 from .video import Video
 
 #: Masks of films, and of pictures whose own names would clash.
@@ -103,7 +104,11 @@ class Output:
                 raise PermissionError(f"{file}: is there, and cannot be written")
 
     def remove_masks(self) -> set[str]:
-        """Those of an earlier run, which check() has seen.  Returns their names."""
+        """Those of an earlier run, which check() has seen, and what a killed one left half
+        written.  Returns the names of the masks."""
+        for name in (*KINDS.values(), RESULT):
+            for each in self.folder.glob(f".{name}.*"):
+                each.unlink()
         there = self._masks_there()
         for each in there:
             each.unlink()
