@@ -95,6 +95,21 @@ def test_films_that_tell_only_their_duration(tmp_path):
         f"{(places[there - 1] + 1) / 25:.1f} of {(places[-1] + 1) / 25:.1f} seconds could be read")
 
 
+def test_slow_films_are_whole(tmp_path):
+    """The last of three frames at one a second is shown for a third of it."""
+    path = tmp_path / "film.mkv"
+    with av.open(path, "w") as container:
+        stream = container.add_stream("mpeg4", rate=1)
+        stream.width, stream.height, stream.pix_fmt = 60, 40, "yuv420p"
+        for square in moving_square(3):
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(square, format="rgb24")))
+        container.mux(stream.encode(None))
+    with av.open(path) as container:
+        assert container.duration == 3e6 and not container.streams.video[0].frames
+    video = covey.Video(path)
+    assert len(list(video)) == 3 and video.cut_short is None
+
+
 def test_damage_in_the_middle_is_placed(tmp_path, model_path, capsys):
     path = write_film(tmp_path / "film.mp4")
     with av.open(path) as container:
@@ -159,7 +174,8 @@ def test_full_disks_are_named(short, model_path, tmp_path, monkeypatch, capsys, 
     if full.startswith("masks"):
         monkeypatch.setattr(images, "write_labels", refuse)
     elif option == "--overlay":
-        monkeypatch.setattr(images.VideoWriter, "close", refuse)
+        close = images.VideoWriter.close
+        monkeypatch.setattr(images.VideoWriter, "close", lambda film: (close(film), refuse()))
     else:
         monkeypatch.setattr(os, "fsync", refuse_files)
     assert main(command) == 1
