@@ -112,8 +112,7 @@ def settings_of(arguments: argparse.Namespace, source: str) -> dict[str, Any]:
         for name, value in sorted(vars(arguments).items())
         if name not in _NOT_SETTINGS and value is not None and value is not False
     }
-    path = os.path.abspath(arguments.model or default_model_path())
-    model = _model_identity(path, os.stat(path).st_mtime_ns)
+    model = model_identity(arguments.model)
     # As it will be read again: tuples are lists.
     found: dict[str, Any] = json.loads(
         json.dumps({"source": source_identity(source), "model": model, "options": chosen})
@@ -138,9 +137,14 @@ def source_identity(source: str) -> dict[str, Any]:
     }
 
 
+def model_identity(path: str | None) -> dict[str, Any]:
+    """A weight file, or the default one, by what is in it."""
+    path = os.path.abspath(path or default_model_path())
+    return _digest(path, os.stat(path).st_mtime_ns)
+
+
 @functools.cache
-def _model_identity(path: str, modified: int) -> dict[str, Any]:
-    """By what is in it."""
+def _digest(path: str, modified: int) -> dict[str, Any]:
     digest = hashlib.sha256()
     with open(path, "rb") as file:
         while chunk := file.read(1 << 20):

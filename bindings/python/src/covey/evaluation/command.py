@@ -13,11 +13,10 @@ from typing import Any
 
 from .. import __version__, coco, images
 from .._arguments import UsageError
-from .._library import default_model_path
 from .._method_arguments import check_mode, check_size, session_options
-from ..batch.task import file_identity
 from ..display import Display
 from ..model import Model
+from ..run_result import model_identity
 from ..whole_files import json_line, write_json, write_text, written_whole
 from .datasets import DATASETS, open_dataset
 from .evaluate import Evaluation, VideoFigures, evaluate
@@ -172,8 +171,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.predictions is not None:
         settings["predictions"] = os.path.realpath(arguments.predictions)
     elif arguments.colour_and_position is None:
-        arguments.model = arguments.model or default_model_path()
-        settings["model"] = file_identity(arguments.model)
+        settings["model"] = model_identity(arguments.model)
     folder = _Folder(Path(arguments.output), settings, arguments.resume)
     if arguments.save and settings.get("predictions") == os.path.realpath(folder.path / "masks"):
         raise UsageError("argument --save: would write over --predictions; name another folder")
