@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import images
+from .display import counted, mebibytes
 from .palette import colours
 from .result import Result
 from .sinks import Sink, Spread
@@ -79,8 +80,8 @@ class Report(Sink):
         title = html.escape("/".join(Path(figures["source"]).parts[-2:]))
         page = _PAGE.format(
             title=title,
-            summary=f"{figures['frames']} frames, {figures['objects']} objects, "
-            f"{figures['seconds']:.1f} s",
+            summary=f"{counted(figures['frames'], 'frame')}, "
+            f"{counted(figures['objects'], 'object')}, {figures['seconds']:.1f} s",
             body="\n".join(parts),
         )
         write_text(self.path, page)
@@ -215,7 +216,9 @@ def _run(figures: dict[str, Any]) -> str:
 
     rows = []
     for name, value in figures.items():
-        if isinstance(value, dict):
+        if name.endswith("_bytes") and value is not None:
+            rows.append([name.removesuffix("_bytes").replace("_", " "), mebibytes(value)])
+        elif isinstance(value, dict):
             rows += [[f"{name}: {key}", shown(each)] for key, each in value.items()
                      if each is not None]
         elif value not in (None, []):
