@@ -5,14 +5,17 @@ SHELL := /bin/bash
 .DELETE_ON_ERROR:
 .PHONY: help setup lib demo test test-swift test-kernels test-exports test-c test-valgrind \
   test-python bench bench-clustering bench-quality bench-throughput bench-training \
-  bench-adaptation api \
+  bench-adaptation api aarch64 \
   bench-kernels bench-instructions clean
 
-BUILD  := build
+# COVEY_BLAS=none: without OpenBLAS, in a folder of its own.
+export COVEY_BLAS
+BUILD  := build$(if $(filter none,$(COVEY_BLAS)),/no-blas)
 LIB    := $(BUILD)/libcovey.so
 VENV   := .venv
 PYTHON := $(VENV)/bin/python
-STAMPS := $(BUILD)/stamps
+STAMPS := build/stamps
+SCRATCH := .build-embedded$(if $(filter none,$(COVEY_BLAS)),-no-blas)
 MODEL  := models/covey-nano.gguf
 CLIP   := out/clip/carphone_pristine.mp4
 
@@ -43,13 +46,13 @@ $(STAMPS)/python: bindings/python/pyproject.toml | $(STAMPS)/debian
 
 # ---- The library -----------------------------------------------------------
 
-lib: $(LIB) ## the shared library, build/libcovey.so
+lib: $(LIB) ## the shared library, build/libcovey.so; COVEY_BLAS=none: build/no-blas/...
 
 $(LIB): $(LIB_SOURCES) | $(STAMPS)/debian
 	@echo "building $(LIB)"
-	@COVEY_BUILD=embedded swift build -c release --scratch-path .build-embedded --product covey
+	@COVEY_BUILD=embedded swift build -c release --scratch-path $(SCRATCH) --product covey
 	@mkdir -p $(BUILD)
-	@strip --strip-unneeded -o $(LIB).tmp .build-embedded/release/libcovey.so
+	@strip --strip-unneeded -o $(LIB).tmp $(SCRATCH)/release/libcovey.so
 	@ln -sf libcovey.so $(BUILD)/libcovey.so.0
 	@mv $(LIB).tmp $(LIB)
 
@@ -92,6 +95,12 @@ test-valgrind: test-c ## the C tests once more, under valgrind
 test-python: $(LIB) $(STAMPS)/python ## the bindings; the stages against NumPy and PyTorch
 	$(PYTHON) -m pytest -rs Tests/python
 
+aarch64: test-c $(CLIP) | $(STAMPS)/python ## build for AArch64, test in an emulator; QUICK=1: less
+	@tools/setup-debian.sh $$($(AARCH64) packages)
+	@$(AARCH64) CLIP=$(CLIP) PYTHON=$(PYTHON) NATIVE=$(BUILD)/c/segment
+
+AARCH64 = $(MAKE) --no-print-directory -f tools/aarch64.mk
+
 # ---- Reference -------------------------------------------------------------
 
 api: $(LIB) $(STAMPS)/python ## the reference of the Python package, as HTML in build/api
@@ -132,5 +141,5 @@ bench-instructions: $(LIB) ## instructions of one frame, by callgrind, against t
 # ---- Odds and ends ---------------------------------------------------------
 
 clean: ## remove all that was built
-	rm -rf $(BUILD) out .build .build-embedded $(VENV) .pytest_cache .hypothesis \
+	rm -rf build out .build .build-embedded* $(VENV) .pytest_cache .hypothesis \
 	  bindings/python/build bindings/python/src/*.egg-info

@@ -4,7 +4,9 @@ import PackageDescription
 // Two builds of the same sources (docs/ARCHITECTURE.md):
 //   swift build / swift test          ordinary Swift, with the tests
 //   COVEY_BUILD=embedded swift build  Embedded Swift, the library that ships
+// Either without OpenBLAS, with products of our own, where COVEY_BLAS=none.
 let embedded = Context.environment["COVEY_BUILD"] == "embedded"
+let openBLAS = Context.environment["COVEY_BLAS"] != "none"
 
 let kernelFlags: [CSetting] = [
   // Results must be the same bits on every CPU: no fused multiply-add that one
@@ -14,10 +16,11 @@ let kernelFlags: [CSetting] = [
   ])
 ]
 
-let interface: [Target] = [
-  .systemLibrary(name: "CCovey", path: "Include"),
+let interface: [Target] = [.systemLibrary(name: "CCovey", path: "Include")]
+
+let blas: [Target] = [
   .systemLibrary(
-    name: "COpenBLAS", pkgConfig: "openblas", providers: [.apt(["libopenblas-dev"])]),
+    name: "COpenBLAS", pkgConfig: "openblas", providers: [.apt(["libopenblas-dev"])])
 ]
 
 let core: [Target] = [
@@ -27,10 +30,10 @@ let core: [Target] = [
     cSettings: [.unsafeFlags(["-fvisibility=hidden", "-ffunction-sections"])]),
   .target(
     name: "Covey",
-    dependencies: ["CCovey", "CCoveyKernels", "CCoveyPlatform", "COpenBLAS"],
+    dependencies: ["CCovey", "CCoveyKernels", "CCoveyPlatform"] + (openBLAS ? ["COpenBLAS"] : []),
     exclude: ["covey.map"],
-    swiftSettings: embedded
-      ? [.enableExperimentalFeature("Embedded"), .unsafeFlags(["-wmo"])] : [],
+    swiftSettings: (openBLAS ? [.define("COVEY_OPENBLAS")] : [])
+      + (embedded ? [.enableExperimentalFeature("Embedded"), .unsafeFlags(["-wmo", "-Osize"])] : []),
     linkerSettings: embedded
       ? [
         .linkedLibrary("m"),
@@ -57,6 +60,6 @@ let development: [Target] = [
 let package = Package(
   name: "covey",
   products: [.library(name: "covey", type: .dynamic, targets: ["Covey"])],
-  targets: interface + core + (embedded ? [] : development),
+  targets: interface + (openBLAS ? blas : []) + core + (embedded ? [] : development),
   swiftLanguageModes: [.v6]
 )

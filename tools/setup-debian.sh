@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Installs the Debian packages that covey is built with, where they are missing.
+# Installs the Debian packages that covey is built with, where they are missing, or those
+# named as arguments.
 set -euo pipefail
 
 for tool in swift cc python3; do
@@ -9,10 +10,12 @@ for tool in swift cc python3; do
   exit 1
 done
 
-packages=(libopenblas-dev libpng-dev pkg-config binutils valgrind)
-
-# Debian's Python comes without the means to make an environment.
-python3 -c 'import ensurepip, venv' 2>/dev/null || packages+=(python3-venv)
+packages=("$@")
+if (( $# == 0 )); then
+  packages=(libopenblas-dev libpng-dev pkg-config binutils valgrind)
+  # Debian's Python comes without the means to make an environment.
+  python3 -c 'import ensurepip, venv' 2>/dev/null || packages+=(python3-venv)
+fi
 
 missing=()
 for package in "${packages[@]}"; do

@@ -18,6 +18,7 @@
 /* Of all results, on any CPU.  It changes with the algorithms, and with the shapes
  * below: a run prints the new one. */
 #define DIGEST 0xf08e2bc3cc3a6feau
+#define FUSED_DIGEST 0xac159f9e788d60u
 
 static int failures;
 
@@ -70,13 +71,19 @@ static float *random_floats(size_t count, float size)
     return x;
 }
 
-/* Of all that the portable kernels give: the same on every kind of CPU. */
-static uint64_t digest = 0xcbf29ce484222325u;
+/* Of all that the portable kernels give: the same on every kind of CPU.  And of what
+ * those sets of products give that fuse multiplication and addition. */
+static uint64_t digest = 0xcbf29ce484222325u, fused_digest = 0xcbf29ce484222325u;
+
+static void digest_into(uint64_t *of, const void *data, size_t size)
+{
+    const uint8_t *bytes = data;
+    for (size_t i = 0; i < size; i++) *of = (*of ^ bytes[i]) * 0x100000001b3u;
+}
 
 static void digest_bytes(const void *data, size_t size)
 {
-    const uint8_t *bytes = data;
-    for (size_t i = 0; i < size; i++) digest = (digest ^ bytes[i]) * 0x100000001b3u;
+    digest_into(&digest, data, size);
 }
 
 /* The same bits, where NaNs are all the same. */
@@ -305,6 +312,65 @@ static void test_rows(const cv_row_kernels *kernels[], size_t count, size_t rows
     free(bias), free(weight), free(x);
 }
 
+/* ---- Products of floats --------------------------------------------------- */
+
+/* Against sums in double: |error| <= (k + 2) 2^-24 sum |a b|, whatever the order of the
+ * sum; observed at most .3 of that.  Sets that fuse give the same bits. */
+static void test_products(const cv_product_kernels *kernels[], size_t count, size_t m, size_t n,
+                          size_t k, bool a_transposed, bool b_transposed, float add)
+{
+    char shape[100];
+    snprintf(shape, sizeof shape, "product %zu x %zu x %zu%s%s, add %g", m, n, k,
+             a_transposed ? ", left side transposed" : "",
+             b_transposed ? ", right side transposed" : "", add);
+    size_t a_stride = (a_transposed ? m : k) + 3, b_stride = (b_transposed ? k : n) + 1;
+    size_t c_stride = n + 2;
+    /* The last row is not padded: nothing may be read behind it. */
+    float *a = random_floats((a_transposed ? k : m) * a_stride - 3, 1);
+    float *b = random_floats((b_transposed ? n : k) * b_stride - 1, 1);
+    float *before = random_floats(m * c_stride - 2, 1), *first = NULL;
+    if (add == 0) before[0] = NAN;
+    for (size_t set = 0; set < count; set++) {
+        float *c = allocate((m * c_stride - 2) * sizeof *c);
+        memcpy(c, before, (m * c_stride - 2) * sizeof *c);
+        kernels[set]->multiply(m, n, k, a, a_stride, a_transposed, b, b_stride, b_transposed, add,
+                               c, c_stride);
+        double worst = 0;
+        for (size_t i = 0; i < m; i++) {
+            for (size_t j = 0; j < n; j++) {
+                double sum = 0, size = 0;
+                if (add != 0) {
+                    sum = (double)add * (double)before[i * c_stride + j];
+                    size = fabs(sum);
+                }
+                for (size_t p = 0; p < k; p++) {
+                    double x = a[a_transposed ? p * a_stride + i : i * a_stride + p];
+                    double y = b[b_transposed ? j * b_stride + p : p * b_stride + j];
+                    sum += x * y;
+                    size += fabs(x * y);
+                }
+                double error = fabs((double)c[i * c_stride + j] - sum);
+                double share = error / ((double)(k + 2) * 0x1p-24 * size + 1e-30);
+                if (!(share <= worst)) worst = share;
+            }
+            for (size_t j = n; j < c_stride && i + 1 < m; j++)
+                if (c[i * c_stride + j] != before[i * c_stride + j])
+                    fail(kernels[set]->name, "written beside the matrix", shape);
+        }
+        if (!(worst <= 1)) fail(kernels[set]->name, "wrong", shape);
+        if (set == 0) {
+            free(c);  /* the portable one does not fuse */
+        } else if (!first) {
+            first = c;
+            digest_into(&fused_digest, c, (m * c_stride - 2) * sizeof *c);
+        } else {
+            if (!equal(c, first, m * c_stride - 2)) fail(kernels[set]->name, "other bits", shape);
+            free(c);
+        }
+    }
+    free(first), free(before), free(b), free(a);
+}
+
 int main(int argc, char **argv)
 {
     const cv_int8_kernels *int8[CV_ISAS];
@@ -349,6 +415,27 @@ int main(int argc, char **argv)
     for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++)
         test_rows(rows, row_count, shapes[i][0], shapes[i][1]);
 
+    const cv_product_kernels *products[CV_ISAS];
+    size_t product_count = cv_products_all(products);
+    static const size_t factors[][3] = {
+        {1, 1, 1},     {1, 7, 3},     {5, 1, 9},      {3, 5, 1},      {4, 8, 192},  {6, 16, 4},
+        {8, 32, 193},  {17, 13, 19},  {64, 64, 64},   {33, 257, 65},  {7, 31, 191}, {9, 33, 385},
+        {96, 401, 64}, {2, 3, 1000},
+    };
+    for (size_t i = 0; i < sizeof factors / sizeof *factors; i++) {
+        for (int kind = 0; kind < 12; kind++) {
+            static const float adds[] = {0, 1, -.5f};
+            const size_t *f = factors[i];
+            test_products(products, product_count, f[0], f[1], f[2], kind & 1, kind & 2,
+                          adds[kind / 4]);
+        }
+    }
+    if (product_count > 1 && fused_digest != FUSED_DIGEST) {
+        char found[32];
+        snprintf(found, sizeof found, "%#llx", (unsigned long long)fused_digest);
+        fail("products", "not the bits of other CPUs", found);
+    }
+
     if (digest != DIGEST) {
         char found[32];
         snprintf(found, sizeof found, "%#llx", (unsigned long long)digest);
@@ -359,6 +446,8 @@ int main(int argc, char **argv)
     for (size_t i = 0; i < count; i++) printf(" %s", int8[i]->name);
     printf("; rows:");
     for (size_t i = 0; i < row_count; i++) printf(" %s", rows[i]->name);
+    printf("; products:");
+    for (size_t i = 0; i < product_count; i++) printf(" %s", products[i]->name);
     if (failures) printf("; %d failures\n", failures);
     else printf("; all the same bits\n");
     return failures ? 1 : 0;

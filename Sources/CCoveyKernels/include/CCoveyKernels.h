@@ -140,6 +140,25 @@ const cv_row_kernels *cv_rows(void);
 // portable one.
 size_t cv_rows_all(const cv_row_kernels *kernels[CV_ISAS]);
 
+// ---- Products of floats ---------------------------------------------------
+//
+// For a library without BLAS.  Every instruction set but the portable one fuses
+// multiplication and addition, and gives the same bits as the others that do.
+
+typedef struct cv_product_kernels {
+  const char *name;  // "portable"; "avx2", "avx512"; "neon"
+
+  // c [m, n] = a b + add * c, where a is [m, k], or [k, m] if transposed, and b
+  // [k, n], or [n, k] if transposed.  With add 0 what was in c does not count, were
+  // it NaN.  Takes 26 KiB of stack.
+  void (*multiply)(size_t m, size_t n, size_t k, const float *a, size_t a_stride,
+                   int a_transposed, const float *b, size_t b_stride, int b_transposed, float add,
+                   float *c, size_t c_stride);
+} cv_product_kernels;
+
+const cv_product_kernels *cv_products(void);
+size_t cv_products_all(const cv_product_kernels *kernels[CV_ISAS]);
+
 // ---- int8 products --------------------------------------------------------
 //
 // Left sides are rows of unsigned bytes, which stand for a byte less some zero,

@@ -123,8 +123,8 @@ extension GGUFTensor {
       guard scale > 0, (127 * scale).isFinite else {
         throw CoveyError(
           .format,
-          "\(name): element \(index): expected more than 0, 127 times it finite, found "
-            + NumberText.of(scale))
+          "\(name): element \(index): expected more than 0, 127 times it finite, "
+            + "found \(NumberText.of(scale))")
       }
     }
   }

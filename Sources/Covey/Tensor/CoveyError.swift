@@ -21,8 +21,9 @@ struct CoveyError: Error {
   /// `encoder.blocks.3.attn.qkv.weight: expected 1152x384, found 1152x192`.
   let message: String
 
-  init(_ kind: Kind, _ message: String) {
+  @inline(never)
+  init(_ kind: Kind, _ message: Message) {
     self.kind = kind
-    self.message = message
+    self.message = message.text
   }
 }

@@ -250,8 +250,8 @@ extension Trainer {
     guard isSame else {
       throw CoveyError(
         .argument,
-        "\(key): of another model or other options: expected \(expected.text), found "
-          + found.text)
+        "\(key): of another model or other options: expected \(expected.text), "
+          + "found \(found.text)")
     }
   }
 }

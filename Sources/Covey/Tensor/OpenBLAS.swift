@@ -1,0 +1,143 @@
+#if COVEY_OPENBLAS
+  import CCoveyPlatform
+  import COpenBLAS
+
+  /// OpenBLAS, called for one tile at a time from several threads of ours.
+  ///
+  /// A tile's product is computed on one thread by a call whose shape does not
+  /// depend on how many threads there are, so neither does a single bit of the
+  /// result.  For that OpenBLAS itself must run on one thread while we compute.
+  /// Its thread count belongs to the process: `claim()` sets it to one and
+  /// `release()` puts back the count found; with several sessions at work the
+  /// first does the one and the last the other.
+  enum BLAS {
+    nonisolated(unsafe) private static var claims = 0
+    nonisolated(unsafe) private static var threadsBefore: Int32 = 1
+    /// In a child after fork() the claims of the parent's threads do not count.
+    nonisolated(unsafe) private static var process: Int32 = 0
+
+    /// Only the flavour on POSIX threads can be called from several threads, each
+    /// product on one.  The serial one returns wrong results when called
+    /// concurrently, and the one on OpenMP keeps a count of threads for every
+    /// calling thread (both observed with Debian 12's 0.3.21): there, products
+    /// are made one at a time.
+    private static let isConcurrent = openblas_get_parallel() == OPENBLAS_THREAD
+
+    /// Threads that OpenBLAS has its memory for.
+    nonisolated(unsafe) private static var readyThreads = 0
+    /// What it maps for each of them (BUFFER_SIZE of x86-64 and AArch64, and a page), and
+    /// the addresses that glibc's malloc reserves for a thread that calls it first.
+    private static let (bufferBytes, arenaBytes) = ((128 << 20) + 4096, 128 << 20)
+
+    /// As `claim()`, for products on the threads of `pool`.
+    ///
+    /// OpenBLAS maps memory for a thread when it first multiplies, and where the system
+    /// refuses it tries again for ever.  So whether there is enough is found out before,
+    /// and taken by products that run at the same time.
+    /// - Throws: `.memory`.
+    static func claim(for pool: ThreadPool) throws(CoveyError) {
+      claim()
+      do throws(CoveyError) {
+        try prepare(pool)
+      } catch {
+        release()
+        throw error
+      }
+    }
+
+    private static func prepare(_ pool: ThreadPool) throws(CoveyError) {
+      let threads = isConcurrent ? pool.threads : 1
+      cv_process_lock()
+      let missing = threads - readyThreads
+      cv_process_unlock()
+      guard missing > 0 else { return }
+      guard cv_could_map(missing, bufferBytes, arenaBytes) else {
+        throw CoveyError(
+          .memory,
+          "OpenBLAS: needs \(missing) x \(bufferBytes) bytes, one for each thread that "
+            + "multiplies; the system refused")
+      }
+      let size = 192
+      let ones = try Buffer<Float>(size * size, for: "OpenBLAS's first products")
+      let products = try Buffer<Float>(pool.threads * size * size, for: "OpenBLAS's first products")
+      ones.fill(1)
+      pool.run(4 * pool.threads) { _, worker in
+        multiply(
+          size, size, size, ones.base, size, ones.base, size, transposed: false,
+          into: products.base + worker * size * size, size)
+      }
+      withExtendedLifetime((ones, products)) {}
+      cv_process_lock()
+      readyThreads = max(readyThreads, threads)
+      cv_process_unlock()
+    }
+
+    static func claim() {
+      cv_process_lock()
+      if process != cv_process_id() {
+        if claims > 0 { openblas_set_num_threads(threadsBefore) }
+        claims = 0
+        process = cv_process_id()
+      }
+      if claims == 0 {
+        threadsBefore = openblas_get_num_threads()
+        if threadsBefore != 1 { openblas_set_num_threads(1) }
+      }
+      claims += 1
+      cv_process_unlock()
+    }
+
+    static func release() {
+      cv_process_lock()
+      claims -= 1
+      if claims == 0, threadsBefore != 1 { openblas_set_num_threads(threadsBefore) }
+      cv_process_unlock()
+    }
+
+    /// For bug reports: version, kernel set and flavour.
+    static var description: String {
+      guard let configuration = openblas_get_config() else { return "OpenBLAS" }
+      return String(cString: configuration)
+    }
+
+    /// c [m, n] = a [m, k] b + add * c, where b is [k, n], or [n, k] if
+    /// `transposed` (as the weights of a linear layer are).  Strides are in
+    /// elements, from row to row.
+    static func multiply(
+      _ m: Int, _ n: Int, _ k: Int,
+      _ a: UnsafePointer<Float>, _ aStride: Int,
+      _ b: UnsafePointer<Float>, _ bStride: Int, transposed: Bool,
+      into c: UnsafeMutablePointer<Float>, _ cStride: Int,
+      add: Float = 0
+    ) {
+      if !isConcurrent {
+        cv_process_lock()
+        openblas_set_num_threads(1)
+      }
+      cblas_sgemm(
+        CblasRowMajor, CblasNoTrans, transposed ? CblasTrans : CblasNoTrans,
+        blasint(m), blasint(n), blasint(k), 1, a, blasint(aStride), b, blasint(bStride), add,
+        c, blasint(cStride))
+      if !isConcurrent { cv_process_unlock() }
+    }
+
+    /// c [m, n] = a^T b + add * c, where a is [k, m] and b [k, n]: sums over rows, as
+    /// the gradients of weights are.  Strides as above.
+    static func multiplyTransposed(
+      _ m: Int, _ n: Int, _ k: Int,
+      _ a: UnsafePointer<Float>, _ aStride: Int,
+      _ b: UnsafePointer<Float>, _ bStride: Int,
+      into c: UnsafeMutablePointer<Float>, _ cStride: Int,
+      add: Float = 0
+    ) {
+      if !isConcurrent {
+        cv_process_lock()
+        openblas_set_num_threads(1)
+      }
+      cblas_sgemm(
+        CblasRowMajor, CblasTrans, CblasNoTrans, blasint(m), blasint(n), blasint(k), 1, a,
+        blasint(aStride), b, blasint(bStride), add, c, blasint(cStride))
+      if !isConcurrent { cv_process_unlock() }
+    }
+  }
+#endif
