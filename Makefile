@@ -95,7 +95,7 @@ test-valgrind: test-c ## the C tests once more, under valgrind
 test-python: $(LIB) $(STAMPS)/python ## the bindings; the stages against NumPy and PyTorch
 	$(PYTHON) -m pytest -rs Tests/python
 
-aarch64: test-c $(CLIP) | $(STAMPS)/python ## build for AArch64, test in an emulator; QUICK=1: less
+aarch64: test-c $(CLIP) | $(STAMPS)/python ## build for AArch64, test in an emulator; SHORT=1: less
 	@tools/setup-debian.sh $$($(AARCH64) packages)
 	@$(AARCH64) CLIP=$(CLIP) PYTHON=$(PYTHON) NATIVE=$(BUILD)/c/segment
 

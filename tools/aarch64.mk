@@ -99,9 +99,9 @@ $(OUT)/c/built: $(LIB) $(wildcard Tests/c/* Examples/*) $(ROOT)/ready
 	@$(C) $(OUT)/c/test_interface examples
 	@touch $@
 
-# An emulator takes hundreds of times as long as a CPU: QUICK=1 leaves most of it out.
-WEIGHTS := Tests/golden/tiny-q8.gguf $(if $(QUICK),,Tests/golden/tiny-f32.gguf)
-SIZE    := $(if $(QUICK),64x96,192x384)
+# An emulator takes hundreds of times as long as a CPU: SHORT=1 leaves most of it out.
+WEIGHTS := Tests/golden/tiny-q8.gguf $(if $(SHORT),,Tests/golden/tiny-f32.gguf)
+SIZE    := $(if $(SHORT),64x96,192x384)
 
 run-c: $(OUT)/c/built
 	@for cpu in $(CPUS); do for weights in $(WEIGHTS); do \

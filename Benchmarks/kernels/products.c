@@ -57,9 +57,20 @@ static void sgemm_free(void *workspace) {
   free(w);
 }
 
-// ---- int8: covey's ------------------------------------------------------------
+// ---- fp32: covey's, of a library without BLAS ---------------------------------
 
 enum { ROWS = 96, KEYS = 320 };  // of a tile, and of a block of keys, as covey cuts them
+
+static void own_run(void *workspace) {
+  const sgemm *w = workspace;
+  size_t m = w->shape.m, n = w->shape.n, k = w->shape.k;
+  for (size_t row = 0; row < m; row += ROWS) {
+    size_t rows = m - row < ROWS ? m - row : ROWS;
+    cv_products()->multiply(rows, n, k, w->a + row * k, k, 0, w->b, k, 1, 0, w->c + row * n, n);
+  }
+}
+
+// ---- int8: covey's ------------------------------------------------------------
 
 typedef struct linear {
   shape shape;
@@ -193,6 +204,7 @@ static void attention_free(void *workspace) {
 
 const product products[] = {
   {"OpenBLAS sgemm", NUMBER_F32, SHAPE_PRODUCT, sgemm_make, sgemm_run, sgemm_free},
+  {"covey fp32", NUMBER_F32, SHAPE_PRODUCT, sgemm_make, own_run, sgemm_free},
   {"covey int8", NUMBER_INT8, SHAPE_PRODUCT, linear_make, linear_run, linear_free},
   {"covey int8", NUMBER_INT8, SHAPE_ATTENTION, attention_make, attention_run, attention_free},
 };
