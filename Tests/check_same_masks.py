@@ -36,11 +36,13 @@ def yuv4mpeg2(clip):
 
 def labels(command, size, film):
     with tempfile.TemporaryDirectory() as folder:
-        subprocess.run(
+        done = subprocess.run(
             [*shlex.split(command), str(MODEL), "-", folder, "--clusters", "--nearest",
              "--working-size", size],
-            input=film, check=True, stdout=subprocess.DEVNULL,
+            input=film, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
         )
+        if done.returncode:
+            sys.exit(f"{command}: {done.stderr.decode()}")
         paths = sorted(pathlib.Path(folder).glob("*.png"))
         masks = [np.asarray(Image.open(path)) for path in paths]
     assert len(masks) == FRAMES, f"{command}: expected {FRAMES} masks, found {len(masks)}"
