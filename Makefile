@@ -82,8 +82,10 @@ test-swift: | $(STAMPS)/debian ## the numerics against plain oracles, in ordinar
 test-kernels: ## the kernels of every instruction set, AArch64's in an emulator, from C
 	@$(MAKE) --no-print-directory -f Tests/kernels/Makefile test
 
-test-exports: $(LIB) ## the library exports what the header declares
+test-exports: $(LIB) ## the library exports what the header declares, and what was published
 	python3 Tests/check_exports.py $(LIB)
+	python3 Tests/check_abi.py $(LIB) \
+	  $(foreach cc,cc $(notdir $(shell command -v aarch64-linux-gnu-gcc)),--cc $(cc))
 
 test-c: $(LIB) ## the C interface, from C; the header as C and C++; the examples
 	@$(MAKE) --no-print-directory -f Tests/c/Makefile test LIB=$(LIB)

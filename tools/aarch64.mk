@@ -81,6 +81,7 @@ $(LIB): $(OBJECTS) $(OUT)/objects/Covey.o Sources/Covey/covey.map
 	@ln -sf libcovey.so $(LIB).0
 	@mv $@.tmp $@
 	@python3 Tests/check_exports.py $@
+	@python3 Tests/check_abi.py $@ --cc $(GNU)-gcc
 
 # ---- Its tests ---------------------------------------------------------------
 

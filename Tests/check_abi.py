@@ -1,0 +1,362 @@
+#!/usr/bin/env python3
+"""The interface against the one that was published: Tests/abi/covey-0.txt.
+
+    check_abi.py [LIBRARY...] [--cc COMPILER]... [--header covey.h] [--record]
+
+Every struct's size, every field's place and type, every enumerator's value and every
+function's type, of Include/covey.h as each COMPILER (default: cc) sees it, and of the
+Python package's structs; and every LIBRARY exports what is published.  What is there may
+not change; what is not there must be added on purpose, with --record, which adds lines
+and changes none.  Only 64-bit machines are checked; nothing is run, so a compiler for
+another machine will do.  Lines of the file:
+
+    struct NAME SIZE VERSION            once for every size it had, oldest first, and
+    field STRUCT NAME OFFSET SIZE TYPE  behind it the fields that came with it
+    enum TYPE NAME VALUE
+    type NAME TYPE                      of callbacks
+    function NAME TYPE VERSION          "experimental" in place of a version: may change
+"""
+
+import argparse
+import importlib.util
+import pathlib
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+HEADER = ROOT / "Include" / "covey.h"
+TABLE = ROOT / "Tests" / "abi" / "covey-0.txt"
+MIRROR = ROOT / "bindings" / "python" / "src" / "covey" / "_abi.py"
+EXPERIMENTAL = "/* Experimental, all of it to the end of this file."
+
+GROWN = f"""
+Programs built against an earlier version must go on running.  Where the interface
+grows on purpose: append fields at the end of a struct and behind its old size (not in
+its padding), give enumerators new numbers, add functions; raise COVEY_VERSION_MINOR; then
+    python3 Tests/check_abi.py --record
+and commit {TABLE.relative_to(ROOT)}.  What is published is neither removed nor changed
+while the library is libcovey.so.0, unless it is marked experimental: then edit the file
+by hand, and say so in CHANGELOG.md."""
+
+
+# ---- The header ------------------------------------------------------------------
+
+
+def plain(text):
+    """Without comments and directives, blanks and breaks as one blank."""
+    text = re.sub(r"/\*.*?\*/", " ", text, flags=re.DOTALL)
+    text = re.sub(r"^\s*#.*(\\\n.*)*$", "", text, flags=re.MULTILINE)
+    return " ".join(text.split())
+
+
+def unnamed(declaration):
+    """(name, type) of "const uint8_t *planes[3]": planes, "const uint8_t *[3]"."""
+    head, bracket, sizes = declaration.partition("[")
+    name = re.findall(r"\w+", head)[-1]
+    start = head.rindex(name)
+    kind = f"{head[:start]} {head[start + len(name):]} {bracket}{sizes}"
+    return name, " ".join(kind.split())
+
+
+def fields(body):
+    """[(name, type)] of the inside of a struct."""
+    found = []
+    for declaration in filter(None, (each.strip() for each in body.split(";"))):
+        first, *more = declaration.split(",")
+        found.append(unnamed(first))
+        base = re.match(r"[\w\s]*?(?=\s*\**\s*\w+(?:\[.*)?$)", first).group()
+        found += [unnamed(f"{base} {each}") for each in more]
+    return found
+
+
+def parameters(text):
+    """"(A *, B)" of "(A *a, B b)"."""
+    if text.strip() == "void":
+        return "(void)"
+    return "(" + ", ".join(unnamed(each)[1] for each in text.split(",")) + ")"
+
+
+def declared(header):
+    """What the header declares: structs {name: fields}, enums {name: enumerators},
+    callbacks {name: type}, functions {name: type}, and the experimental ones' names."""
+    early, _, late = header.read_text().partition(EXPERIMENTAL)
+    structs, enums, callbacks, functions, experimental = {}, {}, {}, {}, set()
+    # The comment is cut in the middle: the rest of it ends at the next "*/".
+    for part, text in ((False, plain(early)), (True, plain(late.partition("*/")[2]))):
+        found = {}
+        for name, body in re.findall(r"typedef struct (\w+) \{(.*?)\} \1;", text):
+            found[name] = structs[name] = fields(body)
+        for name, body in re.findall(r"typedef enum (\w+) \{(.*?)\} \1;", text):
+            found[name] = enums[name] = re.findall(r"(COVEY_\w+)\s*=", body)
+        for result, name, given in re.findall(r"typedef ([^;{]*?)\(\*(\w+)\)\(([^)]*)\);", text):
+            found[name] = callbacks[name] = f"{result.strip()} (*){parameters(given)}"
+        for result, name, given in re.findall(
+            r"COVEY_API (?:COVEY_CHECK )?([\w\s*]+?)\b(covey_\w+)\s*\(([^)]*)\);", text
+        ):
+            found[name] = functions[name] = f"{result.strip()} {parameters(given)}"
+        if part:
+            experimental |= set(found)
+    return structs, enums, callbacks, functions, experimental
+
+
+def version(header):
+    text = header.read_text()
+    return ".".join(
+        re.search(rf"#define COVEY_VERSION_{part} (\d+)", text).group(1)
+        for part in ("MAJOR", "MINOR")
+    )
+
+
+# ---- The table --------------------------------------------------------------------
+
+
+class Table:
+    """The lines of the file, by what they are about."""
+
+    def __init__(self, lines):
+        self.structs, self.fields, self.enums, self.types, self.functions = {}, {}, {}, {}, {}
+        self.earlier, self.experimental = {}, set()
+        for line in lines:
+            kind, *rest = line.split()
+            if kind == "struct":
+                self.structs.setdefault(rest[0], []).append(int(rest[1]))
+            elif kind == "field":
+                key = (rest[0], rest[1])
+                self.fields[key] = (int(rest[2]), int(rest[3]), " ".join(rest[4:]))
+                # Where a struct ended before: fields that came later lie behind it.
+                sizes = self.structs[rest[0]]
+                self.earlier[key] = sizes[-2] if len(sizes) > 1 else 0
+            elif kind == "enum":
+                self.enums[rest[1]] = (rest[0], int(rest[2]))
+            elif kind == "type":
+                self.types[rest[0]] = " ".join(rest[1:])
+            elif kind == "function":
+                self.functions[rest[0]] = " ".join(rest[1:-1])
+            else:
+                raise ValueError(f"{TABLE}: what is {line!r}?")
+            if rest[-1] == "experimental":
+                self.experimental.add(rest[0])
+
+
+def read_table(path):
+    if not path.exists():
+        return Table([])
+    lines = (line.split("#")[0].strip() for line in path.read_text().splitlines())
+    return Table([line for line in lines if line])
+
+
+def differences(table, structs, enums, callbacks, functions):
+    """(lost, new): names that only one of table and header has."""
+    known = {
+        "struct": (set(table.structs), set(structs)),
+        "field": (set(table.fields), {(s, f) for s, all_of in structs.items() for f, _ in all_of}),
+        "enumerator": (set(table.enums), {each for names in enums.values() for each in names}),
+        "callback": (set(table.types), set(callbacks)),
+        "function": (set(table.functions), set(functions)),
+    }
+    lost, new = [], []
+    for kind, (published, present) in known.items():
+        for into, names in ((lost, published - present), (new, present - published)):
+            into += [(kind, ".".join(n) if isinstance(n, tuple) else n) for n in sorted(names)]
+    return lost, new
+
+
+def misplaced(table):
+    """Fields in what was padding at the end of an earlier struct: a program of then has
+    anything there, and struct_size does not tell."""
+    for (struct, name), (place, _, _) in table.fields.items():
+        end = table.earlier[struct, name]
+        if place < end:
+            yield f"{struct}.{name}: at byte {place}, within the {end} that {struct} had before"
+
+
+# ---- C ---------------------------------------------------------------------------
+
+
+def assertions(table):
+    """C that compiles where the header's layout is the table's."""
+    lines = [
+        "#include <covey.h>", "#include <stddef.h>",
+        "#define SAME(a, ...) __builtin_types_compatible_p(a, __VA_ARGS__)",
+    ]
+
+    def claim(what, text):
+        lines.append(f'_Static_assert({what}, "{text}");')
+
+    claim("sizeof(void *) == 8", "a 64-bit machine")
+    for struct, sizes in table.structs.items():
+        claim(f"sizeof({struct}) == {sizes[-1]}", f"{struct} had {sizes[-1]} bytes")
+    for (struct, name), (place, size, kind) in table.fields.items():
+        member = f"((({struct} *)0)->{name})"
+        claim(f"offsetof({struct}, {name}) == {place}", f"{struct}.{name} was at byte {place}")
+        claim(f"sizeof{member} == {size}", f"{struct}.{name} had {size} bytes")
+        claim(f"SAME(__typeof__{member}, {kind})", f"{struct}.{name} was of type {kind}")
+    for name, (kind, value) in table.enums.items():
+        claim(f"{name} == {value} && sizeof({kind}) == 4", f"{name} was {value}")
+    for name, kind in (*table.types.items(), *table.functions.items()):
+        claim(f"SAME(__typeof__({name}), {kind})", f"{name} was of type {kind}")
+    return "\n".join(lines) + "\n"
+
+
+def compiled(compiler, table, header):
+    """What the compiler says against the table: [line]."""
+    with tempfile.TemporaryDirectory() as folder:
+        source = pathlib.Path(folder) / "abi.c"
+        source.write_text(assertions(table))
+        done = subprocess.run(
+            [*compiler.split(), "-std=gnu11", f"-I{header.parent}", "-c", str(source), "-o",
+             f"{folder}/abi.o"],
+            check=False, capture_output=True, text=True,
+        )
+    if done.returncode == 0:
+        return []
+    claims = re.findall(r'static assertion failed[^"]*"(.*)"', done.stderr)
+    claims += re.findall(r"error: (.*has no member named.*|.*undeclared.*)", done.stderr)
+    return [f"{compiler}: {claim}" for claim in claims] or [f"{compiler}: {done.stderr}"]
+
+
+def values(expressions, header):
+    """Numbers, by this machine's compiler."""
+    with tempfile.TemporaryDirectory() as folder:
+        program = f"{folder}/values"
+        body = "".join(f'printf("%lld\\n", (long long)({each}));' for each in expressions)
+        text = f"#include <covey.h>\n#include <stdio.h>\nint main(void) {{ {body} return 0; }}\n"
+        subprocess.run(
+            ["cc", "-x", "c", "-", f"-I{header.parent}", "-o", program],
+            input=text, check=True, text=True,
+        )
+        done = subprocess.run([program], check=True, capture_output=True, text=True)
+    return [int(line) for line in done.stdout.split()]
+
+
+def additions(table, found, header):
+    """The lines that the file lacks, in the header's order."""
+    structs, enums, callbacks, functions, experimental = found
+    since = version(header)
+    asked, lines = [], []
+
+    def add(line, *expressions):
+        lines.append((line, len(expressions)))
+        asked.extend(expressions)
+
+    def age(name):
+        return "experimental" if name in experimental else since
+
+    for enum, names in enums.items():
+        for name in names:
+            if name not in table.enums:
+                add(f"enum {enum} {name} {{}}", name)
+    for name, kind in callbacks.items():
+        if name not in table.types:
+            add(f"type {name} {kind}")
+    for struct, all_of in structs.items():
+        new = [(name, kind) for name, kind in all_of if (struct, name) not in table.fields]
+        if new:
+            add(f"struct {struct} {{}} {age(struct)}", f"sizeof({struct})")
+        for name, kind in new:
+            add(f"field {struct} {name} {{}} {{}} {kind}",
+                f"offsetof({struct}, {name})", f"sizeof((({struct} *)0)->{name})")
+    for name, kind in functions.items():
+        if name not in table.functions:
+            add(f"function {name} {kind} {age(name)}")
+    numbers = iter(values(asked, header) if asked else [])
+    return [line.format(*(next(numbers) for _ in range(count))) for line, count in lines]
+
+
+# ---- Python and libraries ------------------------------------------------------------
+
+
+def mirrored(table):
+    """The Python package's structs, enumerators and functions against the table."""
+    import ctypes
+
+    spec = importlib.util.spec_from_file_location("covey_abi", MIRROR)
+    abi = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(abi)
+    where = MIRROR.relative_to(ROOT)
+    found = {}
+    for struct in abi.STRUCTS:
+        name, size = struct.__name__, ctypes.sizeof(struct)
+        if name in table.structs and size != table.structs[name][-1]:
+            yield f"{where}: {name} has {size} bytes, published are {table.structs[name][-1]}"
+        for field, *_ in struct._fields_:
+            place = getattr(struct, field)
+            found[name, field] = (place.offset, place.size)
+    for key, (place, size, _) in table.fields.items():
+        if found.get(key) != (place, size):
+            has = "is missing" if key not in found else "is at {}, {} bytes".format(*found[key])
+            yield f"{where}: {'.'.join(key)} {has}; published: at {place}, {size} bytes"
+    own = {
+        prefix + member.name: member.value
+        for kind, prefix in abi.ENUMS.values() for member in kind
+    }
+    for name, (_, value) in table.enums.items():
+        if own.get(name) != value:
+            yield f"{where}: {name} is {own.get(name)}, published is {value}"
+    for name in sorted(set(table.functions) - set(abi.FUNCTIONS)):
+        yield f"{where}: {name} is missing"
+
+
+def exported(library):
+    done = subprocess.run(
+        ["nm", "-D", "--defined-only", "--extern-only", library],
+        check=True, capture_output=True, text=True,
+    )
+    return {line.split()[-1].split("@")[0] for line in done.stdout.splitlines()}
+
+
+def main():
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("libraries", nargs="*", metavar="LIBRARY")
+    parser.add_argument("--cc", action="append", metavar="COMPILER")
+    parser.add_argument("--header", type=pathlib.Path, default=HEADER, help="named covey.h")
+    parser.add_argument("--table", type=pathlib.Path, default=TABLE)
+    parser.add_argument("--record", action="store_true")
+    options = parser.parse_args()
+    header, compilers = options.header, options.cc or ["cc"]
+    for compiler in compilers:
+        if not shutil.which(compiler.split()[0]):
+            sys.exit(f"{compiler}: no such compiler")
+    found = declared(header)
+    if not all(found):
+        sys.exit(f"{header}: not understood")
+    table = read_table(options.table)
+    lost, new = differences(table, *found[:4])
+    if options.record and not lost:
+        lines = additions(table, found, header)
+        with open(options.table, "a") as file:
+            file.writelines(line + "\n" for line in lines)
+        print(f"{options.table}: {len(lines)} lines added")
+        table, new = read_table(options.table), []
+    findings = [f"{kind} {name}: published, but no longer in covey.h" for kind, name in lost]
+    findings += [f"{kind} {name}: in covey.h, but not published yet" for kind, name in new]
+    findings += misplaced(table)
+    # Where something is missing, C would only say so once more, and worse.
+    if not lost:
+        for compiler in compilers:
+            findings += compiled(compiler, table, header)
+    findings += mirrored(table)
+    for library in options.libraries:
+        names = exported(library)
+        findings += [f"{library}: {name}: published, but not exported"
+                     for name in sorted(set(table.functions) - names)]
+        findings += [f"{library}: {name}: exported, but not published yet"
+                     for name in sorted(names - set(table.functions))]
+    for line in findings:
+        experimental = table.experimental & set(re.findall(r"\w+", line))
+        print(line + (" (experimental)" if experimental else ""))
+    if findings:
+        sys.exit(f"the interface: {len(findings)} findings\n{GROWN}")
+    print(
+        f"interface of {version(header)}: {len(table.structs)} structs, {len(table.fields)} fields,"
+        f" {len(table.enums)} enumerators, {len(table.functions)} functions, as published"
+        f" ({', '.join([*compilers, *options.libraries])})"
+    )
+
+
+if __name__ == "__main__":
+    main()
