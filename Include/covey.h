@@ -102,8 +102,9 @@ extern "C" {
 
 /* The version of the library that was loaded; compare with COVEY_VERSION. */
 COVEY_API int32_t covey_version(void);
-/* One line for bug reports: version, compiler, row kernels chosen for this CPU,
- * BLAS.  Never NULL; lives as long as the library. */
+/* One line for bug reports: version, Swift, C compiler, architecture, libc built
+ * with, kernels chosen for this CPU, BLAS.  Never NULL; lives as long as the
+ * library. */
 COVEY_API const char *covey_build_info(void);
 
 /* ---- Status and diagnostics --------------------------------------------- */

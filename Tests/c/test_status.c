@@ -19,6 +19,20 @@ static void test_version(void)
     CHECK(strstr(info, version) != NULL);
     CHECK(strchr(info, '\n') == NULL);
     CHECK(covey_build_info() == info);
+    /* All that a bug report needs. */
+    const char *const parts[] = { "Swift ", "libc", "row kernels ", "int8 ", "BLAS" };
+    for (size_t i = 0; i < sizeof parts / sizeof *parts; i++)
+        CHECK(strstr(info, parts[i]) != NULL);
+    const char *compiler = strstr(info, "clang ") ? strstr(info, "clang ") : strstr(info, "gcc ");
+    if (CHECK(compiler != NULL)) {
+        int major = 0;
+        CHECK(sscanf(compiler, "%*[a-z] %d.", &major) == 1 && major > 0);
+    }
+#if defined(__x86_64__)
+    CHECK(strstr(info, ", x86-64, ") != NULL);
+#elif defined(__aarch64__)
+    CHECK(strstr(info, ", AArch64, ") != NULL);
+#endif
 }
 
 static void test_status_strings(void)

@@ -82,6 +82,13 @@ void cv_log_set(cv_log log, void *user_data, int32_t level);
 bool cv_log_wants(int32_t level);
 void cv_log_send(int32_t level, const char *message);
 
+// ---- build.c --------------------------------------------------------------
+
+// Static text: "clang 21.0.0", the compiler of the C parts, kernels included;
+// "glibc 2.36", the library that they were built with.
+const char *cv_c_compiler(void);
+const char *cv_libc(void);
+
 // ---- clock.c --------------------------------------------------------------
 
 int64_t cv_clock_nanoseconds(void);  // monotonic

@@ -16,17 +16,24 @@ private let buildInfo: CText = {
   #else
     let machine = "other"
   #endif
-  #if compiler(>=6.3)
-    let compiler = "6.3 or later"
+  // The language has no name for the compiler's version, only comparisons.
+  #if compiler(>=6.5)
+    let compiler = "6.5 or later"
+  #elseif compiler(>=6.4)
+    let compiler = "6.4"
+  #elseif compiler(>=6.3.2)
+    let compiler = "6.3.2 or later"
+  #elseif compiler(>=6.3.1)
+    let compiler = "6.3.1"
   #else
-    let compiler = "6.2 or earlier"
+    let compiler = "6.3.0 or earlier"
   #endif
   let rows = String(cString: cv_rows().pointee.name)
   let int8 = String(cString: cv_int8().pointee.name)
   let version = "\(COVEY_VERSION_MAJOR).\(COVEY_VERSION_MINOR).\(COVEY_VERSION_PATCH)"
   return CText(
-    "covey \(version), \(runtime) \(compiler), \(machine), row kernels \(rows), int8 \(int8), "
-      + BLAS.description)
+    "covey \(version), \(runtime) \(compiler), \(String(cString: cv_c_compiler())), \(machine), "
+      + "\(String(cString: cv_libc())), row kernels \(rows), int8 \(int8), " + BLAS.description)
 }()
 
 @c @implementation
