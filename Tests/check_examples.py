@@ -9,6 +9,7 @@ indexed PNGs in the palette of PASCAL VOC; and what cannot be done must be said,
 with the exit status for it.  Needs nothing beyond Python.
 """
 
+import json
 import pathlib
 import random
 import re
@@ -141,6 +142,7 @@ def check_compile_lines(build, folder):
         (top / name).symlink_to(target.resolve())
     for source, program in (
         ("segment.c", "segment"), ("adapt.c", "adapt"), ("stream.cpp", "stream"),
+        ("covey_bench.c", "covey_bench"),
     ):
         text = (root / "Examples" / source).read_text()
         text = re.sub(r" *\\\n(?: \*|//) +", " ", text)  # lines that go on
@@ -335,6 +337,84 @@ def check_stream(program, weights):
     check(running.returncode == 130 and b"cancelled" in text, running.returncode, text)
 
 
+# ---- covey_bench -------------------------------------------------------------------------
+
+
+def check_bench(program, weights):
+    small = ["--sizes", "48x64,64x48", "--threads", "1,2", "--frames", "5", "--loads", "3"]
+
+    def run(*arguments):
+        return subprocess.run(
+            [program, weights, *arguments], capture_output=True, text=True, check=False)
+
+    done = run(*small, "--frame", "96x100", "--json")
+    check(done.returncode == 0, done.stderr)
+    found = json.loads(done.stdout)
+    check(found["build"].startswith("covey "), found["build"])
+    machine, model, load = found["machine"], found["model"], found["load_ms"]
+    check(1 <= machine["usable"] and 1 <= machine["cores"] and machine["system"], machine)
+    check(model["bytes"] == weights.stat().st_size and model["dtype"] == "f32", model)
+    check(model["parameters"] > 0 and model["patch"] == 8 and load["times"] == 3, model, load)
+    for way in ("first", "mapped", "mapped_unchecked", "copied"):
+        check(load[way] > 0, way, load)
+    cases = [
+        (row["height"], row["width"], row["threads"], row["mode"]) for row in found["cases"]]
+    check(cases == [
+        (height, width, threads, mode)
+        for height, width in ((48, 64), (64, 48)) for threads in (1, 2)
+        for mode in ("whole", "stream")], cases)
+    for row in found["cases"]:
+        push, memory = row["push_ms"], row["estimate"]
+        check((row["frame_height"], row["frame_width"], row["frames"]) == (96, 100, 5), row)
+        check(0 < push["median"] <= push["p90"] <= push["most"], row)
+        check(row["frames_per_s"] > 0 and row["objects"] >= 0, row)
+        if row["mode"] == "whole":
+            check(0 < row["mask_ms"]["median"] <= row["mask_ms"]["most"], row)
+            check(row["finish_ms"] > 0 and row["frames_late"] == 0, row)
+        else:
+            # A window is three frames.
+            check(row["frames_late"] == 2, row)
+        # Three of five take the median or more.
+        check(5e3 / row["frames_per_s"] >= 2.9 * push["median"], row)
+        # A few hundred kB of a session, a few MB of a process; the estimate is a bound.
+        check(1e4 < row["session_peak"] <= memory["peak"], row)
+        check(memory["features"] + memory["workspace"] == memory["peak"], row)
+        check(0 < memory["weights"] < 1e6, row)
+        check(1e5 < row["process_before"] <= row["process_peak"] < 1e9, row)
+
+    done = run(*small, "--mode", "stream", "--nearest")
+    lines = done.stdout.splitlines()
+    check(done.returncode == 0 and len(lines) == 11, done.stdout, done.stderr)
+    check(all(line.split()[1] == "stream" for line in lines[-4:]), lines)
+    # Nothing is run: as many frames as you like.
+    done = run("--sizes", "64x96", "--frames", "100000", "--estimate", "--json")
+    rows = json.loads(done.stdout)["cases"]
+    check(done.returncode == 0 and "push_ms" not in rows[0], done.stderr)
+    check(rows[0]["estimate"]["peak"] > 100 * rows[1]["estimate"]["peak"] > 0, rows)
+    done = run("--sizes", "64x96", "--estimate")
+    check(done.returncode == 0 and "estimates for 30 frames" in done.stdout, done.stdout)
+
+    for part, *arguments in (
+        ("multiples", "--sizes", "50x64"), ("multiples", "--sizes", "50x64", "--estimate")):
+        done = run(*arguments)
+        check(done.returncode == 1 and part in done.stderr, arguments, done.stderr)
+    for model in ("/nothing-there", __file__):
+        done = subprocess.run(
+            [program, model], capture_output=True, text=True, check=False)
+        check(done.returncode == 1 and model in done.stderr, done.returncode, done.stderr)
+    for wrong in (
+        ["--sizes", "64"], ["--sizes", "64x"], ["--sizes", "64x64,"], ["--sizes", "0x64"],
+        ["--sizes", ",".join(17 * ["8x8"])], ["--frame", "8x8,8x8"], ["--threads", "257"],
+        ["--threads", "1;2"], ["--threads", "-1"], ["--threads", ",".join(17 * ["1"])],
+        ["--frames", "0"], ["--frames", "100001"], ["--loads", "x"], ["--mode", "all"],
+        ["--json", "--sizes"], ["--no-such", "1"], ["more"],
+    ):
+        done = run(*wrong)
+        check(done.returncode == 2 and "usage:" in done.stderr, wrong, done.stderr)
+    done = subprocess.run([program], capture_output=True, text=True, check=False)
+    check(done.returncode == 2 and "usage:" in done.stderr, done.stderr)
+
+
 def main():
     if len(sys.argv) != 3:
         sys.exit(__doc__)
@@ -344,6 +424,7 @@ def main():
         check_segment(programs / "segment", weights, pathlib.Path(folder))
         check_adapt(programs / "adapt", weights, pathlib.Path(folder))
     check_stream(programs / "stream", weights)
+    check_bench(programs / "covey_bench", weights)
     print(f"examples: {checks - failures} passed, {failures} failed")
     sys.exit(failures > 0)
 
