@@ -1,3 +1,4 @@
+import CCoveyKernels
 import Foundation
 import Testing
 
@@ -33,6 +34,59 @@ import Testing
       }
       for split in 0...length {
         #expect(crc(bytes, split: split) == ~naive)
+      }
+    }
+  }
+
+  /// What the CPU has an instruction for, against tables: around and beyond blocks of 16
+  /// and 64 bytes, at every address.
+  @Test func agreesWithTables() {
+    var random = WeightFileSample.Random(seed: 2)
+    let bytes = (0..<1500).map { _ in UInt8.random(in: 0...255, using: &random) }
+    bytes.withUnsafeBytes { bytes in
+      for length in Array(0...300) + [511, 512, 513, 1024, 1400] {
+        for start in [0, 1, 2, 3, 7, 8, 15, 31, 64, 99] {
+          let base = bytes.baseAddress! + start
+          let expected = cv_crc32_by_tables(0, base, length)
+          #expect(cv_crc32(0, base, length) == expected)
+          let split = length / 3
+          #expect(cv_crc32(cv_crc32(0, base, split), base + split, length - split) == expected)
+        }
+      }
+    }
+  }
+
+  /// The first bad one of every kind, across blocks of 4096, at odd addresses; all others.
+  @Test func badWeightsAreFound() {
+    let kinds: [(bytes: Int, bad: [UInt32], good: [UInt32])] = [
+      (4, [0x7F80_0000, 0xFF80_0000, 0x7FC0_0000, 0xFF80_0001], [0x7F7F_FFFF, 0x8000_0000]),
+      (2, [0x7C00, 0xFC00, 0x7E00, 0xFC01], [0x7BFF, 0x8000]),
+      (1, [0x80], [0x7F, 0x81, 0xFF]),
+    ]
+    for kind in kinds {
+      for count in [0, 1, 3, 4095, 4096, 4097, 9001] {
+        for offset in [0, 1] {
+          let storage = UnsafeMutableRawPointer.allocate(
+            byteCount: count * kind.bytes + 16, alignment: 16)
+          defer { storage.deallocate() }
+          let base = storage + offset
+          func set(_ index: Int, _ bits: UInt32) {
+            withUnsafeBytes(of: bits.littleEndian) {
+              (base + index * kind.bytes).copyMemory(from: $0.baseAddress!, byteCount: kind.bytes)
+            }
+          }
+          for index in 0..<count { set(index, kind.good[index % kind.good.count]) }
+          #expect(cv_first_bad_weight(base, count, kind.bytes) == count)
+          for index in [0, 1, 2, 4094, 4095, 4096, 8999, 9000] where index < count {
+            for bad in kind.bad {
+              set(index, bad)
+              if index + 5 < count { set(index + 5, bad) }
+              #expect(cv_first_bad_weight(base, count, kind.bytes) == index)
+              if index + 5 < count { set(index + 5, kind.good[0]) }
+            }
+            set(index, kind.good[0])
+          }
+        }
       }
     }
   }

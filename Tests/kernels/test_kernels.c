@@ -371,6 +371,33 @@ static void test_products(const cv_product_kernels *kernels[], size_t count, siz
     free(first), free(before), free(b), free(a);
 }
 
+/* Against one bit at a time: below, at and beyond the blocks of every way, at every
+ * address, in one piece and in two. */
+static void test_checksum(void)
+{
+    enum { MOST = 400 };
+    for (size_t start = 0; start < 16; start++)
+        for (size_t n = 0; n <= MOST; n++) {
+            uint8_t *bytes = allocate(start + n);
+            uint32_t expected = 0xffffffffu;
+            for (size_t i = 0; i < n; i++) {
+                bytes[start + i] = (uint8_t)random_bits();
+                expected ^= bytes[start + i];
+                for (int bit = 0; bit < 8; bit++)
+                    expected = expected >> 1 ^ (expected & 1 ? 0xedb88320u : 0);
+            }
+            expected = ~expected;
+            size_t split = n * start / 16;
+            uint32_t first = cv_crc32(0, bytes + start, split);
+            if (cv_crc32(0, bytes + start, n) != expected ||
+                cv_crc32(first, bytes + start + split, n - split) != expected)
+                fail("checksum", "not that of one bit at a time", "");
+            if (cv_crc32_by_tables(0, bytes + start, n) != expected)
+                fail("checksum", "by tables", "");
+            free(bytes);
+        }
+}
+
 int main(int argc, char **argv)
 {
     const cv_int8_kernels *int8[CV_ISAS];
@@ -435,6 +462,8 @@ int main(int argc, char **argv)
         snprintf(found, sizeof found, "%#llx", (unsigned long long)fused_digest);
         fail("products", "not the bits of other CPUs", found);
     }
+
+    test_checksum();
 
     if (digest != DIGEST) {
         char found[32];

@@ -236,5 +236,15 @@ void cv_pack_keys(const uint8_t *k, size_t k_stride, const float *scale, size_t 
 
 // Index of the first NaN or infinity, n where there is none.
 size_t cv_first_not_finite(const float *x, size_t n);
+// The same of weights at any address: of 4 and 2 bytes floats, of 1 byte integers, of
+// which -128 is bad.
+size_t cv_first_bad_weight(const void *values, size_t n, size_t element_bytes);
+
+// ---- checksum.c -----------------------------------------------------------
+
+// CRC-32 of bytes that follow others whose CRC-32 is `before` (0: none); the second
+// always by tables, whatever the CPU has.
+uint32_t cv_crc32(uint32_t before, const void *bytes, size_t n);
+uint32_t cv_crc32_by_tables(uint32_t before, const void *bytes, size_t n);
 
 #endif

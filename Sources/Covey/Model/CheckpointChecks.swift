@@ -1,3 +1,5 @@
+import CCoveyKernels
+
 extension GGUFReader {
   /// Every tensor is one that the model has, as it must be, and all that
   /// inference reads are there.
@@ -91,28 +93,16 @@ extension GGUFReader {
 }
 
 extension GGUFTensor {
-  /// Elements looked at together; the loop inside has no exit, and vectorises.
-  private static let chunk = 4096
-
   /// Numbers are finite, those of I8 -127 to 127.
   fileprivate func checkValues() throws(CoveyError) {
     guard let base = data.baseAddress else { return }
-    var start = 0
-    while start < count {
-      let end = min(start + Self.chunk, count)
-      guard largestMagnitude(base, start, end) >= limit else {
-        start = end
-        continue
-      }
-      while largestMagnitude(base, start, start + 1) < limit {
-        start += 1
-      }
-      throw CoveyError(
-        .format,
-        element == .i8
-          ? "\(name): element \(start): expected -127 to 127, found -128"
-          : "\(name): element \(start) is not a finite number")
-    }
+    let index = cv_first_bad_weight(base, count, element.size)
+    guard index < count else { return }
+    throw CoveyError(
+      .format,
+      element == .i8
+        ? "\(name): element \(index): expected -127 to 127, found -128"
+        : "\(name): element \(index) is not a finite number")
   }
 
   /// Of an int8 matrix: 127 times each is finite.
@@ -127,36 +117,5 @@ extension GGUFTensor {
             + "found \(NumberText.of(scale))")
       }
     }
-  }
-
-  /// The least magnitude that is none of a number: the bits of infinity (those of
-  /// NaNs are above, of finite numbers below), or 128.
-  private var limit: UInt32 {
-    switch element {
-    case .f32: 0x7F80_0000
-    case .f16: 0x7C00
-    case .i8: 128
-    }
-  }
-
-  private func largestMagnitude(_ base: UnsafeRawPointer, _ start: Int, _ end: Int) -> UInt32 {
-    var largest: UInt32 = 0
-    switch element {
-    case .f32:
-      for index in start..<end {
-        let bits = base.loadUnaligned(fromByteOffset: 4 &* index, as: UInt32.self)
-        largest = max(largest, bits & 0x7FFF_FFFF)
-      }
-    case .f16:
-      for index in start..<end {
-        let bits = base.loadUnaligned(fromByteOffset: 2 &* index, as: UInt16.self)
-        largest = max(largest, UInt32(bits & 0x7FFF))
-      }
-    case .i8:
-      for index in start..<end {
-        largest = max(largest, UInt32(base.load(fromByteOffset: index, as: Int8.self).magnitude))
-      }
-    }
-    return largest
   }
 }
