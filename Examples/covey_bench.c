@@ -356,7 +356,7 @@ static double now_ms(void)
 }
 
 typedef struct spread {
-    double median, p90, most;
+    double least, median, p90, most;
 } spread;
 
 static int by_value(const void *a, const void *b)
@@ -369,7 +369,8 @@ static int by_value(const void *a, const void *b)
 static spread spread_of(double *values, int count)
 {
     qsort(values, (size_t)count, sizeof *values, by_value);
-    spread found = { values[count / 2], values[(9 * count + 9) / 10 - 1], values[count - 1] };
+    spread found = { values[0], values[count / 2], values[(9 * count + 9) / 10 - 1],
+                     values[count - 1] };
     if (count % 2 == 0) found.median = 0.5 * (values[count / 2 - 1] + values[count / 2]);
     return found;
 }
@@ -392,7 +393,8 @@ typedef struct outcome {
 typedef struct loads {
     covey_model_info info;
     char    name[TEXT_SIZE];
-    double  mapped, unchecked, copied, first;               /* ms                */
+    spread  mapped, unchecked, copied;                      /* ms                */
+    double  first;
 } loads;
 
 static covey_session_options options_of(const settings *given, const one_case *of)
@@ -546,9 +548,9 @@ static void measure_loads(const settings *given, loads *found)
     for (int i = 0; i < count; i++)
         for (int way = 0; way < 3; way++)
             times[way * count + i] = load_once(given, way == 2, way == 1, found);
-    found->mapped = spread_of(times, count).median;
-    found->unchecked = spread_of(times + count, count).median;
-    found->copied = spread_of(times + 2 * count, count).median;
+    found->mapped = spread_of(times, count);
+    found->unchecked = spread_of(times + count, count);
+    found->copied = spread_of(times + 2 * count, count);
     free(times);
 }
 
@@ -608,8 +610,8 @@ static void print_field(const char *name, const char *text)
 
 static void print_spread(const char *name, spread of)
 {
-    printf("\"%s\": {\"median\": %.4f, \"p90\": %.4f, \"most\": %.4f}, ", name, of.median, of.p90,
-           of.most);
+    printf("\"%s\": {\"least\": %.4f, \"median\": %.4f, \"p90\": %.4f, \"most\": %.4f}, ", name,
+           of.least, of.median, of.p90, of.most);
 }
 
 static void print_json_head(const settings *given, const machine *on, const loads *loaded,
@@ -630,10 +632,13 @@ static void print_json_head(const settings *given, const machine *on, const load
     printf("\"bytes\": %lld, \"parameters\": %lld, \"patch\": %d, \"channels\": %d, "
            "\"depth\": %d},\n", (long long)bytes, (long long)info->parameter_count,
            info->patch_size, info->embed_dim, info->depth);
-    if (!given->estimate)
-        printf(" \"load_ms\": {\"first\": %.4f, \"mapped\": %.4f, \"mapped_unchecked\": %.4f, "
-               "\"copied\": %.4f, \"times\": %d},\n", loaded->first, loaded->mapped,
-               loaded->unchecked, loaded->copied, given->loads);
+    if (!given->estimate) {
+        printf(" \"load_ms\": {");
+        print_spread("mapped", loaded->mapped);
+        print_spread("mapped_unchecked", loaded->unchecked);
+        print_spread("copied", loaded->copied);
+        printf("\"first\": %.4f, \"times\": %d},\n", loaded->first, given->loads);
+    }
     printf(" \"cases\": [");
 }
 
@@ -675,7 +680,8 @@ static void print_table_head(const settings *given, const machine *on, const loa
         return;
     }
     printf("loading: mapped %.2f ms, unchecked %.2f, copied %.2f (medians of %d; the first %.2f)\n\n",
-           loaded->mapped, loaded->unchecked, loaded->copied, given->loads, loaded->first);
+           loaded->mapped.median, loaded->unchecked.median, loaded->copied.median, given->loads,
+           loaded->first);
     printf("%-9s %-7s %7s %18s %9s %8s %8s %6s %8s %8s\n", "working", "mode", "threads",
            "push ms (p90)", "finish ms", "mask ms", "frames/s", "late", "session", "process");
     printf("%-9s %-7s %7s %18s %9s %8s %8s %6s %8s %8s\n", "", "", "", "a frame", "in all",
