@@ -6,7 +6,7 @@ SHELL := /bin/bash
 .PHONY: help setup lib demo test test-swift test-kernels test-exports test-c test-valgrind \
   test-python bench bench-clustering bench-quality bench-throughput bench-training \
   bench-adaptation api aarch64 \
-  bench-kernels bench-instructions clean
+  bench-kernels bench-instructions footprint clean
 
 # COVEY_BLAS=none: without OpenBLAS, in a folder of its own.
 export COVEY_BLAS
@@ -139,6 +139,14 @@ bench-kernels: | $(STAMPS)/debian ## the machine's peak, and what products of th
 
 bench-instructions: $(LIB) ## instructions of one frame, by callgrind, against those recorded
 	@$(BENCHMARKS) instructions
+
+footprint: $(LIB) $(STAMPS)/python ## bytes, loading and memory of all builds, into docs/BOARDS.md
+	@$(MAKE) --no-print-directory COVEY_BLAS=none lib
+	@tools/setup-debian.sh $$($(AARCH64) packages)
+	@$(AARCH64) build/aarch64/c/built
+	@for folder in build build/no-blas; do $(MAKE) --no-print-directory -f Tests/c/Makefile \
+	  LIB=$$folder/libcovey.so OUT=$$folder/c $$folder/c/covey_bench || exit 1; done
+	$(PYTHON) Benchmarks/footprint.py --into docs/BOARDS.md
 
 # ---- Odds and ends ---------------------------------------------------------
 
