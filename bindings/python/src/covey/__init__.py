@@ -22,6 +22,7 @@ from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from ._abi import (
+    HEADER_VERSION,
     Affinity,
     Dtype,
     KeyRounding,
@@ -61,7 +62,7 @@ if TYPE_CHECKING:
     from ._frames import FormatLike, FrameLike
     from ._options import Options, Unpack
 
-__version__ = "0.1.0"
+__version__ = ".".join(map(str, HEADER_VERSION))
 
 __all__ = [
     "Affinity",
