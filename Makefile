@@ -4,7 +4,7 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .PHONY: help setup lib demo test test-swift test-kernels test-exports test-c test-valgrind \
-  test-python bench bench-clustering bench-quality bench-throughput bench-training \
+  test-python install dist test-packages bench bench-clustering bench-quality bench-throughput bench-training \
   bench-adaptation api aarch64 \
   bench-kernels bench-instructions footprint clean
 
@@ -17,6 +17,7 @@ PYTHON := $(VENV)/bin/python
 STAMPS := build/stamps
 SCRATCH := .build-embedded$(if $(filter none,$(COVEY_BLAS)),-no-blas)
 MODEL  := models/covey-nano.gguf
+INT8   := $(BUILD)/covey-nano-q8.gguf
 CLIP   := out/clip/carphone_pristine.mp4
 
 LIB_SOURCES := $(shell find Sources Include -type f) Package.swift
@@ -103,6 +104,28 @@ aarch64: test-c $(CLIP) | $(STAMPS)/python ## build for AArch64, test in an emul
 
 AARCH64 = $(MAKE) --no-print-directory -f tools/aarch64.mk
 
+# ---- Installing, packages -----------------------------------------------------
+
+install: $(LIB) $(INT8) ## install into PREFIX (/usr/local) below DESTDIR
+	@DESTDIR="$(DESTDIR)" PREFIX="$(PREFIX)" LIBDIR="$(LIBDIR)" INCLUDEDIR="$(INCLUDEDIR)" \
+	  DATADIR="$(DATADIR)" DOCDIR="$(DOCDIR)" packaging/install.sh $(LIB) $(INT8)
+	@echo "installed into $(DESTDIR)$(PREFIX)"
+	@$(if $(DESTDIR),,ldconfig 2>/dev/null || \
+	  echo "programs find the library once ldconfig has run as root, or with LD_LIBRARY_PATH")
+
+PREFIX ?= /usr/local
+
+$(INT8): $(LIB) $(MODEL) packaging/quantize.py
+	@python3 packaging/quantize.py $(LIB) $(MODEL) $@
+
+dist: ## packages in dist/: tar.gz, Debian, Python; ARCH=x86_64, ARCH=aarch64: one
+	@$(PACKAGING) dist
+
+test-packages: ## install the packages, build with them, run; ARCH=... as above
+	@$(PACKAGING) test
+
+PACKAGING = $(MAKE) --no-print-directory -f packaging/Makefile
+
 # ---- Reference -------------------------------------------------------------
 
 api: $(LIB) $(STAMPS)/python ## the reference of the Python package, as HTML in build/api
@@ -151,5 +174,5 @@ footprint: $(LIB) $(STAMPS)/python ## bytes, loading and memory of all builds, i
 # ---- Odds and ends ---------------------------------------------------------
 
 clean: ## remove all that was built
-	rm -rf build out .build .build-embedded* $(VENV) .pytest_cache .hypothesis \
+	rm -rf build dist out .build .build-embedded* $(VENV) .pytest_cache .hypothesis \
 	  bindings/python/build bindings/python/src/*.egg-info
