@@ -1,0 +1,196 @@
+"""Programs built against what is installed, in each way there is, and run."""
+
+import re
+import shutil
+import subprocess
+import sys
+import tarfile
+from dataclasses import dataclass
+
+import clip
+import pytest
+from conftest import (
+    ARCHITECTURES,
+    HEADER,
+    SOURCES,
+    TOP,
+    VERSION,
+    Architecture,
+    clean_environment,
+    run,
+)
+from PIL import Image
+
+EXAMPLE = TOP / "Examples" / "segment.c"
+MAJOR, MINOR, PATCH = map(int, VERSION.split("."))
+NUMBER = MAJOR * 10000 + MINOR * 100 + PATCH
+
+
+@dataclass(frozen=True)
+class Installed:
+    """covey in a folder: `root` is what the machine would have as /."""
+
+    architecture: Architecture
+    kind: str
+    root: object
+    prefix: object
+    libraries: object
+
+    @property
+    def data(self):
+        return self.prefix / "share" / "covey"
+
+
+@pytest.fixture(scope="module", params=["deb", "tarball"])
+def installed(request, architecture, tmp_path_factory):
+    root = tmp_path_factory.mktemp(f"{request.param}-{architecture.name}")
+    if request.param == "deb":
+        for package in ("libcovey0", "libcovey-dev"):
+            run("dpkg-deb", "--extract", architecture.deb(package), root)
+        prefix = root / "usr"
+        return Installed(architecture, "deb", root, prefix, prefix / "lib" / architecture.triplet)
+    with tarfile.open(architecture.tarball) as archive:
+        archive.extractall(root, filter="data")
+    # It may be moved.
+    prefix = root / "somewhere else"
+    (root / f"covey-{VERSION}-linux-{architecture.name}").rename(prefix)
+    return Installed(architecture, "tarball", root, prefix, prefix / "lib")
+
+
+def with_pkg_config(installed, folder):
+    """Flags from covey.pc; the model's path from it, too."""
+    path = installed.libraries / "pkgconfig"
+    environment = clean_environment(PKG_CONFIG_LIBDIR=str(path))
+    if installed.kind == "deb":
+        environment["PKG_CONFIG_SYSROOT_DIR"] = str(installed.root)
+
+    def ask(*what):
+        return run("pkg-config", *what, "covey", env=environment).strip()
+
+    assert ask("--modversion") == VERSION
+    model = ask("--variable=model").removeprefix(str(installed.root))
+    if installed.kind == "deb":
+        assert (installed.root / model.lstrip("/")).is_file()
+    flags = ask("--cflags", "--libs")
+    for source, target, more in sources(installed, folder):
+        command = f'{installed.architecture.compiler} -std=gnu99 {source} {flags} '
+        run("sh", "-c", command + " ".join([*more, "-o", str(target)]))
+
+
+def with_compiler_alone(installed, folder):
+    for source, target, more in sources(installed, folder):
+        run(installed.architecture.compiler, "-std=gnu99", source,
+            f"-I{installed.prefix}/include", f"-L{installed.libraries}", "-lcovey",
+            *more, "-o", target)
+
+
+def sources(installed, folder):
+    yield SOURCES / "version.c", folder / "version", ["-ldl"]
+    yield EXAMPLE, folder / "segment", installed.architecture.png_flags
+
+
+def cmake(installed, folder, wanted):
+    """The output of configuring, and whether it was done."""
+    architecture = installed.architecture
+    for name in ("CMakeLists.txt", "version.c"):
+        shutil.copy(SOURCES / name, folder)
+    command = [
+        f"{sys.prefix}/bin/cmake", "-S", folder, "-B", folder / "build", f"-DWANTED={wanted}",
+        f"-DCMAKE_PREFIX_PATH={installed.prefix}", f"-DCMAKE_C_COMPILER={architecture.compiler}",
+        f"-DEXAMPLE={EXAMPLE}", f"-DPNG={';'.join(architecture.png_flags)}",
+    ]
+    if not architecture.native:
+        command += ["-DCMAKE_SYSTEM_NAME=Linux",
+                    f"-DCMAKE_SYSTEM_PROCESSOR={architecture.name}"]
+        command += [f"-DCMAKE_C_FLAGS={architecture.png_flags[0]}"]
+    done = subprocess.run(command, env=clean_environment(), capture_output=True, text=True)
+    return done.stdout + done.stderr, done.returncode == 0
+
+
+def with_cmake(installed, folder):
+    said, configured = cmake(installed, folder, VERSION)
+    assert configured, said
+    assert f"version={VERSION}" in said
+    for name, file in (("model", "covey-nano.gguf"), ("model_int8", "covey-nano-q8.gguf")):
+        assert f"-- {name}={installed.data / file}\n" in said
+        assert (installed.data / file).is_file()
+    run(f"{sys.prefix}/bin/cmake", "--build", folder / "build", env=clean_environment())
+    for name in ("version", "segment"):
+        (folder / name).symlink_to(folder / "build" / name)
+
+
+@pytest.mark.parametrize("build", [with_pkg_config, with_cmake, with_compiler_alone])
+def test_a_program_is_built_and_runs(installed, build, tmp_path):
+    build(installed, tmp_path)
+    architecture = installed.architecture
+
+    said = run(*architecture.program(tmp_path / "version", installed.libraries))
+    header, library, path = said.strip().split(" ", 2)
+    assert (int(header), int(library)) == (NUMBER, NUMBER)
+    assert path == str(installed.libraries / "libcovey.so.0")
+
+    # Fewer pixels where an emulator computes; there the disc is not told from its edge.
+    model, size, least = (
+        ("covey-nano.gguf", [], 0.9) if architecture.native
+        else ("covey-nano-q8.gguf", ["--working-size", "128x192"], 0.45)
+    )
+    masks = tmp_path / "masks"
+    masks.mkdir()
+    command = architecture.program(tmp_path / "segment", installed.libraries)
+    done = subprocess.run(
+        [*command, installed.data / model, "-", masks, *size], input=clip.yuv4mpeg2(),
+        capture_output=True, timeout=300,
+    )
+    assert done.returncode == 0, done.stderr.decode()
+    found = sorted(masks.iterdir())
+    assert len(found) == clip.FRAMES
+    for frame, path in enumerate(found):
+        picture = Image.open(path)
+        assert picture.size == (clip.WIDTH, clip.HEIGHT)
+        indices = picture.tobytes()
+        rows = [indices[at : at + clip.WIDTH] for at in range(0, len(indices), clip.WIDTH)]
+        assert clip.intersection_over_union(rows, frame) > least
+
+
+def test_cmake_takes_the_versions_that_fit(installed, tmp_path):
+    if installed.kind == "deb" or not installed.architecture.native:
+        return      # the same file everywhere
+    right = ["", "0.1", f"{VERSION};EXACT", f"0.1...{MAJOR + 1}", f"0.1...{VERSION}"]
+    wrong = [f"{MAJOR}.{MINOR + 1}", f"{MAJOR + 1}.0", "0.0.1...<0.0.9", f"0.0.1...<{VERSION}"]
+    for wanted in right + wrong:
+        folder = tmp_path / wanted.replace(";", " ") / "x"
+        folder.mkdir(parents=True)
+        said, configured = cmake(installed, folder, wanted)
+        assert configured == (wanted in right), (wanted, said)
+        assert configured or VERSION in said, said      # what was found instead
+
+
+def test_what_a_folder_holds(installed):
+    """Both models, the header as it is here, links of the library to each other."""
+    version = f"libcovey.so.{VERSION}"
+    assert (installed.prefix / "include" / "covey.h").read_text() == HEADER
+    assert (installed.libraries / version).is_file()
+    assert (installed.libraries / "libcovey.so.0").readlink().name == version
+    assert (installed.libraries / "libcovey.so").readlink().name == "libcovey.so.0"
+    assert {path.name for path in installed.data.iterdir()} == {
+        "covey-nano.gguf", "covey-nano-q8.gguf"
+    }
+    original = (TOP / "models" / "covey-nano.gguf").read_bytes()
+    assert (installed.data / "covey-nano.gguf").read_bytes() == original
+    for path in installed.prefix.rglob("*"):
+        if path.suffix in (".pc", ".cmake"):
+            assert "@" not in path.read_text() and str(TOP) not in path.read_text()
+    needed = re.findall(
+        r"\(NEEDED\).*\[(.*)\]", run("readelf", "-dW", installed.libraries / version)
+    )
+    assert {re.sub(r"[-.].*", "", name) for name in needed} <= {"libc", "libm", "ld"}
+
+
+def test_the_int8_model_is_the_same_everywhere():
+    files = set()
+    for name in ARCHITECTURES:
+        with tarfile.open(Architecture(name).tarball) as archive:
+            folder = f"covey-{VERSION}-linux-{name}"
+            files.add(archive.extractfile(f"{folder}/share/covey/covey-nano-q8.gguf").read())
+    assert len(files) == 1
+    assert files.pop().startswith(b"GGUF")
