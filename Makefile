@@ -53,7 +53,7 @@ $(LIB): $(LIB_SOURCES) | $(STAMPS)/debian
 	@echo "building $(LIB)"
 	@COVEY_BUILD=embedded swift build -c release --scratch-path $(SCRATCH) --product covey
 	@mkdir -p $(BUILD)
-	@strip --strip-unneeded -o $(LIB).tmp $(SCRATCH)/release/libcovey.so
+	@tools/strip-library.sh $(SCRATCH)/release/libcovey.so $(LIB).tmp
 	@ln -sf libcovey.so $(BUILD)/libcovey.so.0
 	@mv $(LIB).tmp $(LIB)
 

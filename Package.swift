@@ -42,6 +42,8 @@ let core: [Target] = [
           "-Xlinker", "-soname=libcovey.so.0",
           "-Xlinker", "--no-undefined", "-Xlinker", "--gc-sections",
           "-Xlinker", "-z", "-Xlinker", "nodelete",
+          // It would differ from build to build, with Swift's hash of the module.
+          "-Xlinker", "--build-id=none",
         ]),
       ] : [.linkedLibrary("m")]
   ),
