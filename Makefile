@@ -25,7 +25,7 @@ LIB_SOURCES := $(shell find Sources Include -type f) Package.swift
 help: ## this list
 	@echo "covey: object segmentation of video, without supervision"
 	@echo
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | \
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | \
 	  awk -F':.*## ' '{sub(/:.*/, "", $$1); printf "  make %-19s %s\n", $$1, $$2}'
 	@echo
 	@echo "Needs Swift 6.3 or later, a C compiler and Python 3.10 or later; make demo and"
