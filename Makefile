@@ -121,6 +121,11 @@ $(INT8): $(LIB) $(MODEL) packaging/quantize.py
 dist: ## packages in dist/: tar.gz, Debian, Python; ARCH=x86_64, ARCH=aarch64: one
 	@$(PACKAGING) dist
 
+# Both build the library for AArch64, in one place.
+ifneq ($(filter aarch64,$(MAKECMDGOALS)),)
+dist test-packages: aarch64
+endif
+
 test-packages: ## install the packages, build with them, run; ARCH=... as above
 	@$(PACKAGING) test
 
