@@ -17,7 +17,6 @@ PYTHON := $(VENV)/bin/python
 STAMPS := build/stamps
 SCRATCH := .build-embedded$(if $(filter none,$(COVEY_BLAS)),-no-blas)
 MODEL  := models/covey-nano.gguf
-INT8   := $(BUILD)/covey-nano-q8.gguf
 CLIP   := out/clip/carphone_pristine.mp4
 
 LIB_SOURCES := $(shell find Sources Include -type f) Package.swift
@@ -106,17 +105,14 @@ AARCH64 = $(MAKE) --no-print-directory -f tools/aarch64.mk
 
 # ---- Installing, packages -----------------------------------------------------
 
-install: $(LIB) $(INT8) ## install into PREFIX (/usr/local) below DESTDIR
+install: $(LIB) ## install into PREFIX (/usr/local) below DESTDIR
 	@DESTDIR="$(DESTDIR)" PREFIX="$(PREFIX)" LIBDIR="$(LIBDIR)" INCLUDEDIR="$(INCLUDEDIR)" \
-	  DATADIR="$(DATADIR)" DOCDIR="$(DOCDIR)" packaging/install.sh $(LIB) $(INT8)
+	  DATADIR="$(DATADIR)" DOCDIR="$(DOCDIR)" packaging/install.sh $(LIB)
 	@echo "installed into $(DESTDIR)$(PREFIX)"
 	@$(if $(DESTDIR),,ldconfig 2>/dev/null || \
 	  echo "programs find the library once ldconfig has run as root, or with LD_LIBRARY_PATH")
 
 PREFIX ?= /usr/local
-
-$(INT8): $(LIB) $(MODEL) packaging/quantize.py
-	@python3 packaging/quantize.py $(LIB) $(MODEL) $@
 
 dist: ## packages in dist/: tar.gz, Debian, Python; ARCH=x86_64, ARCH=aarch64: one
 	@$(PACKAGING) dist

@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# The Debian packages libcovey0 and libcovey-dev: deb.sh ARCHITECTURE LIBRARY INT8_MODEL
-# FOLDER.  Needs dpkg-deb alone of Debian's tools.  The same bytes for the same input and
+# The Debian packages libcovey0 and libcovey-dev: deb.sh ARCHITECTURE LIBRARY FOLDER.  Needs
+# dpkg-deb alone of Debian's tools.  The same bytes for the same input and
 # SOURCE_DATE_EPOCH.  MAINTAINER="Name <address>" says whose packages they are.
 set -euo pipefail
 
-architecture=$1 library=$2 int8_model=$3 out=$4
+architecture=$1 library=$2 out=$3
 here=$(cd "$(dirname "$0")" && pwd)
 upstream=$("$here/version.sh")
 version=$upstream-1
@@ -21,7 +21,7 @@ runtime=$stage/libcovey0 dev=$stage/libcovey-dev
 
 # All of it is installed as for libcovey-dev; what programs run with moves out.
 DESTDIR=$dev PREFIX=/usr LIBDIR=/usr/lib/$triplet DOCDIR=/usr/share/doc/libcovey-dev \
-  PC_PREFIX=/usr "$here/install.sh" "$library" "$int8_model"
+  PC_PREFIX=/usr "$here/install.sh" "$library"
 install -d "$runtime/usr/lib/$triplet" "$runtime/usr/share/doc/libcovey0"
 mv "$dev/usr/lib/$triplet"/libcovey.so.* "$runtime/usr/lib/$triplet"
 mv "$dev/usr/share/covey" "$runtime/usr/share"

@@ -1,14 +1,14 @@
 #!/usr/bin/env bash
 # Installs covey below $DESTDIR$PREFIX:
 #
-#     install.sh LIBRARY INT8_MODEL
+#     install.sh LIBRARY
 #
 # LIBDIR, INCLUDEDIR, DATADIR and DOCDIR, where set, lie elsewhere.  What is installed may
 # be moved as a whole: covey.pc and the CMake files find the rest from where they are.
 # PC_PREFIX=/usr writes fixed paths into covey.pc, as distributions have them.
 set -euo pipefail
 
-library=$1 int8_model=$2
+library=$1
 top=$(cd "$(dirname "$0")/.." && pwd)
 here=$top/packaging
 version=$("$here/version.sh")
@@ -31,7 +31,7 @@ install -m 755 "$library" "$root$lib/libcovey.so.$version"
 ln -sfn "libcovey.so.$version" "$root$lib/libcovey.so.0"
 ln -sfn libcovey.so.0 "$root$lib/libcovey.so"
 put "$include" "$top/Include/covey.h"
-put "$data" "$top/models/covey-nano.gguf" "$int8_model"
+put "$data" "$top/models/covey-nano.gguf"
 put "$doc" "$top/LICENSE" "$top/CHANGELOG.md" "$top/docs/INSTALLING.md"
 install -m 644 "$top/models/README.md" "$root$doc/covey-nano.md"
 put "$doc/examples" "$top"/Examples/*.{c,cpp}

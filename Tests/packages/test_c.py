@@ -10,7 +10,6 @@ from dataclasses import dataclass
 import clip
 import pytest
 from conftest import (
-    ARCHITECTURES,
     HEADER,
     SOURCES,
     TOP,
@@ -37,8 +36,8 @@ class Installed:
     libraries: object
 
     @property
-    def data(self):
-        return self.prefix / "share" / "covey"
+    def model(self):
+        return self.prefix / "share" / "covey" / "covey-nano.gguf"
 
 
 @pytest.fixture(scope="module", params=["deb", "tarball"])
@@ -111,9 +110,7 @@ def with_cmake(installed, folder):
     said, configured = cmake(installed, folder, VERSION)
     assert configured, said
     assert f"version={VERSION}" in said
-    for name, file in (("model", "covey-nano.gguf"), ("model_int8", "covey-nano-q8.gguf")):
-        assert f"-- {name}={installed.data / file}\n" in said
-        assert (installed.data / file).is_file()
+    assert f"-- model={installed.model}\n" in said
     run(f"{sys.prefix}/bin/cmake", "--build", folder / "build", env=clean_environment())
     for name in ("version", "segment"):
         (folder / name).symlink_to(folder / "build" / name)
@@ -130,15 +127,12 @@ def test_a_program_is_built_and_runs(installed, build, tmp_path):
     assert path == str(installed.libraries / "libcovey.so.0")
 
     # Fewer pixels where an emulator computes; there the disc is not told from its edge.
-    model, size, least = (
-        ("covey-nano.gguf", [], 0.9) if architecture.native
-        else ("covey-nano-q8.gguf", ["--working-size", "128x192"], 0.45)
-    )
+    size, least = ([], 0.9) if architecture.native else (["--working-size", "128x192"], 0.45)
     masks = tmp_path / "masks"
     masks.mkdir()
     command = architecture.program(tmp_path / "segment", installed.libraries)
     done = subprocess.run(
-        [*command, installed.data / model, "-", masks, *size], input=clip.yuv4mpeg2(),
+        [*command, installed.model, "-", masks, *size], input=clip.yuv4mpeg2(),
         capture_output=True, timeout=300,
     )
     assert done.returncode == 0, done.stderr.decode()
@@ -166,17 +160,15 @@ def test_cmake_takes_the_versions_that_fit(installed, tmp_path):
 
 
 def test_what_a_folder_holds(installed):
-    """Both models, the header as it is here, links of the library to each other."""
+    """The model and the header as they are here, links of the library to each other."""
     version = f"libcovey.so.{VERSION}"
     assert (installed.prefix / "include" / "covey.h").read_text() == HEADER
     assert (installed.libraries / version).is_file()
     assert (installed.libraries / "libcovey.so.0").readlink().name == version
     assert (installed.libraries / "libcovey.so").readlink().name == "libcovey.so.0"
-    assert {path.name for path in installed.data.iterdir()} == {
-        "covey-nano.gguf", "covey-nano-q8.gguf"
-    }
+    assert list(installed.model.parent.iterdir()) == [installed.model]
     original = (TOP / "models" / "covey-nano.gguf").read_bytes()
-    assert (installed.data / "covey-nano.gguf").read_bytes() == original
+    assert installed.model.read_bytes() == original
     for path in installed.prefix.rglob("*"):
         if path.suffix in (".pc", ".cmake"):
             assert "@" not in path.read_text() and str(TOP) not in path.read_text()
@@ -184,13 +176,3 @@ def test_what_a_folder_holds(installed):
         r"\(NEEDED\).*\[(.*)\]", run("readelf", "-dW", installed.libraries / version)
     )
     assert {re.sub(r"[-.].*", "", name) for name in needed} <= {"libc", "libm", "ld"}
-
-
-def test_the_int8_model_is_the_same_everywhere():
-    files = set()
-    for name in ARCHITECTURES:
-        with tarfile.open(Architecture(name).tarball) as archive:
-            folder = f"covey-{VERSION}-linux-{name}"
-            files.add(archive.extractfile(f"{folder}/share/covey/covey-nano-q8.gguf").read())
-    assert len(files) == 1
-    assert files.pop().startswith(b"GGUF")
