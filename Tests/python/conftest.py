@@ -132,6 +132,15 @@ def nano():
         yield opened
 
 
+@pytest.fixture(scope="session")
+def nano_f32(nano, tmp_path_factory):
+    """The default model with the same weights as floats, so computed in fp32."""
+    path = tmp_path_factory.mktemp("nano") / "f32.gguf"
+    nano.save(path, "f32")
+    with covey_module().Model(path) as opened:
+        yield opened
+
+
 def covey_module():
     import covey
 

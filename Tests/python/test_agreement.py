@@ -37,19 +37,18 @@ def frames_of(clip):
 
 
 @pytest.fixture(scope="module")
-def model(nano):
-    return nano
+def model(nano_f32):
+    return nano_f32
 
 
 @pytest.fixture(scope="module")
-def weights(model):
+def weights(model, tmp_path_factory):
     """The tensors of the weight file, read by the gguf package: [name] float32."""
     import gguf
 
-    return {
-        tensor.name: tensor.data.astype(np.float32)
-        for tensor in gguf.GGUFReader(davis.model_path()).tensors
-    }
+    path = tmp_path_factory.mktemp("weights") / "f32.gguf"
+    model.save(path, "f32")
+    return {tensor.name: np.array(tensor.data) for tensor in gguf.GGUFReader(path).tensors}
 
 
 @pytest.fixture(scope="module")

@@ -53,7 +53,8 @@ def pictures(count):
 
 @pytest.fixture(scope="module")
 def pair(tmp_path_factory):
-    """pair(name) is (fp32, int8): the same model twice."""
+    """pair(name) is (fp32, int8): the same model twice.  The default model's file is int8:
+    there both have the same weights, and what differs is the arithmetic."""
     folder = tmp_path_factory.mktemp("int8")
     made = {}
 
@@ -68,9 +69,11 @@ def pair(tmp_path_factory):
             else:
                 state = random_state(patch=8, dim=72, depth=3, grid=6)
                 path = write(state, folder / "small.gguf", 3, 200, 264)
-            floats = covey.Model(path)
-            floats.save(folder / f"{name}-q8.gguf", dtype="q8")
-            made[name] = floats, covey.Model(folder / f"{name}-q8.gguf")
+            saved = {dtype: folder / f"{name}-{dtype}.gguf" for dtype in ("f32", "q8")}
+            with covey.Model(path) as model:
+                for dtype, copy in saved.items():
+                    model.save(copy, dtype)
+            made[name] = tuple(covey.Model(copy) for copy in saved.values())
         return made[name]
 
     yield open_pair
@@ -91,8 +94,8 @@ def relative(found, expected):
     return np.linalg.norm(found.reshape(expected.shape) - expected) / np.linalg.norm(varying)
 
 
-# Observed: the default model .99997 and .9998 (12 frames), the heavy-tailed
-# network .99989 and .9996 (3 frames), varying part off by .018 and .038.
+# Observed: the default model .99998 and .9998 (12 frames), the heavy-tailed
+# network .99989 and .9995 (3 frames), varying part off by .017 and .038.
 @pytest.mark.parametrize("name, count", [("default", 12), ("heavy-tailed", 3)])
 def test_keys_are_those_of_fp32(name, count, pair, record):
     floats, bytes8 = pair(name)
@@ -116,16 +119,19 @@ def test_keys_are_those_of_fp32(name, count, pair, record):
     assert min(errors) > 1e-4
 
 
-def test_correlator_is_that_of_fp32(pair, record):
+@pytest.mark.parametrize("name", ["default", "small"])
+def test_correlator_is_that_of_fp32(name, pair, record):
     """Queries and keys of the block: fp32 of weights in halves, each off by
-    2.8e-4 of itself or less.  Observed: 3.5e-4, and behind the backbone's keys in int8
-    .013, which are off by .014 themselves."""
-    floats, bytes8 = pair("default")
+    2.8e-4 of itself or less.  Observed: 3.3e-4 (small), nothing where both models have the
+    halves (default); behind the backbone's keys in int8 .034 and .017, which are off by
+    .033 and .019 themselves."""
+    floats, bytes8 = pair(name)
     picture = pictures(1)[0]
     features = floats.encode(picture)
     expected, found = floats.correlate(features), bytes8.correlate(features)
     errors = [relative(b, a) for a, b in zip(expected, found)]
-    assert 0 < min(errors) and max(errors) < 7e-4
+    assert max(errors) < 7e-4
+    assert min(errors) > 0 or name == "default"
     keys = bytes8.encode(picture)
     behind = [relative(b, a) for a, b in zip(expected, bytes8.correlate(keys))]
     record(queries=float(errors[0]), keys=float(errors[1]), behind=float(max(behind)))

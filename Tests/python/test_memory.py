@@ -26,11 +26,13 @@ CASES = {
 
 @pytest.mark.parametrize("name", CASES)
 @pytest.mark.parametrize("threads", [1, 2])
-def test_estimate_is_near_the_peak(name, threads):
+@pytest.mark.parametrize("weights", ["nano", "nano_f32"])
+def test_estimate_is_near_the_peak(name, threads, weights, request):
     count, (height, width), options = CASES[name]
     frames, _ = scenes.film("cluttered", 1, count, 120, 213)
     options = {**options, "working_height": height, "working_width": width, "threads": threads}
-    with covey.Model() as model, model.session(**options) as session:
+    model = request.getfixturevalue(weights)
+    with model.session(**options) as session:
         estimate = model.estimate_memory(213, 120, count, **options)
         for frame in frames:
             session.push(frame)
@@ -43,17 +45,17 @@ def test_estimate_is_near_the_peak(name, threads):
             list(session.results())
         measured = session.memory
     # It counts on one prototype for four blocks, and on all the clusters there can
-    # be, which made-up scenes do not reach: up to 21 % more than measured was
-    # observed.
-    assert measured.peak <= estimate.peak <= 1.3 * measured.peak
+    # be, which made-up scenes do not reach: up to 21 % more than measured was observed
+    # in fp32 and 30 % in int8, which takes less beside the clusters.
+    assert measured.peak <= estimate.peak <= 1.4 * measured.peak
 
 
-def test_reference_keeps_no_features():
+def test_reference_keeps_no_features(nano):
     """Its labels cannot be cut again: after finish only the frames to draw by are kept."""
     frames, _ = scenes.film("cluttered", 1, 4, 120, 213)
     for mask, kept in [("refined", 4 * 3 * 96 * 160), ("nearest", 0)]:
         options = {"mode": "reference", "mask": mask, "working_height": 96, "working_width": 160}
-        with covey.Model() as model, model.session(key_pool=4, **options) as session:
+        with nano.session(key_pool=4, **options) as session:
             for frame in frames:
                 session.push(frame)
             before = session.memory.features
