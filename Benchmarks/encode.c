@@ -3,7 +3,7 @@
  *
  *     encode MODEL [--width W --height H] [--threads N]
  *            [--warm-up N] [--repetitions N] [--frame FILE]
- *            [--serve | --keys FILE | --save-int8 FILE]
+ *            [--serve | --keys FILE | --save-f32 FILE]
  *
  * Pushes frames of exactly the working size into a session: the resampler
  * (which then only converts), the vision transformer, and the queries of the
@@ -14,7 +14,7 @@
  *
  * --frame: raw RGB8, H x W x 3 bytes; else a pattern.  --keys: write the keys
  * of the last block, float32 [N, C], as covey_encode gives them, and do nothing
- * else.  --save-int8: write the model with int8 matrices, and do nothing else.
+ * else.  --save-f32: write the model with its weights as floats, and do nothing else.
  * --serve: for every line "time" on standard input, as many frames untimed as
  * --warm-up says, then one timed, whose seconds are written; for "peak", VmHWM
  * in MB.
@@ -36,7 +36,7 @@ enum {
 };
 
 typedef struct settings {
-    const char *model, *frame, *keys, *int8;
+    const char *model, *frame, *keys, *floats;
     int width, height, threads, warm_up, repetitions, serve;
 } settings;
 
@@ -102,7 +102,7 @@ static settings parse(int count, char **arguments)
         else if (strcmp(option, "--repetitions") == 0) s.repetitions = integer(option, value);
         else if (strcmp(option, "--frame") == 0) s.frame = value;
         else if (strcmp(option, "--keys") == 0) s.keys = value;
-        else if (strcmp(option, "--save-int8") == 0) s.int8 = value;
+        else if (strcmp(option, "--save-f32") == 0) s.floats = value;
         else fail(option, "no such option");
         if (!value) fail(option, "expected a value");
         i++;
@@ -213,8 +213,8 @@ int main(int count, char **arguments)
     covey_model_info info = { .struct_size = sizeof info };
     check(covey_model_load(s.model, NULL, &model), s.model);
     check(covey_model_get_info(model, &info), s.model);
-    if (s.int8) {
-        check(covey_model_save(model, s.int8, COVEY_DTYPE_Q8), s.int8);
+    if (s.floats) {
+        check(covey_model_save(model, s.floats, COVEY_DTYPE_F32), s.floats);
         covey_model_free(model);
         return EXIT_SUCCESS;
     }

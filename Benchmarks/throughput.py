@@ -4,8 +4,8 @@
     python Benchmarks/throughput.py [VIDEO] [--size 854x480] [--frames 120] [--threads 2]
 
 The file (or a made-up film, written as H.264 first) is decoded, scaled to the size by the
-decoder's library, pushed, clustered, and its masks drawn at that size: the default model
-with int8 weights at its working size.  Offline and streamed, refined and nearest masks;
+decoder's library, pushed, clustered, and its masks drawn at that size: the default model,
+which is int8, at its working size.  Offline and streamed, refined and nearest masks;
 the cases take turns, and medians of the rounds are told.  Decoding is part of the time.
 
 Writes build/throughput.json; Benchmarks/report.py renders it.
@@ -104,10 +104,7 @@ def main():
         video = options.video or Path(folder) / "film.mp4"
         if options.video is None:
             written(video, options.frames, *size)
-        weights = Path(folder) / "int8.gguf"
         with covey.Model() as model:
-            model.save(weights, dtype="q8")
-        with covey.Model(weights) as model:
             working = f"{model.info.working_height}x{model.info.working_width}"
             found = {case: [] for case in CASES}
             for _ in range(options.rounds + 1):
