@@ -75,7 +75,7 @@ class Trainer(HandleOwner):
         with covey.Model() as model, covey.Trainer(model, total_steps=500) as trainer:
             for metrics in trainer.train(clips):
                 print(metrics.step, metrics.total_loss)
-            trainer.export().save("adapted.gguf")
+            trainer.export().save("adapted.gguf", "q8")
 
     Options: see TrainerOptions.  Raises ArgumentError for one out of range.
     """
