@@ -99,7 +99,8 @@ test-python: $(LIB) $(STAMPS)/python ## the bindings; the stages against NumPy a
 
 aarch64: test-c $(CLIP) | $(STAMPS)/python ## build for AArch64, test in an emulator; SHORT=1: less
 	@tools/setup-debian.sh $$($(AARCH64) packages)
-	@$(AARCH64) CLIP=$(CLIP) PYTHON=$(PYTHON) NATIVE=$(BUILD)/c/segment
+	@COVEY_LIBRARY=$(abspath $(LIB)) \
+	  $(AARCH64) CLIP=$(CLIP) PYTHON=$(PYTHON) NATIVE=$(BUILD)/c/segment
 
 AARCH64 = $(MAKE) --no-print-directory -f tools/aarch64.mk
 

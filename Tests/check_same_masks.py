@@ -4,10 +4,11 @@
     check_same_masks.py CLIP WORKING_SIZE REFERENCE COMMAND...
 
 The latter are command lines of the example, in quotes, for instance under an emulator.
-Each segments the first frames of the clip with the default model, every cluster, patch by
-patch.  At least 999 of 1,000 pixels must have the same label as the reference gives.
-What is allowed to differ: products of floats, whose sums OpenBLAS makes in another order
-on every CPU.  Needs PyAV and Pillow.
+Each segments the first frames of the clip with the default model, which is int8, and with
+the same weights in fp32, every cluster, patch by patch.  At least 999 of 1,000 pixels must
+have the same label as the reference gives.  What is allowed to differ: products of floats,
+whose sums OpenBLAS makes in another order on every CPU.  Needs covey's package, PyAV and
+Pillow.
 """
 
 import itertools
@@ -18,6 +19,7 @@ import sys
 import tempfile
 
 import av
+import covey
 import numpy as np
 from PIL import Image
 
@@ -34,10 +36,10 @@ def yuv4mpeg2(clip):
     return header + b"".join(b"FRAME\n" + frame.to_ndarray().tobytes() for frame in frames)
 
 
-def labels(command, size, film):
+def labels(command, model, size, film):
     with tempfile.TemporaryDirectory() as folder:
         done = subprocess.run(
-            [*shlex.split(command), str(MODEL), "-", folder, "--clusters", "--nearest",
+            [*shlex.split(command), str(model), "-", folder, "--clusters", "--nearest",
              "--working-size", size],
             input=film, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
         )
@@ -49,22 +51,31 @@ def labels(command, size, film):
     return np.stack(masks)
 
 
+def are_same(model, size, film, reference, commands):
+    expected = labels(reference, model, size, film)
+    print(f"{model.stem}: masks of {FRAMES} frames at {size}, {len(np.unique(expected))} clusters")
+    assert len(np.unique(expected)) > 1, "one cluster only: nothing to compare"
+    same = True
+    for command in commands:
+        share = np.mean(labels(command, model, size, film) == expected)
+        same = same and share >= LEAST
+        words = shlex.split(command)
+        name = words[words.index("-cpu") + 1] if "-cpu" in words else words[0]
+        print(f"{name}: {share:.2%} of the pixels as the reference has them")
+    return same
+
+
 def main():
     if len(sys.argv) < 5:
         sys.exit(__doc__)
     clip, size, reference, *commands = sys.argv[1:]
     film = yuv4mpeg2(clip)
-    expected = labels(reference, size, film)
-    print(f"masks of {FRAMES} frames at {size}, {len(np.unique(expected))} clusters")
-    assert len(np.unique(expected)) > 1, "one cluster only: nothing to compare"
-    same = True
-    for command in commands:
-        share = np.mean(labels(command, size, film) == expected)
-        same = same and share >= LEAST
-        words = shlex.split(command)
-        name = words[words.index("-cpu") + 1] if "-cpu" in words else words[0]
-        print(f"{name}: {share:.2%} of the pixels as the reference has them")
-    sys.exit(0 if same else 1)
+    with tempfile.TemporaryDirectory() as folder:
+        floats = pathlib.Path(folder) / "fp32.gguf"
+        with covey.Model(MODEL) as model:
+            model.save(floats, "f32")
+        same = [are_same(each, size, film, reference, commands) for each in (MODEL, floats)]
+    sys.exit(0 if all(same) else 1)
 
 
 if __name__ == "__main__":

@@ -109,7 +109,7 @@ run-c: $(OUT)/c/built
 	  echo "$$cpu:" && $(QEMU) -cpu $$cpu $(OUT)/c/test_interface $$weights --quick || exit 1; \
 	done; done
 
-# CLIP, PYTHON with PyAV, and NATIVE, the example for this machine, come from the
+# CLIP, PYTHON with covey and PyAV, and NATIVE, the example for this machine, come from the
 # Makefile.
 run-clip: $(OUT)/c/built
 	@$(PYTHON) Tests/check_same_masks.py $(CLIP) $(SIZE) $(NATIVE) \
