@@ -64,7 +64,7 @@ def test_held_out_pictures_are_never_trained_on(material):
 @pytest.mark.parametrize("motion", [False, True])
 def test_every_pixel_has_its_owners(material, motion):
     from pictures import read_pictures
-    from scenes import compose
+    from compositing import compose
 
     pictures = read_pictures(material)
     for seed in range(8):
@@ -82,7 +82,7 @@ def test_every_pixel_has_its_owners(material, motion):
 
 def test_a_thing_is_where_its_owner_says():
     """A disc of one colour, pasted: its pixels, and no others, have that colour."""
-    from scenes import Thing, paste
+    from compositing import Thing, paste
 
     disc = np.zeros((100, 100, 4), np.uint8)
     cv2.circle(disc, (50, 50), 48, (200, 40, 90, 255), -1)
@@ -264,7 +264,7 @@ def test_training_learns_to_tell_discs_apart(material, tmp_path, record):
 def test_composites_are_films_with_truth(material, tmp_path):
     subprocess.run(
         [
-            sys.executable, TOOLS / "composites.py", material, tmp_path, "--clips", "1",
+            sys.executable, TOOLS / "films.py", material, tmp_path, "--clips", "1",
             "--frames", "3", "--held-out",
         ],
         check=True, env={**os.environ, "OMP_NUM_THREADS": "1"},

@@ -19,7 +19,7 @@ import skimage.data
 from covey.palette import colours
 from covey.plots.grid import save_grid
 from pictures import Picture
-from scenes import Thing, paste
+from compositing import Thing, paste
 
 HEIGHT, WIDTH, FRAMES, SHOWN = 192, 384, 12, 6
 SIDE = 160  # of a thing's picture

@@ -25,7 +25,7 @@ from export import BLOCK_HEADS, DEVIATION, HEAD_CHANNELS, MEAN, read_backbone, w
 from network import Backbone
 from objective import Objective
 from pictures import Pictures, read_pictures
-from scenes import Scene, compose
+from compositing import Scene, compose
 from torch import Tensor, distributed
 
 #: Scenes' height and width; the last part of a run sees the large one, near inference's.

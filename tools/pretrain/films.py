@@ -1,6 +1,6 @@
 """Writes short films of scenes made up, with the truth:
 
-    python composites.py MATERIAL FOLDER [--clips 24] [--frames 24] [--held-out]
+    python films.py MATERIAL FOLDER [--clips 24] [--frames 24] [--held-out]
 
 FOLDER/NAME/frames/*.jpg and FOLDER/NAME/masks/*.png, whose values are the things' numbers
 (0 is background): what `covey train` takes (the frames) and `covey evaluate folders` reads.
@@ -15,7 +15,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 from pictures import read_pictures
-from scenes import compose
+from compositing import compose
 
 HEIGHT, WIDTH = 192, 384
 
