@@ -63,8 +63,8 @@ def test_held_out_pictures_are_never_trained_on(material):
 
 @pytest.mark.parametrize("motion", [False, True])
 def test_every_pixel_has_its_owners(material, motion):
-    from pictures import read_pictures
     from compositing import compose
+    from pictures import read_pictures
 
     pictures = read_pictures(material)
     for seed in range(8):
@@ -274,3 +274,19 @@ def test_composites_are_films_with_truth(material, tmp_path):
              sorted((tmp_path / "composite000/masks").iterdir())]
     assert len(frames) == len(masks) == 3
     assert all(mask.shape == (192, 384) and 0 < mask.max() <= 6 for mask in masks)
+
+
+def test_difficulties_are_pictured(model_path, tmp_path):
+    """Every film has the things it is about, and a row of the picture."""
+    pytest.importorskip("skimage")
+    from failures import difficulties, film
+
+    films = difficulties()
+    for title, (ground, things) in films.items():
+        _, truth = film(ground, things)
+        shown = np.bincount(truth.ravel())
+        assert len(shown) == len(things) + 1 and shown.min() > 200, title
+    picture = tmp_path / "failures.png"
+    subprocess.run([sys.executable, TOOLS / "failures.py", model_path, picture], check=True)
+    height, width, _ = cv2.imread(str(picture)).shape
+    assert height > width * len(films) / 3 / 2.5

@@ -12,14 +12,15 @@ import argparse
 from collections.abc import Callable
 from pathlib import Path
 
-import covey
 import cv2
 import numpy as np
 import skimage.data
+from compositing import Thing, paste
+from pictures import Picture
+
+import covey
 from covey.palette import colours
 from covey.plots.grid import save_grid
-from pictures import Picture
-from compositing import Thing, paste
 
 HEIGHT, WIDTH, FRAMES, SHOWN = 192, 384, 12, 6
 SIDE = 160  # of a thing's picture

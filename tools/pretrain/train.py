@@ -21,11 +21,11 @@ from pathlib import Path
 import cv2
 import numpy as np
 import torch
+from compositing import Scene, compose
 from export import BLOCK_HEADS, DEVIATION, HEAD_CHANNELS, MEAN, read_backbone, write_checkpoint
 from network import Backbone
 from objective import Objective
 from pictures import Pictures, read_pictures
-from compositing import Scene, compose
 from torch import Tensor, distributed
 
 #: Scenes' height and width; the last part of a run sees the large one, near inference's.
