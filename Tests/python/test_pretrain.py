@@ -290,3 +290,23 @@ def test_difficulties_are_pictured(model_path, tmp_path):
     subprocess.run([sys.executable, TOOLS / "failures.py", model_path, picture], check=True)
     height, width, _ = cv2.imread(str(picture)).shape
     assert height > width * len(films) / 3 / 2.5
+
+
+def test_average_is_of_each_weight(make_model, tmp_path):
+    """Of two models, through the converter: every weight is the mean of the two."""
+    gguf = pytest.importorskip("gguf")
+    one, other = make_model(seed=1), make_model(seed=2)
+    checkpoint, averaged = tmp_path / "averaged.pt", tmp_path / "averaged.gguf"
+    subprocess.run(
+        [sys.executable, TOOLS / "average.py", one, other, "-o", checkpoint], check=True
+    )
+    convert(checkpoint, averaged, settings=Settings(working_height=32, working_width=48))
+    first, second, mean = (
+        {tensor.name: np.array(tensor.data) for tensor in gguf.GGUFReader(path).tensors}
+        for path in (one, other, averaged)
+    )
+    assert first.keys() == mean.keys()
+    assert any(not np.array_equal(first[name], second[name]) for name in first)
+    for name in mean:
+        middle = (first[name].astype(float) + second[name]) / 2
+        assert np.array_equal(mean[name], middle.astype(np.float32))
