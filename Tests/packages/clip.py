@@ -1,8 +1,10 @@
-"""A clip whose truth is known: a bright disc moves over a dark ground with a grain."""
+"""A clip whose truth is known: a bright disc moves over a dark ground with a grain.  It has
+the shape of the default model's frames, 2 to 1: pulled to an ellipse, with no texture of its
+own, the disc may fall into a rim and an inside."""
 
 import random
 
-WIDTH, HEIGHT, FRAMES, RADIUS = 192, 128, 4, 34
+WIDTH, HEIGHT, FRAMES, RADIUS = 256, 128, 4, 34
 
 
 def inside(x, y, frame):
