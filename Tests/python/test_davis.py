@@ -37,7 +37,8 @@ def test_davis16_train(capsys):
         pytest.skip(f"{path}: not there (COVEY_MODEL names a weight file)")
     with covey.Model(path) as model, capsys.disabled():
         print()
-        scores = davis.evaluate(lambda images: model.segment(images, **davis.REFERENCE, tau=REFERENCE_TAU))
+        options = {**davis.REFERENCE, "tau": REFERENCE_TAU}
+        scores = davis.evaluate(lambda images: model.segment(images, **options))
     mean = davis.mean(scores)
     assert mean.j == pytest.approx(PUBLISHED_J, abs=0.015)
     assert mean.clusters == pytest.approx(PUBLISHED_CLUSTERS, abs=0.5)
