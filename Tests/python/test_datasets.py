@@ -415,7 +415,7 @@ def test_predictions_that_are_the_truth(tmp_path, capsys):
     assert "| dogs-jump | 1.000 |" in (tmp_path / "out/results.md").read_text()
 
 
-@pytest.mark.parametrize("protocol", ["davis", "ba", "best", "instances"])
+@pytest.mark.parametrize("protocol", ["davis", "ba", "best", "instances", "tracking"])
 def test_saved_labels_give_the_same_figures(tmp_path, model_path, protocol):
     davis2017(tmp_path / "data")
     command = ["evaluate", "davis2017", str(tmp_path / "data"), "--protocol", protocol]
@@ -580,7 +580,7 @@ def test_colour_and_position(tmp_path):
 @pytest.mark.parametrize(
     "arguments, message",
     [
-        (["--protocol", "davis16"], "expected one of davis, ba, best, instances"),
+        (["--protocol", "davis16"], "expected one of davis, ba, best, instances, tracking"),
         (["--predictions", "nowhere"], "nowhere: no such folder"),
         (["--split", "test"], "test.txt: no such file"),
         (["--only", "cat"], "no video cat"),

@@ -9,7 +9,7 @@ from ._method_arguments import add_method, add_running
 
 #: Names only: the modules that know them need packages that other commands do not.
 DATASETS = ("davis2016", "davis2017", "ytvis2019", "movi", "folders")
-PROTOCOLS = ("davis16", "best", "davis", "ba", "instances")
+PROTOCOLS = ("davis16", "best", "davis", "ba", "instances", "tracking")
 
 
 def add_evaluate(commands: Any) -> None:

@@ -30,11 +30,14 @@ DATASETS = {
     each.name: each
     for each in (
         Dataset("davis2016", "val", ("davis16", "best"), partial(davis, year=2016)),
-        Dataset("davis2017", "val", ("davis", "ba", "best", "instances"), davis),
-        Dataset("ytvis2019", "train", ("instances", "best"), ytvis),
-        Dataset("movi", "validation", ("instances", "best"), movi),
+        Dataset("davis2017", "val", ("davis", "ba", "best", "instances", "tracking"), davis),
+        Dataset("ytvis2019", "train", ("instances", "best", "tracking"), ytvis),
+        Dataset("movi", "validation", ("instances", "best", "tracking"), movi),
         Dataset(
-            "folders", "masks", ("best", "davis16", "davis", "ba", "instances"), folders
+            "folders",
+            "masks",
+            ("best", "davis16", "davis", "ba", "instances", "tracking"),
+            folders,
         ),
     )
 }

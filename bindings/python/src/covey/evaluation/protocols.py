@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from . import metrics
+from .identity import Identity, switches
 from .metrics import Floats, Ids, Mask, Overlaps
 
 __all__ = ["PROTOCOLS", "Protocol"]
@@ -105,12 +106,18 @@ def _best(truth: Ids, labels: Ids, void: Mask | None) -> list[Figures]:
     return found
 
 
-def _instances(truth: Ids, labels: Ids, void: Mask | None) -> list[Figures]:
-    overlaps = Overlaps.of(truth, labels, void, background=-1)
+def _matched_iou(overlaps: Overlaps) -> Floats:
+    """[I]: IoU as volumes after one assignment, 0 of an object that got no segment."""
     scores = metrics.video_iou(overlaps)
     matched = np.zeros(len(overlaps.objects))
     rows, columns = metrics.match(scores)
     matched[rows] = scores[rows, columns]
+    return matched
+
+
+def _instances(truth: Ids, labels: Ids, void: Mask | None) -> list[Figures]:
+    overlaps = Overlaps.of(truth, labels, void, background=-1)
+    matched, scores = _matched_iou(overlaps), metrics.video_iou(overlaps)
     return [
         {
             "FG-ARI of the video": metrics.video_fg_ari(overlaps),
@@ -119,6 +126,19 @@ def _instances(truth: Ids, labels: Ids, void: Mask | None) -> list[Figures]:
             "mBO": float(scores.max(axis=1).mean()) if matched.size else None,
         }
     ]
+
+
+def _tracking(truth: Ids, labels: Ids, void: Mask | None) -> list[Figures]:
+    overlaps = Overlaps.of(truth, labels, void)
+    found = Identity.of(overlaps)
+    if not found.objects:
+        return [dict.fromkeys(_IDENTITY)]
+    matched = _matched_iou(overlaps).mean()
+    figures = found.f1, found.precision, found.recall, switches(overlaps), matched
+    return [dict(zip(_IDENTITY, map(float, figures), strict=True))]
+
+
+_IDENTITY = ("IDF1", "IDP", "IDR", "ID switches", "mIoU")
 
 
 PROTOCOLS = {
@@ -163,6 +183,14 @@ PROTOCOLS = {
             ("FG-ARI of the video", "FG-ARI of frames", "mIoU", "mBO"),
             "video",
             _instances,
+        ),
+        Protocol(
+            "tracking",
+            "IDF1 and switches of ids, of masks with an IoU of at least 0.5",
+            {"output": "objects"},
+            _IDENTITY,
+            "video",
+            _tracking,
         ),
     )
 }
