@@ -74,12 +74,14 @@ def film(path=Path(__file__).with_name("car_detection.json")):
 
 @dataclass(frozen=True)
 class Judgement:
-    """right: frames.  wrong: what is wrong with each of the others.  ids: of each car, those
+    """right: frames.  with_cars, right_with_cars: those with a car in sight.  wrong: what is wrong with each of the others.  ids: of each car, those
     that it had, and in how many frames it was in sight with them, most first.  switches: how
     often a car's id was another than when it was last found."""
 
     right: int
     frames: int
+    with_cars: int
+    right_with_cars: int
     switches: int
     ids: dict[str, dict[int, int]]
     wrong: dict[int, list[str]] = field(repr=False)
@@ -165,9 +167,12 @@ def judge_cars(labels, truth=None):
         numbers = list(worn[name].values())
         switches += sum(a != b for a, b in zip(numbers, numbers[1:], strict=False))
     wrong = {frame: faults for frame, faults in wrong.items() if faults}
+    shown = {t for car in truth.cars.values() for t, seen in car.items() if truth.in_sight(seen)}
     return Judgement(
         frames - len(wrong),
         frames,
+        len(shown),
+        len(shown - set(wrong)),
         switches,
         {
             name: dict(sorted(each.items(), key=lambda item: -item[1]))
