@@ -4,7 +4,7 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .PHONY: help setup lib demo test test-swift test-kernels test-exports test-c test-valgrind \
-  test-python install dist test-packages bench bench-clustering bench-quality bench-throughput bench-training \
+  test-python install dist test-packages bench bench-clustering bench-quality bench-objects bench-throughput bench-training \
   bench-adaptation api aarch64 \
   bench-kernels bench-instructions footprint clean
 
@@ -149,6 +149,9 @@ bench-clustering: $(LIB) ## the clustering beside the paper's code in PyTorch; Q
 
 bench-quality: $(LIB) $(STAMPS)/python ## J and FG-ARI of the modes on labelled video, where there is some
 	$(PYTHON) Benchmarks/quality.py
+
+bench-objects: $(LIB) $(STAMPS)/python ## what the objects are worth: ids, masks, frames that are right; FLAGS="--only cars"
+	$(PYTHON) Benchmarks/objects.py $(FLAGS)
 
 bench-throughput: $(LIB) $(STAMPS)/python ## frames per second from a video file to masks
 	$(PYTHON) Benchmarks/throughput.py

@@ -55,7 +55,7 @@ class Film:
         )
 
 
-def film(path=Path(__file__).with_name("car_detection.json")):
+def car_film(path=Path(__file__).with_name("car_detection.json")):
     """The film as it was read by eye."""
     text = json.loads(path.read_text(encoding="utf-8"))
     cars = {}
@@ -74,9 +74,9 @@ def film(path=Path(__file__).with_name("car_detection.json")):
 
 @dataclass(frozen=True)
 class Judgement:
-    """right: frames.  with_cars, right_with_cars: those with a car in sight.  wrong: what is wrong with each of the others.  ids: of each car, those
-    that it had, and in how many frames it was in sight with them, most first.  switches: how
-    often a car's id was another than when it was last found."""
+    """right: frames.  with_cars, right_with_cars: of those with a car in sight.  switches: how
+    often a car's id was another than when it was last found.  ids: of each car, those that it
+    had, and in how many frames, most first.  wrong: what is wrong with each frame that is."""
 
     right: int
     frames: int
@@ -114,7 +114,7 @@ def _inside(labels, number, box):
 
 def judge_cars(labels, truth=None):
     """``labels``: [T, H, W] ids, or an iterable of [H, W], of all frames in order."""
-    truth = truth or film()
+    truth = truth or car_film()
     size = truth.height * truth.width
     names = list(truth.cars)
     wrong = {}
