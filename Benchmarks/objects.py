@@ -8,7 +8,7 @@ davis16: J&F, J, F of all objects as one foreground, mean of the 27 sequences of
 and of every other one of them (odd, even), so that what is chosen on one half can be shown on the
 other.  dogs: DAVIS-2017 dogs-jump, three dogs.  highway: CDnet-2014, nine cars.  cars: frames of
 car-detection.mp4 that are right (Tests/python/cars.py), and what is wrong with the others.  films:
-IDF1, switches of ids and mIoU of made-up films (Tests/python/films_of_things.py), mean of each kind.
+IDF1, switches of ids and mIoU of made-up films (Tests/python/films_of_things.py), and of each kind.
 The protocols are those of docs/EVALUATION.md; "clusters" are judged by `instances`.
 
 The data folder is that of the tests (docs/TESTING.md).  One thread.  Writes build/objects.json;
@@ -22,16 +22,16 @@ import os
 # Before OpenBLAS is loaded: seconds are of one core.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
-import argparse  # noqa: E402
-import json  # noqa: E402
-import sys  # noqa: E402
-import time  # noqa: E402
-from collections import Counter  # noqa: E402
-from pathlib import Path  # noqa: E402
+import argparse
+import json
+import sys
+import time
+from collections import Counter
+from pathlib import Path
 
-import numpy as np  # noqa: E402
-from rich.console import Console  # noqa: E402
-from rich.table import Table  # noqa: E402
+import numpy as np
+from rich.console import Console
+from rich.table import Table
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT / "bindings" / "python" / "src"), str(ROOT / "Tests" / "python")]
@@ -120,7 +120,8 @@ def cars(subject, data, mode):
         faults.update({"where no car is" for fault in each if fault[0].isdigit()})
     return {
         "right frames": found.right, "of": found.frames,
-        "right frames with cars": found.right_with_cars, "of these": found.with_cars, "switches": found.switches,
+        "right frames with cars": found.right_with_cars, "of these": found.with_cars,
+        "switches": found.switches,
         "ids": int(np.count_nonzero(np.unique(labels))),
         **{name: ", ".join(f"{number} ({count})" for number, count in ids.items()) or "none"
            for name, ids in found.ids.items()},
@@ -168,7 +169,7 @@ def rows_of(section, modes):
         if not any(isinstance(value, (dict, list)) for value in values):
             yield name, values
         elif name == "faults":
-            yield name, ["; ".join(f"{k} {v}" for k, v in (value or {}).items()) for value in values]
+            yield name, ["; ".join(f"{k}: {v}" for k, v in each.items()) for each in values]
 
 
 def show(results):

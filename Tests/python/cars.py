@@ -13,6 +13,7 @@ car that is not (yet, or any more), the id may be there or not, if it is where t
 
 from __future__ import annotations
 
+import itertools
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -55,8 +56,9 @@ class Film:
         )
 
 
-def car_film(path=Path(__file__).with_name("car_detection.json")):
+def car_film():
     """The film as it was read by eye."""
+    path = Path(__file__).with_name("car_detection.json")
     text = json.loads(path.read_text(encoding="utf-8"))
     cars = {}
     for car in text["cars"]:
@@ -165,7 +167,7 @@ def judge_cars(labels, truth=None):
     switches = 0
     for name in names:
         numbers = list(worn[name].values())
-        switches += sum(a != b for a, b in zip(numbers, numbers[1:], strict=False))
+        switches += sum(a != b for a, b in itertools.pairwise(numbers))
     wrong = {frame: faults for frame, faults in wrong.items() if faults}
     shown = {t for car in truth.cars.values() for t, seen in car.items() if truth.in_sight(seen)}
     return Judgement(

@@ -1,10 +1,13 @@
-"""What labels make of four cars: the judge by labels made of the boxes, then the library."""
+"""What labels make of four cars: the judge, by labels made of the boxes."""
 
 from __future__ import annotations
 
-import covey
+import itertools
+
 import numpy as np
 import pytest
+
+import covey
 from cars import box_iou, car_film, judge_cars
 from davis import data_folder
 
@@ -33,7 +36,7 @@ def test_the_boxes(truth):
     for seen in truth.cars.values():
         frames = sorted(seen)
         assert frames == list(range(frames[0], frames[-1] + 1))
-        for before, after in zip(frames, frames[1:], strict=False):
+        for before, after in itertools.pairwise(frames):
             left, top, right, bottom = seen[after].box
             assert 0 <= left < right <= truth.width and 0 <= top < bottom <= truth.height
             if truth.in_sight(seen[before]) and truth.in_sight(seen[after]):

@@ -106,5 +106,5 @@ def test_films_of_photographs():
 
 
 def test_kinds_have_names():
-    with pytest.raises(ValueError, match="kind: expected one of side by side, pass, .* 'passs'"):
+    with pytest.raises(ValueError, match=r"kind: expected one of side by side, pass, .* 'passs'"):
         film("passs", 0)

@@ -46,8 +46,8 @@ class Identity:
         together = np.count_nonzero(_same(overlaps), axis=0).astype(np.float64)  # [I, S]
         return cls(
             int(together[match(together)].sum()),
-            np.count_nonzero(overlaps.object_area),
-            np.count_nonzero(overlaps.segment_area),
+            int(np.count_nonzero(overlaps.object_area)),
+            int(np.count_nonzero(overlaps.segment_area)),
         )
 
     @property
@@ -75,6 +75,6 @@ def switches(overlaps: Overlaps) -> int:
         rows, columns = match(np.where(same > 0, same + 1000 * goes_on, 0.0))
         found = same[rows, columns] > 0
         rows, columns = rows[found], columns[found]
-        count += np.count_nonzero((last[rows] >= 0) & (last[rows] != columns))
+        count += int(np.count_nonzero((last[rows] >= 0) & (last[rows] != columns)))
         last[rows] = columns
     return count
