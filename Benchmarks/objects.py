@@ -133,6 +133,8 @@ def cars(subject, data, mode):
 def made_up(data):
     """(kind, look, labelled video) of every kind, with things drawn and photographed."""
     looks = {"drawn": None, "photographs": photographs(data)}
+    if looks["photographs"] is None:
+        sys.exit(f"{data}: no sprites_tuxpaint and backgrounds there")
     for kind in KINDS:
         for look, pictures in looks.items():
             frames, truth = film(kind, seed=1, pictures=pictures)
