@@ -49,8 +49,8 @@ FILM = Path("films", "car-detection.mp4")
 class Subject:
     """The library and the model that are judged, and the time that they take."""
 
-    def __init__(self, model, options):
-        self.model, self.options = model, options
+    def __init__(self, model, options, seed):
+        self.model, self.options, self.seed = model, options, seed
         self.seconds, self.frames = 0.0, 0
 
     def predict(self, frames, options):
@@ -130,14 +130,14 @@ def cars(subject, data, mode):
     }
 
 
-def made_up(data):
+def made_up(data, seed):
     """(kind, look, labelled video) of every kind, with things drawn and photographed."""
     looks = {"drawn": None, "photographs": photographs(data)}
     if looks["photographs"] is None:
         sys.exit(f"{data}: no sprites_tuxpaint and backgrounds there")
     for kind in KINDS:
         for look, pictures in looks.items():
-            frames, truth = film(kind, seed=1, pictures=pictures)
+            frames, truth = film(kind, seed, pictures=pictures)
             names = tuple(f"{t:05d}" for t in range(len(frames)))
             yield kind, look, evaluation.LabelledVideo(
                 f"{kind}, {look}", names, frames.__getitem__, truth.astype(np.uint16).__getitem__,
@@ -147,7 +147,7 @@ def made_up(data):
 def films(subject, data, mode):
     columns = evaluation.PROTOCOLS["tracking"].columns
     found = [(kind, look, subject.judge("tracking", video, mode))
-             for kind, look, video in made_up(data)]
+             for kind, look, video in made_up(data, subject.seed)]
 
     def mean(column, *names):
         return float(np.mean([each.mean(column) for kind, look, each in found
@@ -163,15 +163,15 @@ def films(subject, data, mode):
 SECTIONS = {"davis16": davis16, "dogs": dogs, "highway": highway, "cars": cars, "films": films}
 
 
-def rows_of(section, modes):
-    """Name of a figure, and its values; those with parts are for the file alone."""
+def rows_of(modes):
+    """Name of a figure, and its value in every mode; those with parts are for the file alone."""
     names = dict.fromkeys(name for found in modes.values() for name in found)
     for name in names:
-        values = [found.get(name) for found in modes.values()]
-        if not any(isinstance(value, (dict, list)) for value in values):
+        values = [modes.get(mode, {}).get(name) for mode in MODES]
+        if name == "faults":
+            yield name, ["; ".join(f"{k}: {v}" for k, v in (each or {}).items()) for each in values]
+        elif not any(isinstance(each, dict) for each in values):
             yield name, values
-        elif name == "faults":
-            yield name, ["; ".join(f"{k}: {v}" for k, v in each.items()) for each in values]
 
 
 def show(results):
@@ -179,7 +179,7 @@ def show(results):
     for heading in ("", "figure", *MODES):
         table.add_column(heading, overflow="fold", justify="right" if heading in MODES else "left")
     for section, modes in results["sections"].items():
-        for index, (name, values) in enumerate(rows_of(section, modes)):
+        for index, (name, values) in enumerate(rows_of(modes)):
             table.add_row(section if index == 0 else "", name, *map(_shown, values))
         table.add_section()
     Console().print(table)
@@ -201,6 +201,8 @@ def main():
     parser.add_argument("--mode", action="append", choices=MODES, help="may be repeated")
     parser.add_argument("--options", type=json.loads, default={}, metavar="JSON",
                         help='of sessions, such as \'{"tau": 0.8}\'')
+    parser.add_argument("--seed", type=int, default=1,
+                        help="of made-up films; choose settings on others than 1")
     parser.add_argument("--output", type=Path, default=ROOT / "build" / "objects.json")
     options = parser.parse_args()
     if not options.data.is_dir():
@@ -213,7 +215,7 @@ def main():
         for section in options.only or SECTIONS:
             found = {}
             for mode in options.mode or MODES:
-                subject = Subject(model, options.options)
+                subject = Subject(model, options.options, options.seed)
                 start = time.perf_counter()
                 found[mode] = SECTIONS[section](subject, options.data, mode)
                 found[mode]["ms a frame (CPU)"] = 1000 * subject.seconds / subject.frames
