@@ -106,7 +106,8 @@ import Testing
               Frame(
                 format: .rgb8, width: 28, height: 20, planes: ($0.baseAddress, nil, nil),
                 strides: (0, 0, 0), timestamp: 0
-              ).validate(), isKey: isKey, monitor: Monitor())
+              ).validate(), isKey: isKey, after: nil, monitor: Monitor()
+            ).frame
           }
           #expect(error(found.queries, exact.queries.flatMap { $0 }) <= tolerance)
           #expect((found.keys != nil) == isKey)

@@ -294,7 +294,7 @@ private struct Sample {
             -Double(each.distance) / (0.5 * Double(tau)))
         }
         let sum = expected.values.reduce(0, +)
-        let soft = try SoftLabels(near, count: 1, labels: labels, tau: tau, budget: nil)
+        let soft = try SoftLabels(near, count: 1, tau: tau, budget: nil) { cluster, _ in labels[cluster] }
         let found = (0..<4).map { soft.entries[$0] }.filter { $0.weight > 0 }
         #expect(zip(found, found.dropFirst()).allSatisfy { $0.weight >= $1.weight })
         #expect(Set(found.map(\.label)).count == found.count)

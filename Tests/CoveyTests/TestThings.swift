@@ -49,7 +49,7 @@ struct TestThings {
       return buffer
     }
     return EncodedFrame(
-      queries: try copied(), keys: isKey ? try copied() : nil, saliency: nil, guide: nil)
+      queries: try copied(), keys: isKey ? try copied() : nil, saliency: nil, guide: nil, motion: nil)
   }
 
   func stream(_ change: (inout SessionOptions) -> Void = { _ in }) throws -> Stream {

@@ -247,4 +247,15 @@ size_t cv_first_bad_weight(const void *values, size_t n, size_t element_bytes);
 uint32_t cv_crc32(uint32_t before, const void *bytes, size_t n);
 uint32_t cv_crc32_by_tables(uint32_t before, const void *bytes, size_t n);
 
+// Sum of |d - mean d| over a window, d = b - a, the mean rounded; width and height at
+// most 16.
+uint32_t cv_match(const uint8_t *a, size_t a_stride, const uint8_t *b, size_t b_stride,
+                  size_t width, size_t height);
+// The same in 1 / 16, with b read `right` / 16 and `down` / 16 of a pixel further, both
+// below 16, and interpolated bilinearly.
+uint32_t cv_match_between(const uint8_t *a, size_t a_stride, const uint8_t *b, size_t b_stride,
+                          size_t width, size_t height, unsigned right, unsigned down);
+// half [height / 2, width / 2]: means over 2 x 2 pixels, rounded.
+void cv_halve(const uint8_t *picture, size_t width, size_t height, uint8_t *half);
+
 #endif

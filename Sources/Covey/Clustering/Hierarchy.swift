@@ -66,6 +66,14 @@ struct Hierarchy {
     return count
   }
 
+  /// The tau at which the tree has the clusters of a cut: that of its last merge, or, where
+  /// a larger one was asked for, that one.
+  func tau(of cut: Cut, monitor: Monitor) throws(CoveyError) -> Float {
+    let merges = try mergeCount(cut, monitor: monitor)
+    let last = merges > 0 ? tree.merges[merges - 1].distance / Hierarchy.reach : 0
+    return merges == tree.mergeCount(upTo: cut.tau * Hierarchy.reach) ? cut.tau : last
+  }
+
   /// The clusters of a cut that are large enough, in order of their first
   /// prototype; prototypes of the others are in group -1.
   func clusters(merging count: Int) -> MergeTree.Partition {

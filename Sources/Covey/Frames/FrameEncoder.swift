@@ -6,14 +6,15 @@ struct EncodedFrame {
   let keys: Buffer<Float>?  // [keys of a frame, C], of key frames
   let saliency: Buffer<Float>?  // [N], where the model has a meaningful CLS
   let guide: MaskRenderer.Guide?  // where masks are refined
+  let motion: Motion?  // where objects are told, of all frames but the first
 
   var byteCount: Int {
     queries.byteCount + (keys?.byteCount ?? 0) + (saliency?.byteCount ?? 0)
-      + (guide?.planes.byteCount ?? 0)
+      + (guide?.planes.byteCount ?? 0) + (motion?.byteCount ?? 0)
   }
 
   func withoutKeys() -> EncodedFrame {
-    EncodedFrame(queries: queries, keys: nil, saliency: saliency, guide: guide)
+    EncodedFrame(queries: queries, keys: nil, saliency: saliency, guide: guide, motion: motion)
   }
 }
 
@@ -113,9 +114,11 @@ struct FrameEncoder {
     try monitor.end()
   }
 
+  /// - Parameter before: the frame before, nil for the first one.
+  /// - Returns: what is kept of it, and its brightness, for the frame after.
   func encode(
-    _ source: PixelSource, isKey: Bool, monitor: Monitor
-  ) throws(CoveyError) -> EncodedFrame {
+    _ source: PixelSource, isKey: Bool, after before: LumaPyramid?, monitor: Monitor
+  ) throws(CoveyError) -> (frame: EncodedFrame, luma: LumaPyramid) {
     let (patches, channels) = (transformer.patches, transformer.channels)
     let queries = try Buffer<Float>(patches * channels, budget: budget, for: "queries of a frame")
     var keys: Buffer<Float>?
@@ -151,9 +154,22 @@ struct FrameEncoder {
         allKeys.base, rows: rows, columns: columns, channels: channels, pool: settings.keyPool,
         into: keys.base)
     }
-    return EncodedFrame(
-      queries: queries, keys: keys, saliency: saliency,
-      guide: settings.mask == .refined ? try guide(monitor) : nil)
+    let guide = try guide(monitor)
+    let luma = try LumaPyramid(
+      guide.planes.base, width: guide.width, height: guide.height, budget: budget)
+    // A frame shown twice says nothing of motion.
+    let motion = try before.flatMap { before throws(CoveyError) in
+      luma.isSame(as: before)
+        ? nil
+        : try Motion(
+          of: luma, since: before, rows: rows, columns: columns, pool: pool, monitor: monitor,
+          budget: budget)
+    }
+    return (
+      EncodedFrame(
+        queries: queries, keys: keys, saliency: saliency,
+        guide: settings.mask == .refined ? guide : nil, motion: motion), luma
+    )
   }
 
   /// The frame at the working size, from the planes of the transformer's input.

@@ -56,13 +56,13 @@ struct SoftLabels {
   static let temperature: Float = 0.5
 
   /// - Parameters:
-  ///   - near: [count, depth], clusters 0 ..< those of `labels`, or -1.
+  ///   - near: [count, depth], clusters, or -1.
   ///   - count: patches, of one frame or of many.
-  ///   - labels: of each cluster.
   ///   - tau: nats, above 0.
+  ///   - label: of a cluster where it is near a patch.
   init(
-    _ near: UnsafePointer<NearCentre>, count: Int, labels: [UInt16], tau: Float,
-    monitor: Monitor = Monitor(), budget: Budget?
+    _ near: UnsafePointer<NearCentre>, count: Int, tau: Float, monitor: Monitor = Monitor(),
+    budget: Budget?, label: (_ cluster: Int, _ patch: Int) -> UInt16
   ) throws(CoveyError) {
     let depth = SoftLabels.depth
     entries = try Buffer(count * depth, budget: budget, for: "soft labels")
@@ -80,7 +80,7 @@ struct SoftLabels {
             weights[place] = nearest[place].cluster < 0 ? -1e9 : -max(nearest[place].distance, 0)
           }
           kernels.softmax(weights.baseAddress!, depth, 1, depth, scale)
-          SoftLabels.merge(nearest, weights, labels, into: target + patch * depth)
+          SoftLabels.merge(nearest, weights, into: target + patch * depth) { label($0, patch) }
         }
       }
     }
@@ -91,13 +91,13 @@ struct SoftLabels {
 
   private static func merge(
     _ near: UnsafePointer<NearCentre>, _ weights: UnsafeMutableBufferPointer<Float>,
-    _ labels: [UInt16], into output: UnsafeMutablePointer<Entry>
+    into output: UnsafeMutablePointer<Entry>, label: (Int) -> UInt16
   ) {
     var found = 0
     for place in 0..<depth { output[place] = Entry(label: 0, weight: 0) }
     // Sums of floats of the same label, in the place of its first.
     for place in 0..<depth where near[place].cluster >= 0 {
-      let label = labels[Int(near[place].cluster)]
+      let label = label(Int(near[place].cluster))
       var slot = 0
       while slot < found, output[slot].label != label { slot += 1 }
       if slot == found {

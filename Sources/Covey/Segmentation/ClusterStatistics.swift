@@ -6,26 +6,21 @@ struct ClusterStatistics {
     var frames = 0  // in which it has a patch
     var firstFrame = -1
     var firstArea = 0  // patches in that frame
-    var largestShare: Float = 0  // of a frame, at its largest
-    var borderPatches = 0  // that lie at the frame's border, over all frames
-    /// Sum over its patches of the squared distance to the frame's centre, the
-    /// frame being 1 x 1.
-    var spread = 0.0
-    var saliency = 0.0  // sum over its patches
+    var probability = 0.0  // of being of an object, sum over its patches
+
+    /// That of the mean patch.
+    var objectness: Float { patches > 0 ? Float(probability / Double(patches)) : 0 }
+
+    var track: Segmentation.Track {
+      Segmentation.Track(objectness: objectness, firstFrame: firstFrame)
+    }
   }
 
   private var clusters: [Cluster]
   private let rows: Int
   private let columns: Int
-  private(set) var frameCount = 0
-  private var saliency = 0.0  // sum over all patches
-  private var hasSaliency = true
 
   var count: Int { clusters.count }
-  var patchesPerFrame: Int { rows * columns }
-  var patchCount: Int { frameCount * patchesPerFrame }
-  /// nil where the model has none.
-  var totalSaliency: Double? { hasSaliency && saliency > 0 ? saliency : nil }
 
   subscript(index: Int) -> Cluster { clusters[index] }
 
@@ -48,29 +43,15 @@ struct ClusterStatistics {
 
   /// - Parameters:
   ///   - labels: [rows, columns] of one frame, 0 ..< count
-  ///   - attention: of the CLS token, [rows, columns]
+  ///   - probability: of being of an object, [rows, columns]
   mutating func add(
-    _ labels: UnsafePointer<Int32>, saliency attention: UnsafePointer<Float>?, time: Int
+    _ labels: UnsafePointer<Int32>, probability: UnsafePointer<Float>, time: Int
   ) {
-    frameCount += 1
-    if attention == nil { hasSaliency = false }
     var areas = [Int](repeating: 0, count: count)
-    for row in 0..<rows {
-      for column in 0..<columns {
-        let patch = row * columns + column
-        let cluster = Int(labels[patch])
-        areas[cluster] += 1
-        if row == 0 || row == rows - 1 || column == 0 || column == columns - 1 {
-          clusters[cluster].borderPatches += 1
-        }
-        let y = (Double(row) + 0.5) / Double(rows) - 0.5
-        let x = (Double(column) + 0.5) / Double(columns) - 0.5
-        clusters[cluster].spread += x * x + y * y
-        if let attention {
-          clusters[cluster].saliency += Double(attention[patch])
-          saliency += Double(attention[patch])
-        }
-      }
+    for patch in 0..<rows * columns {
+      let cluster = Int(labels[patch])
+      areas[cluster] += 1
+      clusters[cluster].probability += Double(probability[patch])
     }
     for i in 0..<count where areas[i] > 0 {
       if clusters[i].frames == 0 {
@@ -79,8 +60,6 @@ struct ClusterStatistics {
       }
       clusters[i].frames += 1
       clusters[i].patches += areas[i]
-      clusters[i].largestShare = max(
-        clusters[i].largestShare, Float(areas[i]) / Float(rows * columns))
     }
   }
 

@@ -1,80 +1,75 @@
-/// Which clusters are objects.  The method itself does not say; this is a rule
-/// of this library (docs/ALGORITHM.md has its measurement).
+import CCoveyKernels
+
+/// What is of an object.  The method itself does not say; this is a rule of this library
+/// (docs/ALGORITHM.md has its measurement).
 ///
-/// Things stand inside the picture; what is behind them reaches its border,
-/// fills much of it, or lies about its rim.  The objectness of a cluster is the
-/// product of one term for each of these cues, 1 where the cue is absent and
-/// 1/2 where it reaches the value below.  Where the model has a meaningful CLS
-/// token, the attention that the cluster gets is a fourth.
+/// Things move by themselves, and stand inside the picture; what is behind them reaches
+/// its border and lies about its rim.  The probability that a patch is of an object is a
+/// logistic function of four cues: how much its region moves, over the frames around, and
+/// how much it does itself, both compared with the video; of its region the contact with
+/// the border, and the distance from the centre, which count for less where it moves.
 struct Foreground {
-  /// Of each cluster, in [0, 1].
-  let objectness: [Float]
+  /// From here on a patch is of an object.  Below 1/2, as objects are the lesser part of
+  /// most pictures and their masks are judged by what they share with the truth: the best
+  /// threshold of F1 is half of what is reached there (Lipton, Elkan, Naryanaswamy:
+  /// Optimal thresholding of classifiers to maximize F1 measure, 2014).
+  static let threshold: Float = 0.25
+  /// What was of an object a frame before stays one down to here, so that what is near the
+  /// threshold does not come and go.
+  static let fading: Float = 0.2
 
-  private static let threshold: Float = 0.5
-  /// Below, what was an object no longer is one; above it stays, so that what is
-  /// near the threshold does not come and go.
-  private static let fading: Float = 0.4
+  /// Fitted on made-up films (docs/ALGORITHM.md).
+  private static let bias: Float = -0.87
+  private static let regionMotion: Float = 0.71
+  private static let patchMotion: Float = 0.09
+  private static let contact: Float = -5.2
+  private static let spread: Float = -1.5
+  /// For each unit of the region's motion.
+  private static let contactMoving: Float = 2.04
+  private static let spreadMoving: Float = -2.01
+  /// CLS attention over that of the average patch, where the model has one that means
+  /// something: the probability is halved there.
+  private static let halfAttention = 0.5
 
-  /// Patches at the frame's border over the outline of a square of the
-  /// cluster's area: 1 for the whole frame, about 1/4 for a square that leans
-  /// against one side.
-  static let halfContact = 0.2
-  /// Share of the frame.
-  static let halfArea = 0.5
-  /// Mean squared distance from the centre of a frame of 1 x 1: 1/6 for the
-  /// whole frame, 1/4 in the middle of a side, 1/2 in a corner.
-  static let halfSpread = 0.25
-  /// CLS attention over that of the average patch.
-  static let halfAttention = 0.5
+  private let relative: (Double) -> Float
+  private let saliency: Double?
 
-  init(_ clusters: ClusterStatistics) {
-    var objectness: [Float] = []
-    for i in 0..<clusters.count {
-      let cluster = clusters[i]
-      guard cluster.patches > 0 else {  // found, but nearest to no patch
-        objectness.append(0)
-        continue
-      }
-      let patches = Double(cluster.patches)
-      let area = patches / Double(max(cluster.frames, 1))  // patches of a frame
-      let contact = Double(cluster.borderPatches) / Double(max(cluster.frames, 1))
-      var score =
-        Foreground.falling(contact / (4 * area.squareRoot()), half: Foreground.halfContact)
-        * Foreground.falling(area / Double(clusters.patchesPerFrame), half: Foreground.halfArea)
-        * Foreground.falling(cluster.spread / patches, half: Foreground.halfSpread)
-      if let total = clusters.totalSaliency {
-        let average = total / Double(clusters.patchCount)
-        let attention = cluster.saliency / patches / average
-        score *= 1 - Foreground.falling(attention, half: Foreground.halfAttention)
-      }
-      objectness.append(Float(score))
-    }
-    self.objectness = objectness
+  /// - Parameter saliency: of the mean patch of all frames; nil where the model has none.
+  init(_ scale: MotionScale, saliency: Double?) {
+    relative = scale.relative()
+    self.saliency = saliency
   }
 
   /// - Parameters:
-  ///   - cluster: of those that `init` was given.
-  ///   - minArea: the share of a frame that it must have had.
-  ///   - wasObject: before the last frames.
-  func isObject(
-    _ cluster: ClusterStatistics.Cluster, minArea: Float, wasObject: Bool = false
-  ) -> Bool {
-    cluster.largestShare > minArea
-      && objectness[cluster.index] >= (wasObject ? Foreground.fading : Foreground.threshold)
+  ///   - region: what is known of it.
+  ///   - evidence: of motion about a patch of it; nil where nothing is known.
+  func probability(_ region: FrameRegions.Sums) -> (_ evidence: Double?) -> Float {
+    let patches = region.patches
+    let moves = region.meanEvidence.map(relative) ?? 0
+    let moving = max(moves, 0)
+    let contact = Foreground.contact + Foreground.contactMoving * moving
+    let spread = Foreground.spread + Foreground.spreadMoving * moving
+    let rest =
+      Foreground.bias + Foreground.regionMotion * moves
+      + contact * Float(region.contact / patches) + spread * Float(region.spread / patches)
+    var factor: Float = 1
+    if let saliency, saliency > 0 {
+      let ratio = region.saliency / patches / saliency / Foreground.halfAttention
+      factor = Float(ratio * ratio / (1 + ratio * ratio))
+    }
+    return { [relative] evidence in
+      let own = evidence.map(relative) ?? moves
+      return factor * Foreground.logistic(rest + Foreground.patchMotion * own)
+    }
   }
 
-  func track(_ cluster: ClusterStatistics.Cluster) -> Segmentation.Track {
-    Segmentation.Track(
-      objectness: objectness[cluster.index], firstFrame: cluster.firstFrame)
-  }
-
-  /// 1 at 0, 1/2 at `half`, towards 0.
-  private static func falling(_ x: Double, half: Double) -> Double {
-    let ratio = x / half
-    return 1 / (1 + ratio * ratio)
-  }
-
-  func ranks(_ a: Int, before b: Int) -> Bool {
-    objectness[a] != objectness[b] ? objectness[a] > objectness[b] : a < b
+  /// The same bits on every CPU, unlike libm's exp.
+  private static func logistic(_ logit: Float) -> Float {
+    withUnsafeTemporaryAllocation(of: Float.self, capacity: 2) { pair in
+      guard let base = pair.baseAddress else { return 0 }
+      (base[0], base[1]) = (logit, 0)
+      cv_rows().pointee.softmax(base, 2, 1, 2, 1)
+      return base[0]
+    }
   }
 }

@@ -1,35 +1,80 @@
-/// Which cluster of a whole video gets which id, by the rules of the options.
+/// Which cluster of a whole video, or which instance, gets which id, by the rules of the
+/// options.
 struct Numbering {
-  /// Of each cluster; 0 for background.
+  /// Of each; 0 for background.
   let ids: [UInt16]
   /// Of id 1, 2, ...
   let tracks: [Segmentation.Track]
 
+  init(ids: [UInt16], tracks: [Segmentation.Track]) {
+    (self.ids, self.tracks) = (ids, tracks)
+  }
+
   init(_ clusters: ClusterStatistics, _ settings: Settings, tau: Float) throws(CoveyError) {
-    let foreground = Foreground(clusters)
-    var chosen: [Int]
-    switch settings.output {
-    case .clusters:
-      chosen = Array(0..<clusters.count)
-    case .objects:
-      chosen = (0..<clusters.count).filter {
-        foreground.isObject(clusters[$0], minArea: settings.minArea)
-      }
-      if chosen.count > settings.maxObjects {
-        chosen.sort { foreground.ranks($0, before: $1) }
-        chosen.removeLast(chosen.count - settings.maxObjects)
-      }
+    let order = (0..<clusters.count).sorted { clusters.comesIntoSight($0, before: $1) }
+    try self.init(order, count: clusters.count, tau: tau) { clusters[$0].track }
+  }
+
+  /// - Parameters:
+  ///   - patches: of a frame.
+  ///   - frames: of the video.
+  init(
+    _ instances: [Instances.Instance], _ settings: Settings, patches: Int, frames: Int, tau: Float
+  ) throws(CoveyError) {
+    var chosen = instances.indices.filter {
+      instances[$0].isThing(settings, patches: patches, frames: frames)
     }
+    if chosen.count > settings.maxObjects {
+      chosen.sort {
+        let (a, b) = (instances[$0].objectness, instances[$1].objectness)
+        return a != b ? a > b : $0 < $1
+      }
+      chosen.removeLast(chosen.count - settings.maxObjects)
+    }
+    chosen.sort { instances[$0].comesIntoSight(before: instances[$1], else: $0 < $1) }
+    try self.init(chosen, count: instances.count, tau: tau) { instances[$0].track }
+  }
+
+  private init(
+    _ chosen: [Int], count: Int, tau: Float, track: (Int) -> Segmentation.Track
+  ) throws(CoveyError) {
     guard chosen.count <= Int(UInt16.max) else {
       throw CoveyError(
         .capacity,
         "\(chosen.count) clusters at tau \(NumberText.of(tau)): a label map holds "
           + "\(UInt16.max); a larger tau gives fewer")
     }
-    chosen.sort { clusters.comesIntoSight($0, before: $1) }
-    var ids = [UInt16](repeating: 0, count: clusters.count)
-    for (position, cluster) in chosen.enumerated() { ids[cluster] = UInt16(position + 1) }
+    var ids = [UInt16](repeating: 0, count: count)
+    for (position, index) in chosen.enumerated() { ids[index] = UInt16(position + 1) }
     self.ids = ids
-    tracks = chosen.map { foreground.track(clusters[$0]) }
+    tracks = chosen.map(track)
+  }
+}
+
+extension Instances.Instance {
+  var track: Segmentation.Track {
+    Segmentation.Track(objectness: objectness, firstFrame: firstFrame)
+  }
+
+  /// Seen in fewer frames, it is a flaw of the clustering rather than a thing.
+  private static let leastFrames = 5
+  private static let leastPatches = 3
+  /// What only just reached the threshold of patches is seldom one.
+  private static let leastObjectness: Float = 0.3
+
+  /// - Parameters:
+  ///   - patches: of a frame.
+  ///   - frames: that there have been.
+  func isThing(_ settings: Settings, patches: Int, frames: Int) -> Bool {
+    self.frames >= min(Instances.Instance.leastFrames, frames)
+      && largestArea >= Instances.Instance.leastPatches
+      && objectness >= Instances.Instance.leastObjectness
+      && Float(largestArea) / Float(patches) > settings.minArea
+  }
+
+  /// As they come into sight, large ones first.
+  func comesIntoSight(before other: Instances.Instance, else isFirst: Bool) -> Bool {
+    if firstFrame != other.firstFrame { return firstFrame < other.firstFrame }
+    return firstArea != other.firstArea ? firstArea > other.firstArea : isFirst
   }
 }

@@ -20,12 +20,49 @@ struct Segmentation {
     let firstFrame: Int
   }
 
+  /// Of clusters.
+  ///
   /// - Parameters:
   ///   - patches: with their clusters.
-  ///   - ids: of each cluster; 0 for background.
+  ///   - numbering: of the clusters.
   init(
-    _ patches: PatchClusters, ids numbers: [UInt16], objects: [Track], totalClusters: Int,
-    rows: Int, columns: Int, tau: Float, monitor: Monitor = Monitor(), budget: Budget
+    clusters patches: PatchClusters, _ numbering: Numbering, totalClusters: Int, rows: Int,
+    columns: Int, tau: Float, monitor: Monitor, budget: Budget
+  ) throws(CoveyError) {
+    let (labels, numbers) = (patches.labels.base, numbering.ids)
+    try self.init(
+      patches, objects: numbering.tracks, totalClusters: totalClusters, rows: rows,
+      columns: columns, tau: tau, monitor: monitor, budget: budget,
+      id: { numbers[Int(labels[$0])] }, labels: { _ in { cluster, _ in numbers[cluster] } })
+  }
+
+  /// Of instances.
+  ///
+  /// - Parameters:
+  ///   - instances: [T, N], of each patch, -1: none.
+  ///   - numbering: of the instances.
+  init(
+    _ instances: Buffer<Int32>, of patches: PatchClusters, _ numbering: Numbering,
+    totalClusters: Int, rows: Int, columns: Int, tau: Float, monitor: Monitor, budget: Budget
+  ) throws(CoveyError) {
+    let (found, clusters, numbers) = (instances.base, patches.labels.base, numbering.ids)
+    try self.init(
+      patches, objects: numbering.tracks, totalClusters: totalClusters, rows: rows,
+      columns: columns, tau: tau, monitor: monitor, budget: budget,
+      id: { found[$0] < 0 ? 0 : numbers[Int(found[$0])] },
+      labels: { ids in
+        NearbyLabels(clusters: clusters, ids: ids, rows: rows, columns: columns).label
+      })
+    withExtendedLifetime(instances) {}
+  }
+
+  /// - Parameters:
+  ///   - id: of a patch of all.
+  ///   - labels: given the ids of all patches, that of a cluster near a patch.
+  private init(
+    _ patches: PatchClusters, objects: [Track], totalClusters: Int, rows: Int, columns: Int,
+    tau: Float, monitor: Monitor, budget: Budget, id: (Int) -> UInt16,
+    labels: (UnsafePointer<UInt16>) -> (_ cluster: Int, _ patch: Int) -> UInt16
   ) throws(CoveyError) {
     self.rows = rows
     self.columns = columns
@@ -35,14 +72,15 @@ struct Segmentation {
     let count = patches.labels.count
     confidence = patches.confidence
     ids = try Buffer(count, budget: budget, for: "label grids")
-    let (ids, labels) = (ids.base, patches.labels.base)
+    let target = ids.base
     for i in 0..<count {
       if i % (1 << 16) == 0 { try monitor.check() }
-      ids[i] = numbers[Int(labels[i])]
+      target[i] = id(i)
     }
+    let label = labels(target)
     soft = try patches.near.map { near throws(CoveyError) in
       try SoftLabels(
-        near.base, count: count, labels: numbers, tau: tau, monitor: monitor, budget: budget)
+        near.base, count: count, tau: tau, monitor: monitor, budget: budget, label: label)
     }
     withExtendedLifetime(patches) {}
   }
@@ -51,6 +89,36 @@ struct Segmentation {
   static func byteCount(_ patches: Int, _ settings: Settings) -> Int {
     patches * (2 + 4)
       + (settings.mask == .nearest ? 0 : SoftLabels.byteCount(patches))
+  }
+}
+
+/// To which id a cluster belongs where it is near a patch, as one cluster may be of several
+/// objects and of the background: that of the nearest patch of that cluster.
+private struct NearbyLabels {
+  let clusters: UnsafePointer<Int32>  // [T, N]
+  let ids: UnsafePointer<UInt16>  // [T, N]
+  let rows: Int
+  let columns: Int
+
+  /// Patches away: beyond, it is background.
+  private static let reach = 2
+
+  func label(_ cluster: Int, _ patch: Int) -> UInt16 {
+    if Int(clusters[patch]) == cluster { return ids[patch] }
+    let frame = patch / (rows * columns) * rows * columns
+    let (row, column) = ((patch - frame) / columns, (patch - frame) % columns)
+    let reach = NearbyLabels.reach
+    var (found, nearest) = (UInt16(0), Int.max)
+    for y in max(row - reach, 0)...min(row + reach, rows - 1) {
+      for x in max(column - reach, 0)...min(column + reach, columns - 1) {
+        let other = frame + y * columns + x
+        let distance = (y - row) * (y - row) + (x - column) * (x - column)
+        if Int(clusters[other]) == cluster, distance < nearest {
+          (found, nearest) = (ids[other], distance)
+        }
+      }
+    }
+    return found
   }
 }
 

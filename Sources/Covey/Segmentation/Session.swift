@@ -16,6 +16,7 @@ final class Session {
   /// Those that are not clustered yet.
   private var frames: [EncodedFrame] = []
   private var timestamps: [Int64] = []  // of `frames`
+  private var luma: LumaPyramid?  // of the last frame
   private var pushed = 0
   private var isFinished = false
   private var stream: Stream?
@@ -83,8 +84,8 @@ final class Session {
     let monitor = Monitor(flag: cancelFlag, callback: callback)
     try monitor.check()
     let encoder = try encoder(for: frame)
-    let encoded = try encoder.encode(
-      source, isKey: pushed % settings.keyStride == 0, monitor: monitor)
+    let (encoded, luma) = try encoder.encode(
+      source, isKey: pushed % settings.keyStride == 0, after: self.luma, monitor: monitor)
     grid = (encoder.rows, encoder.columns)
     frames.append(encoded)
     timestamps.append(frame.timestamp)
@@ -98,6 +99,7 @@ final class Session {
       }
     }
     size = (frame.width, frame.height)
+    self.luma = luma
     pushed += 1
   }
 
@@ -130,6 +132,7 @@ final class Session {
       frames = []
       timestamps = []
     }
+    luma = nil
     isFinished = true
   }
 
@@ -143,8 +146,8 @@ final class Session {
     let monitor = Monitor(flag: cancelFlag, callback: callback)
     try monitor.check()
     var cut = settings.cut
-    if tau > 0 { cut.tau = tau }
-    cut.targetClusters = targetClusters
+    if tau > 0 { (cut.tau, cut.targetClusters) = (tau, 0) }
+    if targetClusters > 0 { cut.targetClusters = targetClusters }
     try label(video, cut, guides: before.guides, timestamps: before.timestamps, monitor)
   }
 
@@ -234,7 +237,7 @@ final class Session {
   func reset() throws(CoveyError) {
     try requireIdle()
     size = nil
-    encoder = nil
+    (encoder, luma) = (nil, nil)
     frames = []
     timestamps = []
     pushed = 0

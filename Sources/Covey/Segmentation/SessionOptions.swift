@@ -67,6 +67,7 @@ struct SessionOptions {
 /// The options of a session with every default filled in, checked against the
 /// model.
 struct Settings {
+  let patchSize: Int
   let threads: Int
   let window: Int
   let keyStride: Int
@@ -96,6 +97,7 @@ struct Settings {
   /// none.
   let minRegion: Float
   let affinity: SessionOptions.Affinity
+  private let isCutLeftOpen: Bool
   private let workingHeight: Int
   private let workingWidth: Int
 
@@ -117,6 +119,7 @@ struct Settings {
       }
       return value == 0 ? standard : value
     }
+    patchSize = defaults.patchSize
     threads = try check("threads", options.threads, ThreadPool.maximumThreads, else: 0)
     window = try check("window", options.window, 64, else: defaults.window)
     keyStride = try check("key_stride", options.keyStride, 10_000, else: defaults.keyStride)
@@ -155,6 +158,9 @@ struct Settings {
     tau = options.tau == 0 ? defaults.tau : options.tau
     scale = min(max(defaults.tau, tau / 2), 2 * tau)
     output = options.output
+    isCutLeftOpen =
+      output == .objects && mode == .edge && options.tau == 0 && targetClusters == 0
+      && maxClusters == 0
     maxObjects = try check("max_objects", options.maxObjects, 65_535, else: 65_535)
     guard options.minArea < 1 else {  // also refuses NaN
       throw CoveyError(
@@ -218,10 +224,22 @@ struct Settings {
     }
   }
 
-  /// Where the hierarchy is cut.
+  /// Where the hierarchy is cut.  Where nothing is asked for, objects are made of finer
+  /// parts than the model's clusters: motion and place say which of them belong together.
   var cut: Hierarchy.Cut {
-    Hierarchy.Cut(tau: tau, targetClusters: targetClusters, maxClusters: maxClusters)
+    Hierarchy.Cut(
+      tau: tau, targetClusters: isCutLeftOpen ? Settings.parts : targetClusters,
+      maxClusters: maxClusters)
   }
+
+  /// The same for a stream, nats.
+  var streamCut: Float {
+    tau * Hierarchy.reach * (isCutLeftOpen ? Settings.partShare : 1)
+  }
+
+  private static let parts = 16
+  /// The part of tau at which videos have about so many clusters (docs/ALGORITHM.md).
+  private static let partShare: Float = 0.35
 
   /// Heads of the queries and keys that are compared.
   func affinityHeads(_ config: ModelConfig) -> Int {

@@ -10,12 +10,9 @@ struct Stream {
   private var keys: KeyBank
   private var bank: CentreBank
   private var statistics: ClusterStatistics
-  /// Of each cluster of the bank; 0: has not been an object yet.
-  private var ids: [UInt16] = []
-  /// Whether its patches carry its id.
-  private var isShown: [Bool] = []
-  private var tracks: [Segmentation.Track] = []
-  private var lastID: UInt16 = 0
+  private var finder: ObjectFinder
+  /// Of the clusters of the bank, or of the instances.
+  private var numbering = StreamNumbering()
   private var totalClusters = 0
   private(set) var time = 0  // frames taken in
 
@@ -27,6 +24,7 @@ struct Stream {
     keys = KeyBank(budget: settings.keyBudget)
     bank = CentreBank(capacity: settings.bankClusters)
     statistics = ClusterStatistics(rows: grid.rows, columns: grid.columns, clusters: 0)
+    finder = ObjectFinder(rows: grid.rows, columns: grid.columns)
   }
 
   /// Of the key frames that serve for what is to come.
@@ -63,7 +61,7 @@ struct Stream {
     let before = bank.count
     let sighting = try bank.take(
       prototypes, affinity: affinity, scale: settings.scale,
-      cut: settings.tau * Hierarchy.reach,
+      cut: settings.streamCut,
       most: settings.maxClusters == 0 ? .max : settings.maxClusters, pool: pool,
       budget: budget, monitor: monitor)
     follow(sighting, before: before)
@@ -75,73 +73,68 @@ struct Stream {
     // From places among the centres to places in the bank.
     for i in 0..<clusters.labels.count { labels[i] = Int32(sighting.seen[Int(labels[i])]) }
     try clusters.renameNear(monitor) { Int32(sighting.seen[Int($0)]) }
-    for (index, frame) in frames.enumerated() {
+    let found = try finder.take(
+      frames.enumerated().map { index, frame in
+        ObjectFinder.Frame(
+          labels: labels + index * patches, saliency: frame.saliency?.base, motion: frame.motion)
+      }, time: time, patchSize: settings.patchSize, monitor: monitor, budget: budget)
+    for index in frames.indices {
       statistics.add(
-        labels + index * patches, saliency: frame.saliency?.base, time: time + index)
+        labels + index * patches, probability: found.probability.base + index * patches,
+        time: time + index)
     }
     time += frames.count
     // As if clusters without a patch did not exist.
     let known = statistics
     try clusters.renameNear(monitor) { known[Int($0)].patches == 0 ? -1 : $0 }
-    number()
-    var shown = ids
-    for i in 0..<ids.count where !isShown[i] { shown[i] = 0 }
-    return try Segmentation(
-      clusters, ids: shown, objects: tracks, totalClusters: totalClusters, rows: rows,
-      columns: columns, tau: settings.tau, monitor: monitor, budget: budget)
+    let tau = settings.streamCut / Hierarchy.reach
+    let segmentation =
+      switch settings.output {
+      case .objects:
+        try Segmentation(
+          found.instances, of: clusters, numberedInstances(), totalClusters: totalClusters,
+          rows: rows, columns: columns, tau: tau, monitor: monitor, budget: budget)
+      case .clusters:
+        try Segmentation(
+          clusters: clusters, numberedClusters(), totalClusters: totalClusters, rows: rows,
+          columns: columns, tau: tau, monitor: monitor, budget: budget)
+      }
+    for index in finder.instances.forget(before: time) where settings.output == .objects {
+      numbering.remove(at: index)
+    }
+    return segmentation
   }
 
   /// Statistics and ids keep in step with the bank.
   private mutating func follow(_ sighting: CentreBank.Sighting, before: Int) {
     for index in sighting.forgotten {
       statistics.remove(at: index)
-      ids.remove(at: index)
-      isShown.remove(at: index)
+      finder.forgetCluster(index)
+      if settings.output == .clusters { numbering.remove(at: index) }
     }
     for _ in before - sighting.forgotten.count..<bank.count {
       statistics.appendCluster()
-      ids.append(0)
-      isShown.append(false)
       totalClusters += 1
     }
   }
 
-  /// Gives ids to clusters that have become objects.
-  private mutating func number() {
-    let foreground = Foreground(statistics)
-    var order: [Int] = []
-    for cluster in 0..<statistics.count {
-      switch settings.output {
-      case .clusters:
-        isShown[cluster] = statistics[cluster].patches > 0
-      case .objects:
-        isShown[cluster] = foreground.isObject(
-          statistics[cluster], minArea: settings.minArea, wasObject: isShown[cluster])
-      }
-      if isShown[cluster], ids[cluster] == 0 { order.append(cluster) }
-    }
-    let (clusters, known) = (statistics, ids)
-    order.sort { clusters.comesIntoSight($0, before: $1) }
-    if settings.output == .objects {
-      let room = max(0, settings.maxObjects - known.count { $0 > 0 })
-      for cluster in order.dropFirst(room) { isShown[cluster] = false }
-      order = Array(order.prefix(room))
-    }
-    for cluster in order { ids[cluster] = nextID() }
-    // New ids follow each other, but for those that serve again.
-    for cluster in order where Int(ids[cluster]) > tracks.count {
-      tracks.append(foreground.track(statistics[cluster]))
-    }
-    for cluster in 0..<ids.count where ids[cluster] > 0 {
-      tracks[Int(ids[cluster]) - 1] = foreground.track(statistics[cluster])
-    }
+  /// The clusters that have had a patch.
+  private mutating func numberedClusters() -> Numbering {
+    let clusters = statistics
+    return numbering.update(
+      count: clusters.count, most: .max, isShown: { clusters[$0].patches > 0 },
+      precedes: { clusters.comesIntoSight($0, before: $1) }, track: { clusters[$0].track })
   }
 
-  /// The next higher one; after 65535 those that the bank has forgotten serve
-  /// again.
-  private mutating func nextID() -> UInt16 {
-    repeat { lastID = lastID == .max ? 1 : lastID + 1 } while ids.contains(lastID)
-    return lastID
+  private mutating func numberedInstances() -> Numbering {
+    let (instances, settings, patches, time) = (
+      finder.instances.instances, settings, grid.rows * grid.columns, time
+    )
+    return numbering.update(
+      count: instances.count, most: settings.maxObjects,
+      isShown: { instances[$0].isThing(settings, patches: patches, frames: time) },
+      precedes: { instances[$0].comesIntoSight(before: instances[$1], else: $0 < $1) },
+      track: { instances[$0].track })
   }
 
   /// While a window is taken in, beside its frames and the bank.

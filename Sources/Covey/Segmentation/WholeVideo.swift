@@ -65,16 +65,38 @@ struct WholeVideo {
         ).run(into: patches)
       }
 
-    var clusters = ClusterStatistics(rows: rows, columns: columns, clusters: count)
-    for (time, frame) in frames.enumerated() {
-      try monitor.check()
-      clusters.add(
-        patches.labels.base + time * rows * columns, saliency: frame.saliency?.base, time: time)
+    let tau = try hierarchy.map { hierarchy throws(CoveyError) in
+      try hierarchy.tau(of: cut, monitor: monitor)
+    } ?? cut.tau
+    let number = rows * columns
+    var finder = ObjectFinder(rows: rows, columns: columns)
+    let found = try finder.take(
+      frames.enumerated().map { time, frame in
+        ObjectFinder.Frame(
+          labels: patches.labels.base + time * number, saliency: frame.saliency?.base,
+          motion: frame.motion)
+      }, time: 0, patchSize: settings.patchSize, monitor: monitor, budget: budget)
+    switch settings.output {
+    case .objects:
+      return try Segmentation(
+        found.instances, of: patches,
+        Numbering(
+          finder.instances.instances, settings, patches: number, frames: frames.count,
+          tau: tau),
+        totalClusters: count, rows: rows, columns: columns, tau: tau, monitor: monitor,
+        budget: budget)
+    case .clusters:
+      var clusters = ClusterStatistics(rows: rows, columns: columns, clusters: count)
+      for time in frames.indices {
+        try monitor.check()
+        clusters.add(
+          patches.labels.base + time * number,
+          probability: found.probability.base + time * number, time: time)
+      }
+      return try Segmentation(
+        clusters: patches, Numbering(clusters, settings, tau: tau), totalClusters: count,
+        rows: rows, columns: columns, tau: tau, monitor: monitor, budget: budget)
     }
-    let numbering = try Numbering(clusters, settings, tau: cut.tau)
-    return try Segmentation(
-      patches, ids: numbering.ids, objects: numbering.tracks, totalClusters: count, rows: rows,
-      columns: columns, tau: cut.tau, monitor: monitor, budget: budget)
   }
 
   private static func queries(_ frames: [EncodedFrame]) -> [UnsafePointer<Float>] {

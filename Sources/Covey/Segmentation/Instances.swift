@@ -1,0 +1,282 @@
+/// Objects of a video: regions of patches that are followed by what their patches were a
+/// frame before.  Two regions of a frame are never one instance.
+///
+/// Frames come one after the other, so whole videos and streams are the same to it.
+struct Instances {
+  struct Instance {
+    var cluster: Int32  // of most of its patches, where it was last seen
+    var firstFrame = 0
+    var lastFrame = 0
+    var frames = 0  // in which it was seen
+    var firstArea = 0  // patches
+    var lastArea = 0
+    var largestArea = 0
+    var patches = 0  // over all frames
+    var probability = 0.0  // sum over its patches
+    var centre = SIMD2<Float>(0, 0)  // x, y in patches, where it was last seen
+    var velocity = SIMD2<Float>(0, 0)  // patches a frame, likewise
+
+    /// That of the mean patch.
+    var objectness: Float { patches > 0 ? Float(probability / Double(patches)) : 0 }
+  }
+
+  let rows: Int
+  let columns: Int
+  private(set) var instances: [Instance] = []
+  private var owners: [Int32]  // [N] of the last frame; -1: none
+
+  /// A claim of fewer of a region's patches, or of the instance's, is chance.
+  private static let leastClaim = 0.25
+  /// What has been apart for less long than this, or was never larger than this part of
+  /// what it meets, was a piece of it.
+  private static let shortLife = 5
+  private static let smallPart = 0.2
+  /// Something unseen for up to so many frames is sought where it would be by now.
+  private static let absence = 10
+  private static let alikeInArea = 2.0
+
+  init(rows: Int, columns: Int) {
+    (self.rows, self.columns) = (rows, columns)
+    owners = [Int32](repeating: -1, count: rows * columns)
+  }
+
+  /// - Parameters:
+  ///   - parts: [N], what may be one region; -1: background.
+  ///   - clusters: [N]
+  ///   - probability: [N], of being of an object.
+  ///   - origins: [N], where each patch was in the frame before, -1: outside; nil: in its
+  ///     place.
+  /// - Returns: [N], the instance of each patch, -1: none.
+  mutating func add(
+    parts: [Int32], clusters: UnsafePointer<Int32>, probability: UnsafePointer<Float>,
+    origins: [Int32]?, time: Int
+  ) -> [Int32] {
+    let regions = GridRegions(
+      rows: rows, columns: columns, touching: .corners, includes: { parts[$0] >= 0 }
+    ) { parts[$0] == parts[$1] }
+    let votes = self.votes(regions, origins)
+    var claims = self.claims(regions, votes)
+    var found = [Int32](repeating: -1, count: rows * columns)
+    /// Of each region the one instance that it is; -1: several.
+    var whole = [Int32](repeating: -1, count: regions.count)
+    for region in 0..<regions.count {
+      if claims[region].count > 1 { claims[region] = grown(claims[region], time) }
+      if claims[region].count == 1 { whole[region] = claims[region][0] }
+    }
+    let centres = self.centres(of: regions)
+    let main = regions.sizes.indices.map { self.main($0, of: regions, clusters) }
+    // Larger ones first: they have the better right to what was lost.
+    let order = (0..<regions.count).sorted {
+      regions.sizes[$0] != regions.sizes[$1] ? regions.sizes[$0] > regions.sizes[$1] : $0 < $1
+    }
+    for region in order where claims[region].isEmpty {
+      whole[region] =
+        lost(main[region], centres[region], regions.sizes[region], time)
+        ?? born(main[region], regions.sizes[region], time)
+    }
+    for patch in found.indices where regions.numbers[patch] >= 0 {
+      let region = Int(regions.numbers[patch])
+      if whole[region] >= 0 {
+        found[patch] = whole[region]
+      } else if claims[region].contains(votes[patch]) {
+        found[patch] = votes[patch]
+      }
+    }
+    spread(&found, over: regions)
+    note(found, clusters, probability, time)
+    owners = found
+    return found
+  }
+
+  /// A stream's cluster is no more; those behind it move up.
+  mutating func forgetCluster(_ cluster: Int32) {
+    for index in instances.indices {
+      let own = instances[index].cluster
+      instances[index].cluster = own == cluster ? -1 : own > cluster ? own - 1 : own
+    }
+  }
+
+  /// Those that could not be found again are no more; the others move up.
+  /// - Returns: which, falling.
+  mutating func forget(before time: Int) -> [Int] {
+    let gone = instances.indices.filter { time - instances[$0].lastFrame > Instances.absence }
+    guard !gone.isEmpty else { return [] }
+    var numbers = [Int32](repeating: -1, count: instances.count)
+    var left: [Instance] = []
+    for index in instances.indices where time - instances[index].lastFrame <= Instances.absence {
+      numbers[index] = Int32(left.count)
+      left.append(instances[index])
+    }
+    instances = left
+    owners = owners.map { $0 < 0 ? -1 : numbers[Int($0)] }
+    return gone.reversed()
+  }
+
+  /// Of each patch the instance that it was of a frame before; -1: none.
+  private func votes(_ regions: GridRegions, _ origins: [Int32]?) -> [Int32] {
+    (0..<rows * columns).map { patch in
+      guard regions.numbers[patch] >= 0 else { return -1 }
+      let origin = origins.map { Int($0[patch]) } ?? patch
+      return origin < 0 ? -1 : owners[origin]
+    }
+  }
+
+  /// Of each region the instance that most of its patches were of a frame before; -1: none.
+  func owners(_ regions: GridRegions, _ origins: [Int32]?) -> [Int32] {
+    let votes = self.votes(regions, origins)
+    var own = [[Int32]](repeating: [], count: regions.count)
+    for patch in votes.indices where regions.numbers[patch] >= 0 {
+      own[Int(regions.numbers[patch])].append(votes[patch])
+    }
+    return own.map { Instances.commonest($0) }
+  }
+
+  /// The cluster of most patches of a region, the least on ties.
+  private func main(
+    _ region: Int, of regions: GridRegions, _ clusters: UnsafePointer<Int32>
+  ) -> Int32 {
+    let own = regions.numbers.indices.filter { Int(regions.numbers[$0]) == region }
+    return Instances.commonest(own.map { clusters[$0] })
+  }
+
+  private static func commonest(_ values: [Int32]) -> Int32 {
+    let values = values.sorted()
+    var (best, most, start) = (Int32(-1), 0, 0)
+    for index in values.indices {
+      if values[index] != values[start] { start = index }
+      if index - start + 1 > most { (best, most) = (values[index], index - start + 1) }
+    }
+    return best
+  }
+
+  /// Of each region the instances that go on in it.  An instance goes on in one region,
+  /// that with most of its patches.
+  private func claims(_ regions: GridRegions, _ votes: [Int32]) -> [[Int32]] {
+    var counts = [[(instance: Int32, votes: Int)]](repeating: [], count: regions.count)
+    for patch in votes.indices where votes[patch] >= 0 {
+      let region = Int(regions.numbers[patch])
+      if let place = counts[region].firstIndex(where: { $0.instance == votes[patch] }) {
+        counts[region][place].votes += 1
+      } else {
+        counts[region].append((votes[patch], 1))
+      }
+    }
+    var best: [(instance: Int32, region: Int, votes: Int)] = []
+    for region in counts.indices {
+      for count in counts[region] {
+        let size = min(regions.sizes[region], instances[Int(count.instance)].lastArea)
+        guard Double(count.votes) >= Instances.leastClaim * Double(size) else { continue }
+        if let place = best.firstIndex(where: { $0.instance == count.instance }) {
+          if count.votes > best[place].votes {
+            best[place] = (count.instance, region, count.votes)
+          }
+        } else {
+          best.append((count.instance, region, count.votes))
+        }
+      }
+    }
+    var claims = [[Int32]](repeating: [], count: regions.count)
+    for each in best { claims[each.region].append(each.instance) }
+    return claims.map { $0.sorted() }
+  }
+
+  /// Of instances that meet those that have been something of their own.
+  private func grown(_ claims: [Int32], _ time: Int) -> [Int32] {
+    func age(_ instance: Int32) -> Int { instances[Int(instance)].frames }
+    var oldest = claims[0]
+    for claim in claims where age(claim) > age(oldest) { oldest = claim }
+    let area = Double(instances[Int(oldest)].lastArea)
+    return claims.filter {
+      $0 == oldest
+        || (age($0) >= Instances.shortLife
+          && Double(instances[Int($0)].lastArea) >= Instances.smallPart * area)
+    }
+  }
+
+  /// One that was lost sight of and would be about here by now.
+  private func lost(
+    _ cluster: Int32, _ centre: SIMD2<Float>, _ area: Int, _ time: Int
+  ) -> Int32? {
+    var (nearest, least) = (Int32?.none, Float.infinity)
+    for (index, instance) in instances.enumerated() {
+      let gap = time - instance.lastFrame
+      guard gap >= 2, gap <= Instances.absence, instance.cluster == cluster else { continue }
+      let ratio = Double(area) / Double(max(instance.lastArea, 1))
+      guard ratio <= Instances.alikeInArea, ratio >= 1 / Instances.alikeInArea else { continue }
+      let off = centre - (instance.centre + instance.velocity * Float(gap))
+      let distance = (off.x * off.x + off.y * off.y).squareRoot()
+      // Within its own size.
+      guard distance <= Float(instance.lastArea).squareRoot() + 1, distance < least else {
+        continue
+      }
+      (nearest, least) = (Int32(index), distance)
+    }
+    return nearest
+  }
+
+  private mutating func born(_ cluster: Int32, _ area: Int, _ time: Int) -> Int32 {
+    instances.append(
+      Instance(cluster: cluster, firstFrame: time, lastFrame: time, firstArea: area))
+    return Int32(instances.count - 1)
+  }
+
+  /// Patches of a region that several share and that none claims, to the nearest claimed.
+  private func spread(_ found: inout [Int32], over regions: GridRegions) {
+    var border = found.indices.filter { found[$0] >= 0 }
+    while !border.isEmpty {
+      var next: [Int] = []
+      for patch in border {
+        let (row, column) = (patch / columns, patch % columns)
+        for y in max(row - 1, 0)...min(row + 1, rows - 1) {
+          for x in max(column - 1, 0)...min(column + 1, columns - 1) {
+            let other = y * columns + x
+            guard found[other] < 0, regions.numbers[other] == regions.numbers[patch] else {
+              continue
+            }
+            found[other] = found[patch]
+            next.append(other)
+          }
+        }
+      }
+      border = next
+    }
+  }
+
+  private func centres(of regions: GridRegions) -> [SIMD2<Float>] {
+    var sums = [SIMD2<Float>](repeating: SIMD2(0, 0), count: regions.count)
+    for patch in regions.numbers.indices where regions.numbers[patch] >= 0 {
+      sums[Int(regions.numbers[patch])] += SIMD2(Float(patch % columns), Float(patch / columns))
+    }
+    return sums.indices.map { sums[$0] / Float(regions.sizes[$0]) }
+  }
+
+  private mutating func note(
+    _ found: [Int32], _ clusters: UnsafePointer<Int32>, _ probability: UnsafePointer<Float>, _ time: Int
+  ) {
+    var areas = [Int](repeating: 0, count: instances.count)
+    var sums = [SIMD2<Float>](repeating: SIMD2(0, 0), count: instances.count)
+    var owned = [[Int32]](repeating: [], count: instances.count)
+    for patch in found.indices where found[patch] >= 0 {
+      let index = Int(found[patch])
+      areas[index] += 1
+      sums[index] += SIMD2(Float(patch % columns), Float(patch / columns))
+      owned[index].append(clusters[patch])
+      instances[index].probability += Double(probability[patch])
+    }
+    for index in instances.indices where areas[index] > 0 {
+      let centre = sums[index] / Float(areas[index])
+      var instance = instances[index]
+      instance.cluster = Instances.commonest(owned[index])
+      if instance.frames > 0 {
+        instance.velocity = (centre - instance.centre) / Float(max(time - instance.lastFrame, 1))
+      }
+      instance.centre = centre
+      instance.lastFrame = time
+      instance.frames += 1
+      instance.lastArea = areas[index]
+      instance.largestArea = max(instance.largestArea, areas[index])
+      instance.patches += areas[index]
+      instances[index] = instance
+    }
+  }
+}

@@ -1,0 +1,205 @@
+/// From clusters of patches to objects: regions of one cluster, whether their patches are
+/// of an object, which of them are parts of one thing, and things followed over time.
+///
+/// Takes all frames of a video at once, or those of a stream window by window.
+struct ObjectFinder {
+  private let rows: Int
+  private let columns: Int
+  private var scale = MotionScale()
+  private var saliency = (sum: 0.0, patches: 0)
+  var instances: Instances
+  /// Of the last frame.
+  private var last: FrameRegions?
+  private var wasForeground: [Bool]
+
+  /// Two regions that touch move as one where their motions differ by no more than this,
+  /// in pixels a frame, and this part of the faster one's.
+  private static let leastDifference = 0.5
+  private static let shareOfSpeed = 0.35
+  private static let loyalty = 3.0
+  /// Patches: of fewer, motion says nothing.
+  private static let small = 4
+
+  struct Frame {
+    let labels: UnsafePointer<Int32>  // [N], clusters
+    let saliency: UnsafePointer<Float>?  // [N]
+    let motion: Motion?
+  }
+
+  /// Of the patches of the frames that were taken.
+  struct Findings {
+    let probability: Buffer<Float>  // [T, N], of being of an object
+    let instances: Buffer<Int32>  // [T, N], -1: none
+  }
+
+  init(rows: Int, columns: Int) {
+    (self.rows, self.columns) = (rows, columns)
+    instances = Instances(rows: rows, columns: columns)
+    wasForeground = [Bool](repeating: false, count: rows * columns)
+  }
+
+  /// - Parameters:
+  ///   - time: of the first of the frames.
+  ///   - patchSize: pixels of the working size.
+  mutating func take(
+    _ frames: [Frame], time: Int, patchSize: Int, monitor: Monitor, budget: Budget
+  ) throws(CoveyError) -> Findings {
+    let patches = rows * columns
+    let findings = Findings(
+      probability: try Buffer(frames.count * patches, budget: budget, for: "probabilities"),
+      instances: try Buffer(frames.count * patches, budget: budget, for: "objects"))
+    defer { withExtendedLifetime((findings, frames)) {} }
+    let origins = frames.map { frame in
+      frame.motion.map { self.origins($0, patchSize: patchSize) }
+    }
+    var regions: [FrameRegions] = []
+    for (index, frame) in frames.enumerated() {
+      try monitor.check()
+      regions.append(
+        FrameRegions(
+          frame.labels, motion: frame.motion, saliency: frame.saliency, origins: origins[index],
+          after: regions.last ?? last, rows: rows, columns: columns))
+      if let attention = frame.saliency {
+        for patch in 0..<patches { saliency.sum += Double(attention[patch]) }
+        saliency.patches += patches
+      }
+    }
+    for index in regions.indices.dropLast().reversed() {
+      let after = regions[index + 1]
+      regions[index].hear(from: after)
+    }
+    scale.fade(frames: frames.count)
+    for frame in regions {
+      for region in frame.sums.indices {
+        if let evidence = frame.all(region).meanEvidence {
+          scale.add(evidence, weight: frame.sums[region].patches)
+        }
+      }
+    }
+    let foreground = Foreground(
+      scale, saliency: saliency.patches > 0 ? saliency.sum / Double(saliency.patches) : nil)
+    for index in frames.indices {
+      try monitor.check()
+      let probability = findings.probability.base + index * patches
+      judge(regions[index], foreground, frames[index].motion, into: probability)
+      let isForeground = (0..<patches).map { patch in
+        let origin = origins[index].map { Int($0[patch]) } ?? patch
+        let before = origin >= 0 && wasForeground[origin]
+        return probability[patch] >= (before ? Foreground.fading : Foreground.threshold)
+      }
+      let parts = joined(
+        regions[index], isForeground, instances.owners(regions[index].grid, origins[index]))
+      let found = instances.add(
+        parts: (0..<patches).map {
+          isForeground[$0] ? parts[Int(regions[index].grid.numbers[$0])] : -1
+        },
+        clusters: frames[index].labels, probability: probability, origins: origins[index],
+        time: time + index)
+      for patch in 0..<patches {
+        findings.instances.base[index * patches + patch] = found[patch]
+      }
+      wasForeground = isForeground
+    }
+    last = regions.last
+    return findings
+  }
+
+  /// A stream's cluster is no more; those behind it move up.
+  mutating func forgetCluster(_ index: Int) {
+    last?.forgetCluster(Int32(index))
+    instances.forgetCluster(Int32(index))
+  }
+
+  /// Of each patch where it was a frame before; -1: outside.
+  private func origins(_ motion: Motion, patchSize: Int) -> [Int32] {
+    (0..<rows * columns).map { patch in
+      let moved = motion.displacements.base[patch] / Float(patchSize)
+      let row = patch / columns + Int(moved.y.rounded())
+      let column = patch % columns + Int(moved.x.rounded())
+      guard row >= 0, row < rows, column >= 0, column < columns else { return -1 }
+      return Int32(row * columns + column)
+    }
+  }
+
+  private func judge(
+    _ regions: FrameRegions, _ foreground: Foreground, _ motion: Motion?,
+    into probability: UnsafeMutablePointer<Float>
+  ) {
+    let judges = regions.sums.indices.map { foreground.probability(regions.all($0)) }
+    for row in 0..<rows {
+      for column in 0..<columns {
+        let evidence = motion.map { motion in
+          // The mean over 3 x 3 patches.
+          var (sum, count) = (0.0, 0.0)
+          for y in max(row - 1, 0)...min(row + 1, rows - 1) {
+            for x in max(column - 1, 0)...min(column + 1, columns - 1) {
+              sum += Double(motion.evidence.base[y * columns + x])
+              count += 1
+            }
+          }
+          return sum / count
+        }
+        let patch = row * columns + column
+        probability[patch] = judges[Int(regions.grid.numbers[patch])](evidence)
+      }
+    }
+  }
+
+  /// Of each region the least number of those it is one thing with.
+  ///
+  /// - Parameter owners: of each region the instance that most of it was of.
+  private func joined(
+    _ regions: FrameRegions, _ isForeground: [Bool], _ owners: [Int32]
+  ) -> [Int32] {
+    var sets = DisjointSets(count: regions.sums.count)
+    let velocities = regions.sums.indices.map { regions.all($0).velocity }
+    func meet(_ a: Int, _ b: Int) {
+      guard isForeground[a], isForeground[b] else { return }
+      let (first, second) = (Int(regions.grid.numbers[a]), Int(regions.grid.numbers[b]))
+      guard first != second else { return }
+      let (u, v) = (velocities[first], velocities[second])
+      var allowed =
+        ObjectFinder.leastDifference + ObjectFinder.shareOfSpeed * max(length(u), length(v))
+      // What was one thing stays so for longer.
+      if owners[first] >= 0, owners[first] == owners[second] { allowed *= ObjectFinder.loyalty }
+      let isSmall = min(regions.grid.sizes[first], regions.grid.sizes[second]) < ObjectFinder.small
+      if isSmall || length(u - v) <= allowed { sets.join(first, second) }
+    }
+    for row in 0..<rows {
+      for column in 0..<columns {
+        let patch = row * columns + column
+        if column + 1 < columns { meet(patch, patch + 1) }
+        if row + 1 < rows { meet(patch, patch + columns) }
+      }
+    }
+    return regions.sums.indices.map { Int32(sets.root($0)) }
+  }
+
+  private func length(_ vector: SIMD2<Double>) -> Double {
+    (vector.x * vector.x + vector.y * vector.y).squareRoot()
+  }
+
+  /// While frames are taken, beside what is found: regions of every frame.
+  static func byteCount(frames: Int, patches: Int) -> Int {
+    frames * patches * (4 + 4 + 4 + 4 + 4)
+      + frames * (patches / 8 + 8) * (3 * MemoryLayout<FrameRegions.Sums>.stride + 64)
+  }
+}
+
+/// Numbers in sets that join, each set named by its least number.
+struct DisjointSets {
+  private var parents: [Int32]
+
+  init(count: Int) { parents = (0..<count).map { Int32($0) } }
+
+  func root(_ member: Int) -> Int {
+    var root = member
+    while Int(parents[root]) != root { root = Int(parents[root]) }
+    return root
+  }
+
+  mutating func join(_ a: Int, _ b: Int) {
+    let (a, b) = (root(a), root(b))
+    parents[max(a, b)] = Int32(min(a, b))
+  }
+}
