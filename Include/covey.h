@@ -192,6 +192,8 @@ typedef struct covey_model_info {
     int64_t     parameter_count;            /* scales are not counted        */
     int64_t     weight_bytes;               /* in the file                   */
     const char *name;                       /* borrowed                      */
+    float       reference_tau;              /* of the reference mode; `tau` */
+                                            /* is the edge mode's           */
 } covey_model_info;
 
 /* `options` may be NULL for the defaults.  The bytes given to load_memory
@@ -305,8 +307,10 @@ typedef enum covey_mode {
 } covey_mode;
 
 typedef enum covey_key_rounding {
-    COVEY_KEYS_CEIL  = 0,       /* ceil(T / key_stride) key frames           */
-    COVEY_KEYS_FLOOR = 1        /* floor, at least 1: as the authors' code   */
+    COVEY_KEYS_CEIL  = 0,       /* the mode's: ceil(T / key_stride) key
+                                 * frames; in reference mode KEYS_FLOOR      */
+    COVEY_KEYS_FLOOR = 1,       /* floor, at least 1: as the authors' code   */
+    COVEY_KEYS_CEIL_ALWAYS = 2  /* ceil, in reference mode too               */
 } covey_key_rounding;
 
 /* How the labels of patches become labels of pixels: docs/ALGORITHM.md has
@@ -350,7 +354,7 @@ typedef struct covey_session_options {
                                  * model's, in reference mode 1              */
     covey_key_rounding key_rounding;
     float    tau;               /* clustering distance threshold, nats, at
-                                 * most 1000; 0: the model's                 */
+                                 * most 1000; 0: the model's for the mode    */
     covey_output output;
     int32_t  max_objects;       /* the best so many are kept, of a stream,
                                  * which cannot know what comes, the first;
@@ -521,7 +525,17 @@ typedef struct covey_result_info {
     covey_mode mode;                        /* what was used: see            */
     int32_t  streaming;                     /* covey_session_options         */
     int32_t  window, key_stride, key_pool, query_pool, key_budget;
-    float    tau;                           /* of the last cut               */
+    float    tau;                           /* of the last cut: the one asked
+                                             * for or, where a number of clusters
+                                             * decided (target_clusters, a recut
+                                             * by number, max_clusters of a whole
+                                             * video), the least tau at which the
+                                             * tree makes as many merges: that of
+                                             * the last merge made, 0 where none
+                                             * was.  Where merges are at the very
+                                             * same distance, a cut at it may make
+                                             * more.  max_clusters of a stream
+                                             * turns clusters away, and tau stays */
 } covey_result_info;
 
 typedef struct covey_object {

@@ -30,6 +30,7 @@ def test_info(model_path):
         "key_stride": 2,
         "key_pool": 1,
         "tau": 1.0,
+        "reference_tau": 1.0,
         # CLS and 1 + 16 positions, 3 * 64 weights and a bias of the patch
         # embedding, two blocks of 12 C^2 + 13 C, the final norm, a block
         # without the bias of qkv.

@@ -66,6 +66,25 @@ struct Hierarchy {
     return count
   }
 
+  /// The least tau at which a cut makes `count` merges (or more, where several are at
+  /// the same distance); 0 where that is none.
+  func tau(merging count: Int) -> Float {
+    guard count > 0 else { return 0 }
+    let distance = tree.merges[count - 1].distance
+    var tau = distance / Hierarchy.reach
+    while tau * Hierarchy.reach < distance { tau = tau.nextUp }
+    return tau
+  }
+
+  /// That of the cut, or, where a number of clusters decides, the least one at which
+  /// as many merges are made.
+  func tau(of cut: Cut, monitor: Monitor) throws(CoveyError) -> Float {
+    let count = try mergeCount(cut, monitor: monitor)
+    let isByTau =
+      cut.targetClusters == 0 && count == tree.mergeCount(upTo: cut.tau * Hierarchy.reach)
+    return isByTau ? cut.tau : tau(merging: count)
+  }
+
   /// The clusters of a cut that are large enough, in order of their first
   /// prototype; prototypes of the others are in group -1.
   func clusters(merging count: Int) -> MergeTree.Partition {

@@ -23,7 +23,7 @@ func sessionOptions(
   )
   let affinity = Int32(bitPattern: read.affinity.rawValue)
   guard let rounding = SessionOptions.KeyRounding(rawValue: rounding) else {
-    throw CoveyError(.argument, "options.key_rounding: expected 0 or 1, found \(rounding)")
+    throw CoveyError(.argument, "options.key_rounding: expected 0 to 2, found \(rounding)")
   }
   guard let output = SessionOptions.Output(rawValue: output) else {
     throw CoveyError(.argument, "options.output: expected 0 or 1, found \(output)")

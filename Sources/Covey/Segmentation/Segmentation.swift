@@ -10,7 +10,7 @@ struct Segmentation {
   /// Of [T, N] patches, unless masks are drawn from `ids` alone.
   let soft: SoftLabels?
   let totalClusters: Int
-  let tau: Float  // with which the clusters were found
+  let tau: Float  // of the cut by which the clusters were found
   /// Of id 1, 2, ...
   let objects: [Track]
 
@@ -23,14 +23,17 @@ struct Segmentation {
   /// - Parameters:
   ///   - patches: with their clusters.
   ///   - ids: of each cluster; 0 for background.
+  ///   - tau: by which distances are judged.
+  ///   - cutTau: where it is another, because a number of clusters decided.
   init(
     _ patches: PatchClusters, ids numbers: [UInt16], objects: [Track], totalClusters: Int,
-    rows: Int, columns: Int, tau: Float, monitor: Monitor = Monitor(), budget: Budget
+    rows: Int, columns: Int, tau: Float, cutTau: Float? = nil, monitor: Monitor = Monitor(),
+    budget: Budget
   ) throws(CoveyError) {
     self.rows = rows
     self.columns = columns
     self.totalClusters = totalClusters
-    self.tau = tau
+    self.tau = cutTau ?? tau
     self.objects = objects
     let count = patches.labels.count
     confidence = patches.confidence

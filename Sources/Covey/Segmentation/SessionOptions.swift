@@ -16,8 +16,10 @@ struct SessionOptions {
   }
 
   enum KeyRounding: Int32 {
-    case ceil = 0
+    /// Floor in reference mode, else ceil.
+    case ofMode = 0
     case floor = 1
+    case ceil = 2
   }
 
   /// How labels of patches become labels of pixels.
@@ -44,7 +46,7 @@ struct SessionOptions {
   var window = 0
   var keyStride = 0
   var keyPool = 0
-  var keyRounding = KeyRounding.ceil
+  var keyRounding = KeyRounding.ofMode
   var tau: Float = 0
   var output = Output.objects
   var maxObjects = 0
@@ -71,6 +73,7 @@ struct Settings {
   let window: Int
   let keyStride: Int
   let keyPool: Int
+  /// Floor or ceil.
   let keyRounding: SessionOptions.KeyRounding
   let tau: Float
   /// Nats: what maps differ by within one thing.  The model's tau, so that it does not
@@ -103,6 +106,7 @@ struct Settings {
   struct Defaults {
     let patchSize: Int
     let tau: Float
+    let referenceTau: Float
     let window: Int
     let keyStride: Int
     let keyPool: Int
@@ -125,7 +129,8 @@ struct Settings {
     let isReference = mode == .reference
     keyPool = try check(
       "key_pool", options.keyPool, 64, else: isReference ? 1 : defaults.keyPool)
-    keyRounding = options.keyRounding
+    keyRounding =
+      options.keyRounding == .ofMode ? (isReference ? .floor : .ceil) : options.keyRounding
     queryPool = try check("query_pool", options.queryPool, 64, else: isReference ? 1 : 4)
     keyBudget = try check(
       "key_budget", options.keyBudget, 1_000_000, else: isReference ? .max : 8)
@@ -152,7 +157,8 @@ struct Settings {
       throw CoveyError(
         .argument, "options.tau: expected 0 to 1000, found \(NumberText.of(options.tau))")
     }
-    tau = options.tau == 0 ? defaults.tau : options.tau
+    let modeTau = isReference ? defaults.referenceTau : defaults.tau
+    tau = options.tau == 0 ? modeTau : options.tau
     scale = min(max(defaults.tau, tau / 2), 2 * tau)
     output = options.output
     maxObjects = try check("max_objects", options.maxObjects, 65_535, else: 65_535)
@@ -242,10 +248,8 @@ struct Settings {
   }
 
   private func candidateCount(_ frames: Int) -> Int {
-    switch isStreaming ? .ceil : keyRounding {
-    case .ceil: (frames + keyStride - 1) / keyStride
-    case .floor: max(1, frames / keyStride)
-    }
+    keyRounding == .floor && !isStreaming
+      ? max(1, frames / keyStride) : (frames + keyStride - 1) / keyStride
   }
 
   /// Keys one key frame contributes.
@@ -257,6 +261,7 @@ struct Settings {
 extension ModelConfig {
   var defaults: Settings.Defaults {
     Settings.Defaults(
-      patchSize: patchSize, tau: tau, window: window, keyStride: keyStride, keyPool: keyPool)
+      patchSize: patchSize, tau: tau, referenceTau: referenceTau, window: window,
+      keyStride: keyStride, keyPool: keyPool)
   }
 }

@@ -74,7 +74,8 @@ struct WholeVideo {
     let numbering = try Numbering(clusters, settings, tau: cut.tau)
     return try Segmentation(
       patches, ids: numbering.ids, objects: numbering.tracks, totalClusters: count, rows: rows,
-      columns: columns, tau: cut.tau, monitor: monitor, budget: budget)
+      columns: columns, tau: cut.tau, cutTau: try hierarchy?.tau(of: cut, monitor: monitor),
+      monitor: monitor, budget: budget)
   }
 
   private static func queries(_ frames: [EncodedFrame]) -> [UnsafePointer<Float>] {

@@ -76,7 +76,11 @@ def add_method(command: Any) -> None:
         metavar="N",
         help="clusters that a stream remembers, in sight or not; default: 64",
     )
-    method.add_argument("--key-rounding", choices=("ceil", "floor"))
+    method.add_argument(
+        "--key-rounding",
+        choices=("ceil", "floor"),
+        help="how many key frames T / --key-stride are; default: ceil, in reference mode floor",
+    )
     method.add_argument(
         "--affinity",
         choices=("correlator", "features", "attention"),

@@ -25,7 +25,8 @@ class Options(TypedDict, total=False):
     window: frames clustered together at level 1, at most 64; default the model's.
     key_stride: every n-th frame serves as key; default the model's.
     key_pool: keys are averaged over n x n patches, 1: not; default the model's.
-    key_rounding: "ceil" (default) or "floor".
+    key_rounding: "ceil" (default in edge mode) or "floor" (in reference mode, as the
+        authors' code).
     mode: "edge" (default) or "reference" (labels as the authors' code computes
         them; key_pool is then 1 by default).
     streaming: results come while frames are pushed, at most ``window`` frames
@@ -37,7 +38,7 @@ class Options(TypedDict, total=False):
         edge mode, not streaming.
     max_clusters: no more than this, whatever tau says; edge mode.
     bank_clusters: clusters that a stream remembers; default 64.
-    tau: clustering distance threshold in nats; default the model's.
+    tau: clustering distance threshold in nats; default the model's for the mode.
     output: "objects" (default; 0 is background) or "clusters" (every cluster
         an id, 0 unused).
     max_objects: the best so many are kept, of a stream the first; default 65535.
@@ -158,6 +159,9 @@ _ENUMS: dict[str, type[IntEnum]] = {
     "affinity": Affinity,
 }
 
+#: By name what is meant, which 0 is not: that stands for the mode's own.
+_NAMED: dict[tuple[str, str], IntEnum] = {("key_rounding", "ceil"): KeyRounding.CEIL_ALWAYS}
+
 _TRAINER_INTEGERS = {
     "threads": 32,
     "clip_length": 32,
@@ -264,6 +268,8 @@ def _fill(
                     f"{name}: expected a number, found {type(value).__name__}"
                 ) from None
         elif name in enums:
+            if isinstance(value, str):
+                value = _NAMED.get((name, value.lower()), value)
             setattr(struct, name, enumerator(enums[name], name, value))
         elif name == "progress":
             user = value
