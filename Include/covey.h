@@ -287,7 +287,8 @@ typedef enum covey_stage {
     COVEY_STAGE_TRAIN   = 5     /* losses and gradients, clip by clip        */
 } covey_stage;
 
-/* `fraction` is of the stage in the call in progress, in [0,1].  Return 0 to
+/* `fraction` is of the stage in the call in progress, in [0,1]; stages 2 to 4
+ * come shot by shot.  Return 0 to
  * go on, anything else to cancel.  Called at most every 10 ms or so. */
 typedef int32_t (*covey_progress_fn)(
     void *user_data, covey_stage stage, float fraction);
@@ -398,6 +399,14 @@ typedef struct covey_session_options {
                                  * at most 1024; 0: 64                       */
     covey_affinity affinity;    /* what is compared; 0: the queries and keys
                                  * of the spatio-temporal block              */
+    int32_t  keep_shots;        /* 0: cuts and fades are found, and every shot
+                                 * is clustered on its own: target_clusters,
+                                 * max_clusters, max_objects and key_budget
+                                 * are for each, no id is in two.  A stream
+                                 * hands out what it has of a shot when the
+                                 * next begins, which is known a frame later;
+                                 * it remembers nothing of the one before.  In
+                                 * reference mode, and with 1: all is one    */
 } covey_session_options;
 
 /* Zeroes the struct and sets struct_size, so that everything is at its
@@ -449,13 +458,15 @@ typedef struct covey_merge {
 
 /* The tree of a session in edge mode that is finished and not a stream: leaf
  * count and merge count, and on request merge `index` below that, by rising
- * tau.  Out-parameters may be NULL.  Before finish: ERROR_STATE; a stream or
- * reference mode: ERROR_UNSUPPORTED. */
+ * tau.  Out-parameters may be NULL.  Before finish: ERROR_STATE; a stream,
+ * reference mode, or a video in which several shots were found, each with a
+ * tree of its own (keep_shots makes one): ERROR_UNSUPPORTED. */
 COVEY_API covey_status covey_session_get_tree(
     const covey_session *session, int32_t *out_leaves, int32_t *out_merges);
 COVEY_API covey_status covey_session_get_merge(
     const covey_session *session, int32_t index, covey_merge *merge);
-/* Cuts the tree elsewhere, without running the network again: at `tau` (0: that
+/* Cuts the tree, of several shots those of all, elsewhere, without running the
+ * network again: at `tau` (0: that
  * of the session), or, unless target_clusters is 0, at that number of clusters.
  * covey_session_next then hands out all frames anew, with new ids.  Of clusters
  * smaller than 1/200 of all patches the patches go to the others.  The labels
@@ -501,7 +512,8 @@ typedef struct covey_memory {
  * `current` is 0.  What there is to find depends on the video; the estimate
  * holds while no window has, in edge mode, more prototypes than 96, or than one
  * for every 4 blocks of query_pool and 32 besides, in reference mode more than
- * one centre for every 16 patches; no frame more than one object for every 16
+ * one centre for every 16 patches; no shot is shorter than key_stride frames, or
+ * 2, in the mean; no frame more than one object for every 16
  * patches, the session no more than 1024, and, with min_region, the pixels no
  * more than one change of id along a row for every 8; and while results of a
  * stream are handed out as they come. */
@@ -520,8 +532,8 @@ typedef struct covey_result_info {
     int32_t  object_count;                  /* in this frame                 */
     int32_t  total_objects;                 /* ids of the video: 1 to this;
                                              * of a stream, so far           */
-    int32_t  total_clusters;                /* objects and background; of a
-                                             * stream, so far                */
+    int32_t  total_clusters;                /* objects and background, of all
+                                             * shots; of a stream, so far    */
     covey_mode mode;                        /* what was used: see            */
     int32_t  streaming;                     /* covey_session_options         */
     int32_t  window, key_stride, key_pool, query_pool, key_budget;
@@ -536,6 +548,8 @@ typedef struct covey_result_info {
                                              * same distance, a cut at it may make
                                              * more.  max_clusters of a stream
                                              * turns clusters away, and tau stays */
+    int64_t  shot;                          /* that the frame is of: from 0 on; see
+                                             * keep_shots                    */
 } covey_result_info;
 
 typedef struct covey_object {

@@ -39,6 +39,7 @@ static const wrong_value wrong_values[] = {
     INTEGER(mask, 3),            INTEGER(mask, INT32_MAX),       INTEGER(mask, -1),
     NUMBER(min_region, 1),       NUMBER(min_region, -0.001f),    NUMBER(min_region, NAN),
     NUMBER(min_region, INFINITY),
+    INTEGER(keep_shots, 2),      INTEGER(keep_shots, -1),        INTEGER(keep_shots, INT32_MIN),
     INTEGER(affinity, 3),        INTEGER(affinity, 99),          INTEGER(affinity, -1),
     INTEGER(max_objects, -1),    INTEGER(max_objects, 65536),    INTEGER(max_objects, INT32_MIN),
     INTEGER(memory_limit, -1),   INTEGER(memory_limit, INT64_MIN),
@@ -263,6 +264,8 @@ static void test_defaults(const subject *subject)
     free(b);
     check_topic("defaults of the reference mode");
     zero.mode = named.mode = COVEY_MODE_REFERENCE;
+    named.tau = subject->info.reference_tau;
+    named.key_rounding = COVEY_KEYS_FLOOR;
     named.query_pool = named.key_pool = 1;
     named.key_budget = 1000000;
     a = run_video(subject, &zero, &video);

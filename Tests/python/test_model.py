@@ -266,13 +266,13 @@ def test_options_of_nothing_are_the_defaults(model, video):
 
 def test_memory(model, video):
     height, width = video.shape[1:3]
-    estimate = model.estimate_memory(width, height, len(video), threads=2)
+    estimate = model.estimate_memory(width, height, len(video), threads=2, keep_shots=True)
     assert estimate.current == 0
     assert estimate.peak == estimate.features + estimate.workspace
     # Queries of 5 frames and keys of every second one: float [4, 6, 48] each.
     # Of every frame, the bytes of its colours at the working size too.
     assert estimate.features == (5 + 3) * 4 * 6 * 48 * 4 + 5 * 3 * 32 * 48
-    with model.session(threads=2) as session:
+    with model.session(threads=2, keep_shots=True) as session:
         for frame in video:
             session.push(frame)
         assert session.memory.features == estimate.features

@@ -2,10 +2,13 @@
 struct Numbering {
   /// Of each cluster; 0 for background.
   let ids: [UInt16]
-  /// Of id 1, 2, ...
+  /// Of the ids, in order.
   let tracks: [Segmentation.Track]
 
-  init(_ clusters: ClusterStatistics, _ settings: Settings, tau: Float) throws(CoveyError) {
+  /// - Parameter last: id that is given already.
+  init(
+    _ clusters: ClusterStatistics, _ settings: Settings, tau: Float, after last: Int = 0
+  ) throws(CoveyError) {
     let foreground = Foreground(clusters)
     var chosen: [Int]
     switch settings.output {
@@ -20,15 +23,15 @@ struct Numbering {
         chosen.removeLast(chosen.count - settings.maxObjects)
       }
     }
-    guard chosen.count <= Int(UInt16.max) else {
+    guard last + chosen.count <= Int(UInt16.max) else {
       throw CoveyError(
         .capacity,
-        "\(chosen.count) clusters at tau \(NumberText.of(tau)): a label map holds "
+        "\(last + chosen.count) clusters at tau \(NumberText.of(tau)): a label map holds "
           + "\(UInt16.max); a larger tau gives fewer")
     }
     chosen.sort { clusters.comesIntoSight($0, before: $1) }
     var ids = [UInt16](repeating: 0, count: clusters.count)
-    for (position, cluster) in chosen.enumerated() { ids[cluster] = UInt16(position + 1) }
+    for (position, cluster) in chosen.enumerated() { ids[cluster] = UInt16(last + position + 1) }
     self.ids = ids
     tracks = chosen.map { foreground.track(clusters[$0]) }
   }

@@ -9,10 +9,12 @@ struct Segmentation {
   let confidence: Buffer<Float>
   /// Of [T, N] patches, unless masks are drawn from `ids` alone.
   let soft: SoftLabels?
-  let totalClusters: Int
+  var totalClusters: Int
+  /// Of the video, from 0 on.
+  let shot: Int
   let tau: Float  // of the cut by which the clusters were found
-  /// Of id 1, 2, ...
-  let objects: [Track]
+  /// Of id 1, 2, ..., those of earlier shots included.
+  var objects: [Track]
 
   /// One object over the whole video.
   struct Track {
@@ -27,7 +29,7 @@ struct Segmentation {
   ///   - cutTau: where it is another, because a number of clusters decided.
   init(
     _ patches: PatchClusters, ids numbers: [UInt16], objects: [Track], totalClusters: Int,
-    rows: Int, columns: Int, tau: Float, cutTau: Float? = nil, monitor: Monitor = Monitor(),
+    rows: Int, columns: Int, tau: Float, cutTau: Float? = nil, shot: Int = 0, monitor: Monitor = Monitor(),
     budget: Budget
   ) throws(CoveyError) {
     self.rows = rows
@@ -35,6 +37,7 @@ struct Segmentation {
     self.totalClusters = totalClusters
     self.tau = cutTau ?? tau
     self.objects = objects
+    self.shot = shot
     let count = patches.labels.count
     confidence = patches.confidence
     ids = try Buffer(count, budget: budget, for: "label grids")

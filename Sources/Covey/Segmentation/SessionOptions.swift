@@ -62,6 +62,7 @@ struct SessionOptions {
   var mask = Mask.refined
   var minRegion: Float = 0
   var affinity = Affinity.correlator
+  var keepsShots = false
 
   static let maximumWorkingSize = 8192
 }
@@ -99,6 +100,8 @@ struct Settings {
   /// none.
   let minRegion: Float
   let affinity: SessionOptions.Affinity
+  /// Whether shots are found, and each is clustered on its own; `edge` only.
+  let splitsShots: Bool
   private let workingHeight: Int
   private let workingWidth: Int
 
@@ -174,6 +177,7 @@ struct Settings {
     }
     memoryLimit = options.memoryLimit == 0 ? .max : options.memoryLimit
     affinity = options.affinity
+    splitsShots = !options.keepsShots && !isReference
     mask = options.mask
     guard options.minRegion >= 0, options.minRegion < 1 else {
       throw CoveyError(

@@ -17,6 +17,7 @@ struct Stream {
   private var tracks: [Segmentation.Track] = []
   private var lastID: UInt16 = 0
   private var totalClusters = 0
+  private var shot = 0
   private(set) var time = 0  // frames taken in
 
   init(grid: (rows: Int, columns: Int), settings: Settings, channels: Int, heads: Int) {
@@ -27,6 +28,17 @@ struct Stream {
     keys = KeyBank(budget: settings.keyBudget)
     bank = CentreBank(capacity: settings.bankClusters)
     statistics = ClusterStatistics(rows: grid.rows, columns: grid.columns, clusters: 0)
+  }
+
+  /// The next shot: nothing is remembered of the one before but what was handed out.
+  init(after other: Stream) {
+    self.init(
+      grid: other.grid, settings: other.settings, channels: other.channels, heads: other.heads)
+    tracks = other.tracks
+    lastID = other.lastID
+    totalClusters = other.totalClusters
+    shot = other.shot + 1
+    time = other.time
   }
 
   /// Of the key frames that serve for what is to come.
@@ -88,7 +100,7 @@ struct Stream {
     for i in 0..<ids.count where !isShown[i] { shown[i] = 0 }
     return try Segmentation(
       clusters, ids: shown, objects: tracks, totalClusters: totalClusters, rows: rows,
-      columns: columns, tau: settings.tau, monitor: monitor, budget: budget)
+      columns: columns, tau: settings.tau, shot: shot, monitor: monitor, budget: budget)
   }
 
   /// Statistics and ids keep in step with the bank.

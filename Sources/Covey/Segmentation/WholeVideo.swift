@@ -1,4 +1,4 @@
-/// A video whose frames are all there: clustered as one.
+/// A video whose frames are all there, or a shot of one: clustered as one.
 struct WholeVideo {
   private let frames: [EncodedFrame]  // without their keys
   private let grid: (rows: Int, columns: Int)
@@ -45,8 +45,11 @@ struct WholeVideo {
     return bytes
   }
 
+  /// - Parameters:
+  ///   - shot: of the video, with its first frame.
+  ///   - last: id that earlier shots have.
   func segmentation(
-    _ cut: Hierarchy.Cut, pool: ThreadPool, budget: Budget, monitor: Monitor
+    _ cut: Hierarchy.Cut, shot: Int = 0, firstFrame: Int = 0, after last: Int = 0, pool: ThreadPool, budget: Budget, monitor: Monitor
   ) throws(CoveyError) -> Segmentation {
     let (rows, columns) = grid
     let patches = try PatchClusters(frames.count * rows * columns, settings, budget: budget)
@@ -69,13 +72,14 @@ struct WholeVideo {
     for (time, frame) in frames.enumerated() {
       try monitor.check()
       clusters.add(
-        patches.labels.base + time * rows * columns, saliency: frame.saliency?.base, time: time)
+        patches.labels.base + time * rows * columns, saliency: frame.saliency?.base,
+        time: firstFrame + time)
     }
-    let numbering = try Numbering(clusters, settings, tau: cut.tau)
+    let numbering = try Numbering(clusters, settings, tau: cut.tau, after: last)
     return try Segmentation(
       patches, ids: numbering.ids, objects: numbering.tracks, totalClusters: count, rows: rows,
       columns: columns, tau: cut.tau, cutTau: try hierarchy?.tau(of: cut, monitor: monitor),
-      monitor: monitor, budget: budget)
+      shot: shot, monitor: monitor, budget: budget)
   }
 
   private static func queries(_ frames: [EncodedFrame]) -> [UnsafePointer<Float>] {
@@ -120,14 +124,17 @@ struct WholeVideo {
 
   /// Of what is kept to be cut again, beside features.
   static func treeByteCount(
-    frames: Int, rows: Int, columns: Int, settings: Settings
+    frames: Int, shots: Int, rows: Int, columns: Int, channels: Int, settings: Settings
   ) -> Int {
     guard settings.mode == .edge else { return 0 }
-    return EdgeClustering.treeByteCount(
-      frames: frames, rows: rows, columns: columns, window: settings.window,
-      queryPool: settings.queryPool,
-      keyCount: settings.keyFrameCount(frames)
-        * settings.keysPerFrame(rows: rows, columns: columns))
+    let each = settings.keysPerFrame(rows: rows, columns: columns)
+    let tree = EdgeClustering.treeByteCount(
+      frames: frames, shots: shots, rows: rows, columns: columns, window: settings.window,
+      queryPool: settings.queryPool, keyCount: settings.keyFrameCount(frames) * each)
+    guard shots > 1 else { return tree }
+    // And of all shots the keys.
+    let keyFrames = (frames + settings.keyStride - 1) / settings.keyStride + shots - 1
+    return tree + 4 * min(keyFrames, frames) * each * channels
   }
 }
 

@@ -256,6 +256,7 @@ class covey_session_options(Structure):
         ("max_clusters", c_int32),
         ("bank_clusters", c_int32),
         ("affinity", c_int),
+        ("keep_shots", c_int32),
     ]
 
 
@@ -303,6 +304,7 @@ class covey_result_info(Structure):
         ("query_pool", c_int32),
         ("key_budget", c_int32),
         ("tau", c_float),
+        ("shot", c_int64),
     ]
 
 

@@ -53,6 +53,8 @@ class Options(TypedDict, total=False):
         trained spatio-temporal block's; "features", the features themselves;
         "attention", the backbone's own, of its last block.  Each needs a tau of
         its own.
+    keep_shots: True: cuts and fades are not looked for; default: every shot is clustered
+        on its own, and no id is in two (edge mode).
     progress: ``progress(stage, fraction)``, called every 10 ms or so on the
         thread of the call; returning False cancels, raising cancels and comes
         out of the call.
@@ -80,6 +82,7 @@ class Options(TypedDict, total=False):
     min_region: float | None
     memory_limit: int | None
     affinity: Literal["correlator", "features", "attention"] | Affinity | None
+    keep_shots: bool | None
     progress: ProgressFunction | None
 
 
@@ -147,6 +150,7 @@ _INTEGERS = {
     "target_clusters": 32,
     "max_clusters": 32,
     "bank_clusters": 32,
+    "keep_shots": 32,
     "max_objects": 32,
     "memory_limit": 64,
 }
