@@ -4,8 +4,8 @@ Written from docs/ALGORITHM.md.  Everything is float32 and a few large operation
 which is what PyTorch is good at: attention of all heads at once, full distance
 matrices, two products each, a merge that masks rows of a full matrix.  Two things
 differ from the released code so that results can be compared at all: the keys are
-given (key frames 0, r, 2r, ... whatever the length), and probabilities below 1e-12
-count as 1e-12 in the logarithm.
+given (key frames 0, r, 2r, ... whatever the length), and probabilities below 1e-37
+count as 1e-37 in the logarithm.
 
 Shape letters: T frames, N patches of a frame, C channels, H heads, M keys, P maps of
 a window, S clusters.
@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import torch
 
-FLOOR = 1e-12
+FLOOR = 1e-37
 
 
 def attention(queries, keys, heads):

@@ -192,6 +192,8 @@ typedef struct covey_model_info {
     int64_t     parameter_count;            /* scales are not counted        */
     int64_t     weight_bytes;               /* in the file                   */
     const char *name;                       /* borrowed                      */
+    float       reference_tau;              /* of the reference mode; `tau` */
+                                            /* is the edge mode's           */
 } covey_model_info;
 
 /* `options` may be NULL for the defaults.  The bytes given to load_memory
@@ -285,7 +287,8 @@ typedef enum covey_stage {
     COVEY_STAGE_TRAIN   = 5     /* losses and gradients, clip by clip        */
 } covey_stage;
 
-/* `fraction` is of the stage in the call in progress, in [0,1].  Return 0 to
+/* `fraction` is of the stage in the call in progress, in [0,1]; stages 2 to 4
+ * come shot by shot.  Return 0 to
  * go on, anything else to cancel.  Called at most every 10 ms or so. */
 typedef int32_t (*covey_progress_fn)(
     void *user_data, covey_stage stage, float fraction);
@@ -305,8 +308,10 @@ typedef enum covey_mode {
 } covey_mode;
 
 typedef enum covey_key_rounding {
-    COVEY_KEYS_CEIL  = 0,       /* ceil(T / key_stride) key frames           */
-    COVEY_KEYS_FLOOR = 1        /* floor, at least 1: as the authors' code   */
+    COVEY_KEYS_CEIL  = 0,       /* the mode's: ceil(T / key_stride) key
+                                 * frames; in reference mode KEYS_FLOOR      */
+    COVEY_KEYS_FLOOR = 1,       /* floor, at least 1: as the authors' code   */
+    COVEY_KEYS_CEIL_ALWAYS = 2  /* ceil, in reference mode too               */
 } covey_key_rounding;
 
 /* How the labels of patches become labels of pixels: docs/ALGORITHM.md has
@@ -350,7 +355,7 @@ typedef struct covey_session_options {
                                  * model's, in reference mode 1              */
     covey_key_rounding key_rounding;
     float    tau;               /* clustering distance threshold, nats, at
-                                 * most 1000; 0: the model's                 */
+                                 * most 1000; 0: the model's for the mode    */
     covey_output output;
     int32_t  max_objects;       /* the best so many are kept, of a stream,
                                  * which cannot know what comes, the first;
@@ -394,6 +399,14 @@ typedef struct covey_session_options {
                                  * at most 1024; 0: 64                       */
     covey_affinity affinity;    /* what is compared; 0: the queries and keys
                                  * of the spatio-temporal block              */
+    int32_t  keep_shots;        /* 0: cuts and fades are found, and every shot
+                                 * is clustered on its own: target_clusters,
+                                 * max_clusters, max_objects and key_budget
+                                 * are for each, no id is in two.  A stream
+                                 * hands out what it has of a shot when the
+                                 * next begins, which is known a frame later;
+                                 * it remembers nothing of the one before.  In
+                                 * reference mode, and with 1: all is one    */
 } covey_session_options;
 
 /* Zeroes the struct and sets struct_size, so that everything is at its
@@ -445,13 +458,15 @@ typedef struct covey_merge {
 
 /* The tree of a session in edge mode that is finished and not a stream: leaf
  * count and merge count, and on request merge `index` below that, by rising
- * tau.  Out-parameters may be NULL.  Before finish: ERROR_STATE; a stream or
- * reference mode: ERROR_UNSUPPORTED. */
+ * tau.  Out-parameters may be NULL.  Before finish: ERROR_STATE; a stream,
+ * reference mode, or a video in which several shots were found, each with a
+ * tree of its own (keep_shots makes one): ERROR_UNSUPPORTED. */
 COVEY_API covey_status covey_session_get_tree(
     const covey_session *session, int32_t *out_leaves, int32_t *out_merges);
 COVEY_API covey_status covey_session_get_merge(
     const covey_session *session, int32_t index, covey_merge *merge);
-/* Cuts the tree elsewhere, without running the network again: at `tau` (0: that
+/* Cuts the tree, of several shots those of all, elsewhere, without running the
+ * network again: at `tau` (0: that
  * of the session), or, unless target_clusters is 0, at that number of clusters.
  * covey_session_next then hands out all frames anew, with new ids.  Of clusters
  * smaller than 1/200 of all patches the patches go to the others.  The labels
@@ -497,7 +512,8 @@ typedef struct covey_memory {
  * `current` is 0.  What there is to find depends on the video; the estimate
  * holds while no window has, in edge mode, more prototypes than 96, or than one
  * for every 4 blocks of query_pool and 32 besides, in reference mode more than
- * one centre for every 16 patches; no frame more than one object for every 16
+ * one centre for every 16 patches; no shot is shorter than key_stride frames, or
+ * 2, in the mean; no frame more than one object for every 16
  * patches, the session no more than 1024, and, with min_region, the pixels no
  * more than one change of id along a row for every 8; and while results of a
  * stream are handed out as they come. */
@@ -516,12 +532,24 @@ typedef struct covey_result_info {
     int32_t  object_count;                  /* in this frame                 */
     int32_t  total_objects;                 /* ids of the video: 1 to this;
                                              * of a stream, so far           */
-    int32_t  total_clusters;                /* objects and background; of a
-                                             * stream, so far                */
+    int32_t  total_clusters;                /* objects and background, of all
+                                             * shots; of a stream, so far    */
     covey_mode mode;                        /* what was used: see            */
     int32_t  streaming;                     /* covey_session_options         */
     int32_t  window, key_stride, key_pool, query_pool, key_budget;
-    float    tau;                           /* of the last cut               */
+    float    tau;                           /* of the last cut: the one asked
+                                             * for or, where a number of clusters
+                                             * decided (target_clusters, a recut
+                                             * by number, max_clusters of a whole
+                                             * video), the least tau at which the
+                                             * tree makes as many merges: that of
+                                             * the last merge made, 0 where none
+                                             * was.  Where merges are at the very
+                                             * same distance, a cut at it may make
+                                             * more.  max_clusters of a stream
+                                             * turns clusters away, and tau stays */
+    int64_t  shot;                          /* that the frame is of: from 0 on; see
+                                             * keep_shots                    */
 } covey_result_info;
 
 typedef struct covey_object {

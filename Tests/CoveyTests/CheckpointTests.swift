@@ -238,6 +238,23 @@ private typealias Sample = WeightFileSample
     #expect(message { $0.set("covey.clustering.tau", float: 1000) } == "no error")
   }
 
+  /// Of older files, and of those whose modes want the same, it is tau.
+  @Test func tauOfTheReferenceMode() throws {
+    let key = "covey.clustering.reference_tau"
+    func config(_ change: (inout Sample) -> Void) throws -> ModelConfig {
+      var sample = Sample()
+      change(&sample)
+      return try #require(Sample.load(sample.file).model).config
+    }
+    #expect(try config { _ in }.referenceTau == 0.75)
+    let both = try config { $0.set(key, float: 0.5) }
+    #expect(both.tau == 0.75 && both.referenceTau == 0.5)
+    for wrong: Float in [0, -1, 1000.5, .nan, .infinity] {
+      #expect(message { $0.set(key, float: wrong) }.hasPrefix("\(key): expected more than 0"))
+    }
+    #expect(message { $0.set(key, 1) } == "\(key): expected f32, found u32")
+  }
+
   @Test func otherArchitecturesAndVersions() {
     func kind(_ change: (inout Sample) -> Void) -> CoveyError.Kind? {
       var sample = Sample()

@@ -143,7 +143,7 @@ import Testing
       for (c, value) in map.enumerated() {
         let index = i * scene.keyCount + c
         if value > 1e-20 { worst = max(abs(Double(shift.shifted[index]) / value - 1), worst) }
-        logs = max(abs(Double(shift.logs[index]) - log(max(value, 1e-12))), logs)
+        logs = max(abs(Double(shift.logs[index]) - log(max(value, 1e-37))), logs)
       }
     }
     #expect(logs <= 2e-5)

@@ -41,6 +41,7 @@ import Testing
               (options.threads, options.window, options.keyStride) = (threads, window, stride)
               (options.keyPool, options.keyRounding) = (pool, rounding)
               options.output = .clusters
+              options.keepsShots = true  // whose number nobody knows before
               options.mode = runs % 3 == 0 ? .reference : .edge
               options.affinity = [.correlator, .features, .attention][runs % 3]
               let video = TestVideo(frames: frames, width: 41, height: 32, seed: UInt64(runs))

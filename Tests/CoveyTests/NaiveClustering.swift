@@ -52,7 +52,7 @@ struct NaiveClustering {
     }
   }
 
-  static func logarithms(_ map: Map) -> Map { map.map { log(max($0, 1e-12)) } }
+  static func logarithms(_ map: Map) -> Map { map.map { log(max($0, 1e-37)) } }
 
   /// [rows, columns]: sum (p - q)(ln p - ln q).
   static func distances(_ a: [Map], _ b: [Map]) -> [[Double]] {

@@ -325,7 +325,7 @@ private func onEachSet(
   @Test(arguments: lengths)
   func logRows(n: Int) {
     var random = SeededRandom(seed: UInt64(n))
-    let floor: Float = 1e-12
+    let floor: Float = 1e-37
     let p = Matrix(3, n, padding: 3) { _, i in
       // At the floor, below it, a denormal, zero, and what a softmax gives.
       switch i % 7 {
@@ -333,7 +333,7 @@ private func onEachSet(
       case 1: floor.nextDown
       case 2: .leastNonzeroMagnitude * 7000
       case 3: 0
-      default: Float(exp(-30 * random.uniform()))
+      default: Float(exp(-80 * random.uniform()))
       }
     }
     onEachSet { kernels in

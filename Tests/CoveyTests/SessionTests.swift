@@ -100,7 +100,8 @@ import Testing
           Frame(
             format: .rgb8, width: 75, height: 50, planes: ($0.baseAddress, nil, nil),
             strides: (0, 0, 0), timestamp: 0
-          ).validate(), isKey: index % 3 == 0, monitor: Monitor())
+          ).validate(), isKey: index % 3 == 0, after: nil, monitor: Monitor()
+        ).frame
       }
       queries.append((0..<frame.queries.count).map { frame.queries[$0] })
       if let own = frame.keys { keys += (0..<own.count).map { own[$0] } }

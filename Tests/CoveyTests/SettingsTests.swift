@@ -4,7 +4,7 @@ import Testing
 
 @Suite struct SettingsTests {
   private let defaults = Settings.Defaults(
-    patchSize: 8, tau: 0.75, window: 3, keyStride: 10, keyPool: 2)
+    patchSize: 8, tau: 0.75, referenceTau: 0.5, window: 3, keyStride: 10, keyPool: 2)
 
   private func made(_ change: (inout SessionOptions) -> Void) throws(CoveyError) -> Settings {
     var options = SessionOptions()
@@ -45,7 +45,10 @@ import Testing
   /// As the authors' code: all key frames, keys and queries as they are.
   @Test func whatIsLeftOpenInReferenceMode() throws {
     let settings = try made { $0.mode = .reference }
-    #expect(settings.tau == 0.75 && settings.window == 3 && settings.keyStride == 10)
+    #expect(settings.tau == 0.5 && settings.window == 3 && settings.keyStride == 10)
+    #expect(settings.keyRounding == .floor)
+    #expect(try made { ($0.mode, $0.keyRounding) = (.reference, .ceil) }.keyRounding == .ceil)
+    #expect(try made { ($0.mode, $0.tau) = (.reference, 2) }.tau == 2)
     #expect(settings.keyPool == 1 && settings.queryPool == 1 && settings.keyBudget == .max)
     let given = try made { ($0.mode, $0.keyPool, $0.keyBudget) = (.reference, 2, 5) }
     #expect(given.keyPool == 2 && given.keyBudget == 5)
@@ -150,17 +153,22 @@ import Testing
   @Test func keyFrames() throws {
     for stride in [1, 2, 3, 10] {
       let up = try made { ($0.keyStride, $0.keyBudget) = (stride, 1_000_000) }
-      let down = try made {
-        ($0.keyStride, $0.mode) = (stride, .reference)
-        $0.keyRounding = .floor
+      let downs = try [
+        made { ($0.keyStride, $0.keyBudget, $0.keyRounding) = (stride, 1_000_000, .floor) },
+        made { ($0.keyStride, $0.mode) = (stride, .reference) },
+      ]
+      let reference = try made {
+        ($0.keyStride, $0.mode, $0.keyRounding) = (stride, .reference, .ceil)
       }
       for frames in 1...41 {
         // Counted: frames 0, r, 2r, ... that there are, or all of whose r
         // frames there are.
         let starts = Swift.stride(from: 0, to: frames, by: stride)
-        #expect(up.keyFrameCount(frames) == starts.reduce(0) { count, _ in count + 1 })
+        for settings in [up, reference] {
+          #expect(settings.keyFrameCount(frames) == starts.reduce(0) { count, _ in count + 1 })
+        }
         let whole = starts.filter { $0 + stride <= frames }.count
-        #expect(down.keyFrameCount(frames) == max(1, whole))
+        for down in downs { #expect(down.keyFrameCount(frames) == max(1, whole)) }
       }
     }
   }

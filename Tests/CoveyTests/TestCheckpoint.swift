@@ -48,6 +48,7 @@ struct TestCheckpoint {
   var rows = 4
   var columns = 6
   var tau: Float = 1
+  var referenceTau: Float?
   var window = 3
   var keyStride = 10
   var keyPool = 1
@@ -214,6 +215,7 @@ struct TestCheckpoint {
       ("covey.clustering.key_pool", integer(keyPool)),
     ]
     return entries
+      + (referenceTau.map { [("covey.clustering.reference_tau", float($0))] } ?? [])
       + (registers > 0 ? [("covey.vit.register_count", integer(registers))] : [])
       + (resize.map { [("covey.vit.position_resize", bytes(UInt32(8)) + string($0))] } ?? [])
   }

@@ -59,7 +59,8 @@ struct TestThings {
     change(&options)
     let settings = try Settings(
       options,
-      Settings.Defaults(patchSize: 8, tau: 1, window: 3, keyStride: 3, keyPool: 1))
+      Settings.Defaults(
+        patchSize: 8, tau: 1, referenceTau: 1, window: 3, keyStride: 3, keyPool: 1))
     return Stream(grid: (rows, columns), settings: settings, channels: channels, heads: heads)
   }
 }

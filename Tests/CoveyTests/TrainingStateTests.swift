@@ -183,12 +183,15 @@ import Testing
   @Test(arguments: [WeightType.f32, .f16, .q8], [false, true])
   func exportedModels(dtype: WeightType, whole: Bool) throws {
     try folder { folder in
-      try TestCheckpoint(seed: 5, whole: whole).load().save(path: "\(folder)/m", dtype: dtype)
+      try TestCheckpoint(tau: 0.5, referenceTau: 0.2, seed: 5, whole: whole).load().save(path: "\(folder)/m", dtype: dtype)
       let model = try Checkpoint(path: "\(folder)/m", copy: true, verify: true)
       let test = try TestTrainer(model)
       try test.step()
       let exported = try test.trainer.export(tau: 0.25)
       #expect(exported.dtype == dtype && exported.config.tau == 0.25)
+      // In the ratio in which tau has changed.
+      #expect(abs(exported.config.referenceTau - 0.1) < 1e-7)
+      #expect(try test.trainer.export(tau: nil).config.referenceTau == 0.2)
       #expect(try test.trainer.export(tau: nil).config.tau == model.config.tau)
       let said = try #require(exported.file.value("covey.provenance")?.string)
       let before = model.file.value("covey.provenance")?.string.map { String(decoding: $0, as: UTF8.self) }

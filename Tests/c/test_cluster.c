@@ -40,7 +40,7 @@ static double divergence(const double *p, const double *q, size_t keys)
 {
     double sum = 0;
     for (size_t m = 0; m < keys; m++) {
-        double a = fmax(p[m], 1e-12), b = fmax(q[m], 1e-12);
+        double a = fmax(p[m], 1e-37), b = fmax(q[m], 1e-37);
         sum += (a - b) * (log(a) - log(b));
     }
     return sum;

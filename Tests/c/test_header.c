@@ -41,13 +41,13 @@ ENUM_SIZE(covey_trainer_start);
 #if UINTPTR_MAX > 0xFFFFFFFFu
 #define LAYOUT(type, size) typedef char type##_layout[sizeof(type) == (size) ? 1 : -1]
 LAYOUT(covey_model_options, 12);
-LAYOUT(covey_model_info, 88);
+LAYOUT(covey_model_info, 96);
 LAYOUT(covey_tensor_info, 64);
 LAYOUT(covey_frame, 72);
-LAYOUT(covey_session_options, 112);
+LAYOUT(covey_session_options, 120);
 LAYOUT(covey_merge, 20);
 LAYOUT(covey_memory, 48);
-LAYOUT(covey_result_info, 80);
+LAYOUT(covey_result_info, 88);
 LAYOUT(covey_object, 56);
 LAYOUT(covey_grid, 16);
 LAYOUT(covey_maps, 56);

@@ -50,6 +50,7 @@ static void test_info(const subject *subject)
     CHECK_INT(info->working_height % info->patch_size, 0);
     CHECK_INT(info->working_width % info->patch_size, 0);
     CHECK(info->window >= 1 && info->key_stride >= 1 && info->key_pool >= 1 && info->tau > 0);
+    CHECK(info->reference_tau > 0);
     CHECK(info->parameter_count > 0);
     CHECK(info->weight_bytes >= (info->dtype == COVEY_DTYPE_Q8 ? 1 : 2) * info->parameter_count);
     CHECK(info->weight_bytes <= 4 * info->parameter_count + (1 << 20));

@@ -26,7 +26,7 @@ static const wrong_value wrong_values[] = {
     INTEGER(window, -1),         INTEGER(window, 65),            INTEGER(window, INT32_MIN),
     INTEGER(key_stride, -1),     INTEGER(key_stride, 10001),     INTEGER(key_stride, INT32_MAX),
     INTEGER(key_pool, -1),       INTEGER(key_pool, 65),          INTEGER(key_pool, INT32_MAX),
-    INTEGER(key_rounding, 2),    INTEGER(key_rounding, 99),      INTEGER(key_rounding, -1),
+    INTEGER(key_rounding, 3),    INTEGER(key_rounding, 99),      INTEGER(key_rounding, -1),
     INTEGER(output, 2),          INTEGER(output, 99),            INTEGER(output, -1),
     INTEGER(mode, 2),            INTEGER(mode, -1),              INTEGER(mode, INT32_MAX),
     INTEGER(streaming, 2),       INTEGER(streaming, -1),         INTEGER(streaming, INT32_MIN),
@@ -39,6 +39,7 @@ static const wrong_value wrong_values[] = {
     INTEGER(mask, 3),            INTEGER(mask, INT32_MAX),       INTEGER(mask, -1),
     NUMBER(min_region, 1),       NUMBER(min_region, -0.001f),    NUMBER(min_region, NAN),
     NUMBER(min_region, INFINITY),
+    INTEGER(keep_shots, 2),      INTEGER(keep_shots, -1),        INTEGER(keep_shots, INT32_MIN),
     INTEGER(affinity, 3),        INTEGER(affinity, 99),          INTEGER(affinity, -1),
     INTEGER(max_objects, -1),    INTEGER(max_objects, 65536),    INTEGER(max_objects, INT32_MIN),
     INTEGER(memory_limit, -1),   INTEGER(memory_limit, INT64_MIN),
@@ -263,6 +264,8 @@ static void test_defaults(const subject *subject)
     free(b);
     check_topic("defaults of the reference mode");
     zero.mode = named.mode = COVEY_MODE_REFERENCE;
+    named.tau = subject->info.reference_tau;
+    named.key_rounding = COVEY_KEYS_FLOOR;
     named.query_pool = named.key_pool = 1;
     named.key_budget = 1000000;
     a = run_video(subject, &zero, &video);
@@ -363,6 +366,18 @@ static void test_effects(const subject *subject)
     CHECK_BYTES(floor, ceiling, size * sizeof *floor);
     free(floor);
     free(ceiling);
+    /* 6 frames, one key or two: what 0 stands for is the mode's to say. */
+    options.key_stride = 4;
+    for (int reference = 0; reference < 2; reference++) {
+        options.mode = reference ? COVEY_MODE_REFERENCE : COVEY_MODE_EDGE;
+        options.key_rounding = COVEY_KEYS_CEIL;
+        uint16_t *left_open = run_video(subject, &options, &video);
+        options.key_rounding = reference ? COVEY_KEYS_FLOOR : COVEY_KEYS_CEIL_ALWAYS;
+        uint16_t *named = run_video(subject, &options, &video);
+        CHECK_BYTES(left_open, named, size * sizeof *named);
+        free(left_open);
+        free(named);
+    }
 
     check_topic("max_clusters and target_clusters");
     for (int32_t n = 1; n <= 3; n++) {

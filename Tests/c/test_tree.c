@@ -103,6 +103,20 @@ static void check_tree(const covey_session *session)
     for (int i = 0; i < 12; i++) CHECK_INT(grown.beyond[i], 0);
 }
 
+/* One of the tree's, or 0 above them all. */
+static void check_tau_of_the_cut(const covey_session *session, float tau)
+{
+    int32_t merges = 0;
+    CHECK_OK(covey_session_get_tree(session, NULL, &merges));
+    bool is_there = tau == 0;
+    for (int32_t i = 0; i < merges && !is_there; i++) {
+        covey_merge merge = { .struct_size = sizeof merge };
+        CHECK_OK(covey_session_get_merge(session, i, &merge));
+        is_there = merge.tau == tau;
+    }
+    CHECK(is_there);
+}
+
 static void test_recut(const subject *subject)
 {
     check_topic("tree");
@@ -151,6 +165,7 @@ static void test_recut(const subject *subject)
         CHECK_INT(info.frame_index, 0);
         CHECK(info.total_clusters >= 1 && info.total_clusters <= n);
         covey_result_free(result);
+        check_tau_of_the_cut(session, info.tau);
     }
     CHECK_OK(covey_session_recut(session, 0.25f, 0));
     CHECK_OK(covey_session_next(session, &result));

@@ -77,5 +77,6 @@ void test_trainer(const subject *subject);
 void test_cluster(const subject *subject);
 void test_tree(const subject *subject);
 void test_stream(const subject *subject);
+void test_shots(const subject *subject);
 
 #endif

@@ -18,7 +18,7 @@ import numpy as np
 
 #: Probabilities below count as this in the logarithm, which the paper's
 #: formula leaves undefined at 0.
-FLOOR = 1e-12
+FLOOR = 1e-37
 
 
 class Clustering(NamedTuple):

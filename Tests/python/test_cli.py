@@ -758,6 +758,8 @@ def test_convert(run, make_checkpoint, tmp_path):
         "random numbers",
         "--tau",
         0.5,
+        "--reference-tau",
+        0.25,
         "--key-pool",
         2,
         "--working-size",
@@ -772,7 +774,7 @@ def test_convert(run, make_checkpoint, tmp_path):
     assert len(told["dropped"]) == 18
     assert "left out: " in run(*arguments).stdout
     with covey.Model(tmp_path / "a.gguf") as model:
-        assert model.info.tau == 0.5
+        assert (model.info.tau, model.info.reference_tau) == (0.5, 0.25)
         assert model.info.key_pool == 2
         assert (model.info.working_height, model.info.working_width) == (32, 48)
         assert model.metadata["general.license"] == "CC0-1.0"

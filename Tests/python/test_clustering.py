@@ -115,6 +115,17 @@ def test_windows_of_any_length(window):
     assert agreement(found.labels, expected.labels) >= 0.999
 
 
+@pytest.mark.parametrize(
+    ("mode", "default", "other"), [("edge", "ceil", "floor"), ("reference", "floor", "ceil")]
+)
+def test_rounding_left_open(mode, default, other, model, video):
+    """It is the mode's: as the authors' in reference mode, where \"ceil\" can be named."""
+    options = {"output": "clusters", "mode": mode, "key_stride": 4, "tau": 0.05}
+    found = model.segment(video[:7], **options)
+    np.testing.assert_array_equal(found, model.segment(video[:7], key_rounding=default, **options))
+    assert (found != model.segment(video[:7], key_rounding=other, **options)).any()
+
+
 @pytest.mark.parametrize("mode", ["edge", "reference"])
 @pytest.mark.parametrize("rounding", ["ceil", "floor"])
 def test_fewer_frames_than_the_key_stride(rounding, mode, model, video):

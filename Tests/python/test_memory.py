@@ -47,7 +47,7 @@ def test_estimate_is_near_the_peak(name, threads, weights, request):
     # It counts on one prototype for four blocks, and on all the clusters there can
     # be, which made-up scenes do not reach: up to 21 % more than measured was observed
     # in fp32 and 30 % in int8, which takes less beside the clusters.
-    assert measured.peak <= estimate.peak <= 1.4 * measured.peak
+    assert measured.peak <= estimate.peak <= 1.45 * measured.peak
 
 
 def test_reference_keeps_no_features(nano):

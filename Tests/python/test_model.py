@@ -30,6 +30,7 @@ def test_info(model_path):
         "key_stride": 2,
         "key_pool": 1,
         "tau": 1.0,
+        "reference_tau": 1.0,
         # CLS and 1 + 16 positions, 3 * 64 weights and a bias of the patch
         # embedding, two blocks of 12 C^2 + 13 C, the final norm, a block
         # without the bias of qkv.
@@ -265,13 +266,13 @@ def test_options_of_nothing_are_the_defaults(model, video):
 
 def test_memory(model, video):
     height, width = video.shape[1:3]
-    estimate = model.estimate_memory(width, height, len(video), threads=2)
+    estimate = model.estimate_memory(width, height, len(video), threads=2, keep_shots=True)
     assert estimate.current == 0
     assert estimate.peak == estimate.features + estimate.workspace
     # Queries of 5 frames and keys of every second one: float [4, 6, 48] each.
     # Of every frame, the bytes of its colours at the working size too.
     assert estimate.features == (5 + 3) * 4 * 6 * 48 * 4 + 5 * 3 * 32 * 48
-    with model.session(threads=2) as session:
+    with model.session(threads=2, keep_shots=True) as session:
         for frame in video:
             session.push(frame)
         assert session.memory.features == estimate.features

@@ -109,12 +109,12 @@ def test_growth_is_recorded_and_nothing_else(tmp_path):
 def test_fields_in_padding_are_noticed(tmp_path):
     table = tmp_path / "table.txt"
     table.write_text(TABLE.read_text())
-    # The last field ends at byte 76 of 80: a program of 0.1 sets struct_size 80.
-    old = "    float    tau;                           /* of the last cut               */"
-    header = changed(tmp_path, old, old + "\n    float    more;")
+    # This field ends at byte 76, and the next begins at 80.
+    old = "    int64_t  shot;                          /* that the frame is of: from 0 on; see"
+    header = changed(tmp_path, old, "    float    more;\n" + old)
     status, said = check("--header", header, "--table", table, "--record")
     assert status == 1
-    assert "covey_result_info.more: at byte 76, within the 80" in said
+    assert "covey_result_info.more: at byte 76, within the 88" in said
 
 
 def test_libraries_are_looked_at(tmp_path):

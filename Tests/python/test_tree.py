@@ -122,6 +122,36 @@ def test_recut_is_a_fresh_session_at_that_tau(opened, film, factor):
     np.testing.assert_array_equal(found, expected)
 
 
+def test_tau_of_a_cut_by_number(opened, film):
+    """It is a merge's, and a cut there makes the same clusters."""
+    with finished(opened, film) as session:
+        taus = [merge.tau for merge in session.tree]
+        for target in (2, 3, 5):
+            session.recut(target_clusters=target)
+            by_number = list(session.results())
+            tau = by_number[0].tau
+            assert tau in taus and taus.count(tau) == 1
+            session.recut(tau=tau)
+            by_tau = list(session.results())
+            assert by_tau[0].tau == tau
+            assert by_tau[0].total_clusters == by_number[0].total_clusters
+            # Not the pixels: masks are as soft as tau says.
+            for one, other in zip(by_number, by_tau, strict=True):
+                np.testing.assert_array_equal(one.confidence, other.confidence)
+        # So many as there are without a merge, or fewer.
+        session.recut(target_clusters=1024)
+        assert next(iter(session)).tau == 0 or next(iter(session)).tau in taus
+
+
+def test_tau_of_a_bound(opened, film):
+    """The session's own where the bound is not met, else a merge's above it."""
+    with finished(opened, film, tau=TAUS[-1], max_clusters=1000) as session:
+        assert next(iter(session)).tau == pytest.approx(TAUS[-1])
+    with finished(opened, film, tau=TAUS[-1], max_clusters=3) as session:
+        tau = next(iter(session)).tau
+        assert tau > TAUS[-1] and tau in [merge.tau for merge in session.tree]
+
+
 def test_max_clusters(opened, film):
     with finished(opened, film, tau=TAUS[-1]) as session:
         assert labels(session).max() > 3

@@ -78,20 +78,21 @@ struct EdgeClustering {
         keyCount: keyCount, centres: centres, threads: threads, smoothing: rows * columns)
   }
 
-  /// Of what a hierarchy keeps.
+  /// Of what the hierarchies of the shots keep.
   static func treeByteCount(
-    frames: Int, rows: Int, columns: Int, window: Int, queryPool: Int, keyCount: Int
+    frames: Int, shots: Int, rows: Int, columns: Int, window: Int, queryPool: Int, keyCount: Int
   ) -> Int {
-    4 * treePrototypes(frames, rows, columns, window, queryPool) * keyCount
+    4 * treePrototypes(frames, rows, columns, window, queryPool, shots: shots) * keyCount
   }
 
   private static func treePrototypes(
-    _ frames: Int, _ rows: Int, _ columns: Int, _ window: Int, _ queryPool: Int
+    _ frames: Int, _ rows: Int, _ columns: Int, _ window: Int, _ queryPool: Int, shots: Int = 1
   ) -> Int {
     let window = min(window, frames)
     let blocks = window * Prototyping.blocks(rows: rows, columns: columns, queryPool)
     return min(
-      (frames + window - 1) / window * likelyPrototypes(blocks), Prototyping.mostPrototypes)
+      ((frames + window - 1) / window + shots - 1) * likelyPrototypes(blocks),
+      shots * Prototyping.mostPrototypes)
   }
 
   /// What the memory estimate reckons with: prototypes of the blocks of a window.

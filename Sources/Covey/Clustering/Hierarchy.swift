@@ -66,12 +66,23 @@ struct Hierarchy {
     return count
   }
 
-  /// The tau at which the tree has the clusters of a cut: that of its last merge, or, where
-  /// a larger one was asked for, that one.
+  /// The least tau at which a cut makes `count` merges (or more, where several are at
+  /// the same distance); 0 where that is none.
+  func tau(merging count: Int) -> Float {
+    guard count > 0 else { return 0 }
+    let distance = tree.merges[count - 1].distance
+    var tau = distance / Hierarchy.reach
+    while tau * Hierarchy.reach < distance { tau = tau.nextUp }
+    return tau
+  }
+
+  /// That of the cut, or, where a number of clusters decides, the least one at which
+  /// as many merges are made.
   func tau(of cut: Cut, monitor: Monitor) throws(CoveyError) -> Float {
-    let merges = try mergeCount(cut, monitor: monitor)
-    let last = merges > 0 ? tree.merges[merges - 1].distance / Hierarchy.reach : 0
-    return merges == tree.mergeCount(upTo: cut.tau * Hierarchy.reach) ? cut.tau : last
+    let count = try mergeCount(cut, monitor: monitor)
+    let isByTau =
+      cut.targetClusters == 0 && count == tree.mergeCount(upTo: cut.tau * Hierarchy.reach)
+    return isByTau ? cut.tau : tau(merging: count)
   }
 
   /// The clusters of a cut that are large enough, in order of their first

@@ -121,11 +121,7 @@ struct FrameEncoder {
   ) throws(CoveyError) -> (frame: EncodedFrame, luma: LumaPyramid) {
     let (patches, channels) = (transformer.patches, transformer.channels)
     let queries = try Buffer<Float>(patches * channels, budget: budget, for: "queries of a frame")
-    var keys: Buffer<Float>?
-    if isKey {
-      let count = settings.keysPerFrame(rows: rows, columns: columns)
-      keys = try Buffer(count * channels, budget: budget, for: "keys of a frame")
-    }
+    let keys = isKey ? try keyBuffer() : nil
     var saliency: Buffer<Float>?
     if hasSaliency { saliency = try Buffer(patches, budget: budget, for: "saliency of a frame") }
 
@@ -134,26 +130,18 @@ struct FrameEncoder {
       saliency: saliency?.base, monitor: monitor)
     try BLAS.claim(for: pool)
     defer { BLAS.release() }
-    let allKeys: Buffer<Float>?  // [N, C]; nil: they are in their place
     switch settings.affinity {
     case .correlator:
       correlator.project(
         features.base, count: patches, queries: queries.base,
-        keys: isKey ? (fullKeys ?? keys)?.base : nil, pool: pool, monitor: monitor)
-      allKeys = fullKeys
+        keys: (keys == nil ? nil : fullKeys ?? keys)?.base, pool: pool, monitor: monitor)
     case .features:
       identity?.project(
         features.base, count: patches, into: queries.base, pool: pool, monitor: monitor)
-      allKeys = queries
-    case .attention:
-      allKeys = features
+    case .attention: break
     }
     try monitor.check()
-    if let keys, let allKeys {
-      Correlator.averageBlocks(
-        allKeys.base, rows: rows, columns: columns, channels: channels, pool: settings.keyPool,
-        into: keys.base)
-    }
+    if let keys { average(queries, into: keys) }
     let guide = try guide(monitor)
     let luma = try LumaPyramid(
       guide.planes.base, width: guide.width, height: guide.height, budget: budget)
@@ -170,6 +158,60 @@ struct FrameEncoder {
         queries: queries, keys: keys, saliency: saliency,
         guide: settings.mask == .refined ? guide : nil, motion: motion), luma
     )
+  }
+
+  private func keyBuffer() throws(CoveyError) -> Buffer<Float> {
+    let count = settings.keysPerFrame(rows: rows, columns: columns)
+    return try Buffer(count * transformer.channels, budget: budget, for: "keys of a frame")
+  }
+
+  /// The keys of all patches over blocks, unless they are in their place.
+  private func average(_ queries: Buffer<Float>, into keys: Buffer<Float>) {
+    let allKeys: Buffer<Float>? =
+      switch settings.affinity {
+      case .correlator: fullKeys
+      case .features: queries
+      case .attention: features
+      }
+    guard let allKeys else { return }
+    defer { withExtendedLifetime((allKeys, keys)) {} }
+    Correlator.averageBlocks(
+      allKeys.base, rows: rows, columns: columns, channels: transformer.channels,
+      pool: settings.keyPool, into: keys.base)
+  }
+
+  /// The frame that was encoded last, with its keys: to the bit those that it would have
+  /// as a key frame.
+  func withKeys(_ frame: EncodedFrame, monitor: Monitor) throws(CoveyError) -> EncodedFrame {
+    let keys = try keyBuffer()
+    if settings.affinity == .correlator {
+      try BLAS.claim(for: pool)
+      defer { BLAS.release() }
+      correlator.project(
+        features.base, count: transformer.patches, isNormalised: true, queries: nil,
+        keys: (fullKeys ?? keys).base, pool: pool, monitor: monitor)
+      try monitor.check()
+    }
+    average(frame.queries, into: keys)
+    return EncodedFrame(
+      queries: frame.queries, keys: keys, saliency: frame.saliency, guide: frame.guide,
+      motion: frame.motion)
+  }
+
+  /// Of the frame that was encoded last.
+  func summary(of frame: EncodedFrame, monitor: Monitor) throws(CoveyError) -> FrameSummary {
+    defer { withExtendedLifetime((frame.queries, planes)) {} }
+    return try FrameSummary(
+      queries: frame.queries.base, rows: rows, columns: columns, channels: transformer.channels,
+      planes: planes.base, height: resample.outHeight, width: resample.outWidth, scale: std,
+      budget: budget, monitor: monitor)
+  }
+
+  /// With BLAS.
+  func claimed<Value>(_ body: () -> Value) throws(CoveyError) -> Value {
+    try BLAS.claim(for: pool)
+    defer { BLAS.release() }
+    return body()
   }
 
   /// The frame at the working size, from the planes of the transformer's input.

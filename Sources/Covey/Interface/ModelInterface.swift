@@ -100,6 +100,7 @@ public func covey_model_get_info(
     filled.parameter_count = Int64(model.checkpoint.parameterCount)
     filled.weight_bytes = Int64(model.checkpoint.weightBytes)
     filled.name = model.name.pointer
+    filled.reference_tau = config.referenceTau
     try writeStruct(filled, to: info, "info", minimum: FirstSize.modelInfo)
     return COVEY_OK
   }

@@ -23,7 +23,7 @@ func sessionOptions(
   )
   let affinity = Int32(bitPattern: read.affinity.rawValue)
   guard let rounding = SessionOptions.KeyRounding(rawValue: rounding) else {
-    throw CoveyError(.argument, "options.key_rounding: expected 0 or 1, found \(rounding)")
+    throw CoveyError(.argument, "options.key_rounding: expected 0 to 2, found \(rounding)")
   }
   guard let output = SessionOptions.Output(rawValue: output) else {
     throw CoveyError(.argument, "options.output: expected 0 or 1, found \(output)")
@@ -43,6 +43,10 @@ func sessionOptions(
     throw CoveyError(.argument, "options.streaming: expected 0 or 1, found \(read.streaming)")
   }
   options.isStreaming = read.streaming == 1
+  guard read.keep_shots == 0 || read.keep_shots == 1 else {
+    throw CoveyError(.argument, "options.keep_shots: expected 0 or 1, found \(read.keep_shots)")
+  }
+  options.keepsShots = read.keep_shots == 1
   options.queryPool = Int(read.query_pool)
   options.keyBudget = Int(read.key_budget)
   options.targetClusters = Int(read.target_clusters)

@@ -38,6 +38,7 @@ public func covey_result_get_info(
     filled.query_pool = Int32(settings.queryPool)
     filled.key_budget = Int32(clamping: settings.keyBudget)
     filled.tau = result.tau
+    filled.shot = Int64(result.shot)
     try writeStruct(filled, to: info, "info", minimum: FirstSize.resultInfo)
     return COVEY_OK
   }

@@ -110,7 +110,8 @@ public func covey_session_get_merge(
   _ pointer: OpaquePointer!, _ index: Int32, _ merge: UnsafeMutablePointer<covey_merge>!
 ) -> covey_status {
   reporting { () throws(CoveyError) in
-    let tree = try session(pointer).hierarchy().tree
+    let hierarchy = try session(pointer).hierarchy()
+    let tree = hierarchy.tree
     let out = try required(merge, "merge")
     guard index >= 0, Int(index) < tree.merges.count else {
       throw CoveyError(
@@ -119,9 +120,7 @@ public func covey_session_get_merge(
     let joined = tree.merges[Int(index)]
     var filled = covey_merge()
     (filled.a, filled.b) = (joined.a, joined.b)
-    filled.tau = joined.distance / Hierarchy.reach
-    // Cut there, the two are one.
-    while filled.tau * Hierarchy.reach < joined.distance { filled.tau = filled.tau.nextUp }
+    filled.tau = hierarchy.tau(merging: Int(index) + 1)
     filled.share = tree.share(ofMerge: Int(index))
     try writeStruct(filled, to: out, "merge", minimum: FirstSize.merge)
     return COVEY_OK

@@ -140,7 +140,7 @@ public func covey_cluster(
 
 /// Where there is no model to take defaults from.
 private let clusterDefaults = Settings.Defaults(
-  patchSize: 1, tau: 1, window: 3, keyStride: 1, keyPool: 1)
+  patchSize: 1, tau: 1, referenceTau: 1, window: 3, keyStride: 1, keyPool: 1)
 
 private func elements(_ name: StaticString, _ a: Int, _ b: Int) throws(CoveyError) -> Int {
   let (product, overflow) = a.multipliedReportingOverflow(by: b)

@@ -164,7 +164,17 @@ extension Checkpoint {
       ("general.alignment", .number(UInt32(Self.writtenAlignment))),
       ("covey.checksum.crc32", .number(checksum)),
     ]
-    if let tau = changes.tau { ours.append(("covey.clustering.tau", .float(tau))) }
+    if let tau = changes.tau {
+      ours.append(("covey.clustering.tau", .float(tau)))
+      // The distances of both modes are the same, and have changed by as much.
+      let referenceKey = "covey.clustering.reference_tau"
+      if let before = file.value("covey.clustering.tau")?.float32,
+        let reference = file.value(referenceKey)?.float32
+      {
+        let scaled = min(reference * (tau / before), ModelConfig.largestTau)
+        ours.append((referenceKey, .float(max(scaled, .leastNormalMagnitude))))
+      }
+    }
     if let provenance = changes.provenance {
       let before = file.value("covey.provenance")?.string.map { String(decoding: $0, as: UTF8.self) }
       ours.append(("covey.provenance", .text(before.map { "\($0); \(provenance)" } ?? provenance)))

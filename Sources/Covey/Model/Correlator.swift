@@ -17,12 +17,13 @@ struct Correlator {
 
   /// - Parameters:
   ///   - features: [count, C]; overwritten with z
+  ///   - isNormalised: whether they are z already
   ///   - queries, keys: [count, C] each; nil where not wanted
   ///   - monitor: where it is cancelled, some rows are not done
   func project(
     _ features: UnsafeMutablePointer<Float>, count: Int,
-    queries: UnsafeMutablePointer<Float>?, keys: UnsafeMutablePointer<Float>?,
-    pool: ThreadPool, monitor: Monitor = Monitor()
+    isNormalised: Bool = false, queries: UnsafeMutablePointer<Float>?,
+    keys: UnsafeMutablePointer<Float>?, pool: ThreadPool, monitor: Monitor = Monitor()
   ) {
     defer { withExtendedLifetime(checkpoint) {} }
     let (channels, weights) = (checkpoint.config.embedDim, checkpoint.correlator)
@@ -33,8 +34,10 @@ struct Correlator {
       let tile = tiles.range(index)
       let first = tile.lowerBound * channels
       let z = features + first
-      cv_rows().pointee.layer_norm(
-        z, channels, tile.count, channels, norm.weight, norm.bias, norm.eps, z, channels)
+      if !isNormalised {
+        cv_rows().pointee.layer_norm(
+          z, channels, tile.count, channels, norm.weight, norm.bias, norm.eps, z, channels)
+      }
       func multiply(_ matrix: UnsafePointer<Float>, _ out: UnsafeMutablePointer<Float>?) {
         guard let out, !monitor.isCancelled else { return }
         BLAS.multiply(

@@ -25,9 +25,12 @@ struct ModelConfig {
 
   // Clustering
   let tau: Float  // nats, > 0, at most 1000
+  let referenceTau: Float  // of the reference mode; likewise
   let window: Int  // frames, 1...64
   let keyStride: Int  // frames, 1...10000
   let keyPool: Int  // patches, 1...64
+
+  static let largestTau: Float = 1000
 
   /// Of the files that are read; older ones are, too.
   static let formatVersion = 2
@@ -82,7 +85,11 @@ struct ModelConfig {
     workingHeight = try file.integer("covey.input.height", multipleOf: patchSize)
     workingWidth = try file.integer("covey.input.width", multipleOf: patchSize)
 
-    tau = try file.positive("covey.clustering.tau", upTo: 1000)
+    tau = try file.positive("covey.clustering.tau", upTo: ModelConfig.largestTau)
+    let referenceKey = "covey.clustering.reference_tau"
+    referenceTau =
+      file.value(referenceKey) == nil
+      ? tau : try file.positive(referenceKey, upTo: ModelConfig.largestTau)
     window = try file.integer("covey.clustering.window", 1...64)
     keyStride = try file.integer("covey.clustering.key_stride", 1...10000)
     keyPool = try file.integer("covey.clustering.key_pool", 1...64)

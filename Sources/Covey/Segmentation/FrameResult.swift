@@ -13,6 +13,7 @@ struct FrameResult {
   let totalClusters: Int
   let settings: Settings
   let tau: Float
+  let shot: Int
 
   /// - Parameters:
   ///   - place: of the frame among those of `segmentation`.
@@ -37,6 +38,7 @@ struct FrameResult {
     totalClusters = segmentation.totalClusters
     self.settings = settings
     tau = segmentation.tau
+    shot = segmentation.shot
     defer { withExtendedLifetime(segmentation) {} }
 
     let map = LabelMap(rows: rows, columns: columns, width: width, height: height)

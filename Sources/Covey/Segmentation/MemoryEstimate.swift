@@ -28,7 +28,8 @@ struct MemoryEstimate {
     // A bound of all sums below, so that none of them overflows: what goes with
     // pairs of maps or centres and keys, with pairs of maps, and with features.
     // A stream keeps the frames of a window, and a budget of key frames.
-    let held = settings.isStreaming ? min(settings.window, frames) : frames
+    let waiting = settings.window + (settings.splitsShots ? 1 : 0)
+    let held = settings.isStreaming ? min(waiting, frames) : frames
     let maps = Double(min(settings.window, frames)) * Double(patches)
     let allMaps = Double(held) * Double(patches) + 64
     let keys =
@@ -42,9 +43,11 @@ struct MemoryEstimate {
     guard bound < 0x1p61 else {
       throw CoveyError(.memory, "\(frames) frames would need more than 2^61 bytes")
     }
-    let candidates = (frames + settings.keyStride - 1) / settings.keyStride
-    // Those of the bank, and of the window that is not in it yet.
-    let fresh = (settings.window + settings.keyStride - 1) / settings.keyStride
+    let shots = Shots.most(frames: frames, settings)
+    let candidates = min(
+      (frames + settings.keyStride - 1) / settings.keyStride + shots - 1, frames)
+    // Those of the bank, and of the frames that are not in it yet.
+    let fresh = (waiting + settings.keyStride - 1) / settings.keyStride + waiting - settings.window
     let keyFrames =
       settings.isStreaming ? min(settings.keyBudget + fresh, candidates) : candidates
     weights = checkpoint.residentBytes
@@ -52,8 +55,16 @@ struct MemoryEstimate {
       4 * held * patches * (config.embedDim + (config.hasClsSaliency ? 1 : 0))
       + 4 * keyFrames * settings.keysPerFrame(rows: rows, columns: columns) * config.embedDim
       + (settings.mask == .refined ? 3 * held * height * width : 0)
-    let encoding = FrameEncoder.byteCount(
-      checkpoint, settings, frameWidth: frameWidth, frameHeight: frameHeight, threads: threads)
+    let summaries =
+      settings.splitsShots
+      ? min(frames + 1, ShotDetector.mostSummaries)
+        * FrameSummary.byteCount(
+          rows: rows, columns: columns, channels: config.embedDim, height: height, width: width)
+      : 0
+    let encoding =
+      FrameEncoder.byteCount(
+        checkpoint, settings, frameWidth: frameWidth, frameHeight: frameHeight, threads: threads)
+      + summaries
     let drawing =
       Segmentation.byteCount(held * patches, settings)
       + FrameResult.byteCount(
@@ -72,8 +83,11 @@ struct MemoryEstimate {
         frames: frames, rows: rows, columns: columns, channels: config.embedDim,
         settings: settings, threads: threads)
       let tree = WholeVideo.treeByteCount(
-        frames: frames, rows: rows, columns: columns, settings: settings)
-      workspace = max(encoding, clustering, tree + drawing)
+        frames: frames, shots: shots, rows: rows, columns: columns, channels: config.embedDim,
+        settings: settings)
+      // While one shot is clustered there are the trees of those before.
+      let others = shots > 1 ? tree : 0
+      workspace = max(encoding, summaries + clustering + others, summaries + tree + drawing)
     }
   }
 }

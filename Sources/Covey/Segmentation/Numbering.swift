@@ -3,23 +3,28 @@
 struct Numbering {
   /// Of each; 0 for background.
   let ids: [UInt16]
-  /// Of id 1, 2, ...
+  /// Of the ids, in order.
   let tracks: [Segmentation.Track]
 
   init(ids: [UInt16], tracks: [Segmentation.Track]) {
     (self.ids, self.tracks) = (ids, tracks)
   }
 
-  init(_ clusters: ClusterStatistics, _ settings: Settings, tau: Float) throws(CoveyError) {
+  /// - Parameter last: id that is given already.
+  init(
+    _ clusters: ClusterStatistics, tau: Float, after last: Int = 0
+  ) throws(CoveyError) {
     let order = (0..<clusters.count).sorted { clusters.comesIntoSight($0, before: $1) }
-    try self.init(order, count: clusters.count, tau: tau) { clusters[$0].track }
+    try self.init(order, count: clusters.count, tau: tau, after: last) { clusters[$0].track }
   }
 
   /// - Parameters:
   ///   - patches: of a frame.
   ///   - frames: of the video.
+  ///   - last: id that is given already.
   init(
-    _ instances: [Instances.Instance], _ settings: Settings, patches: Int, frames: Int, tau: Float
+    _ instances: [Instances.Instance], _ settings: Settings, patches: Int, frames: Int, tau: Float,
+    after last: Int = 0
   ) throws(CoveyError) {
     var chosen = instances.indices.filter {
       instances[$0].isThing(settings, patches: patches, frames: frames)
@@ -32,20 +37,20 @@ struct Numbering {
       chosen.removeLast(chosen.count - settings.maxObjects)
     }
     chosen.sort { instances[$0].comesIntoSight(before: instances[$1], else: $0 < $1) }
-    try self.init(chosen, count: instances.count, tau: tau) { instances[$0].track }
+    try self.init(chosen, count: instances.count, tau: tau, after: last) { instances[$0].track }
   }
 
   private init(
-    _ chosen: [Int], count: Int, tau: Float, track: (Int) -> Segmentation.Track
+    _ chosen: [Int], count: Int, tau: Float, after last: Int, track: (Int) -> Segmentation.Track
   ) throws(CoveyError) {
-    guard chosen.count <= Int(UInt16.max) else {
+    guard last + chosen.count <= Int(UInt16.max) else {
       throw CoveyError(
         .capacity,
-        "\(chosen.count) clusters at tau \(NumberText.of(tau)): a label map holds "
+        "\(last + chosen.count) clusters at tau \(NumberText.of(tau)): a label map holds "
           + "\(UInt16.max); a larger tau gives fewer")
     }
     var ids = [UInt16](repeating: 0, count: count)
-    for (position, index) in chosen.enumerated() { ids[index] = UInt16(position + 1) }
+    for (position, index) in chosen.enumerated() { ids[index] = UInt16(last + position + 1) }
     self.ids = ids
     tracks = chosen.map(track)
   }

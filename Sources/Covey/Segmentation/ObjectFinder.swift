@@ -23,7 +23,7 @@ struct ObjectFinder {
   struct Frame {
     let labels: UnsafePointer<Int32>  // [N], clusters
     let saliency: UnsafePointer<Float>?  // [N]
-    let motion: Motion?
+    var motion: Motion?
   }
 
   /// Of the patches of the frames that were taken.
@@ -45,6 +45,9 @@ struct ObjectFinder {
     _ frames: [Frame], time: Int, patchSize: Int, monitor: Monitor, budget: Budget
   ) throws(CoveyError) -> Findings {
     let patches = rows * columns
+    var frames = frames
+    // What came before the first frame, if anything, is another shot.
+    if last == nil, !frames.isEmpty { frames[0].motion = nil }
     let findings = Findings(
       probability: try Buffer(frames.count * patches, budget: budget, for: "probabilities"),
       instances: try Buffer(frames.count * patches, budget: budget, for: "objects"))

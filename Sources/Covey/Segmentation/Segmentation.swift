@@ -9,10 +9,12 @@ struct Segmentation {
   let confidence: Buffer<Float>
   /// Of [T, N] patches, unless masks are drawn from `ids` alone.
   let soft: SoftLabels?
-  let totalClusters: Int
-  let tau: Float  // with which the clusters were found
-  /// Of id 1, 2, ...
-  let objects: [Track]
+  var totalClusters: Int
+  /// Of the video, from 0 on.
+  let shot: Int
+  let tau: Float  // of the cut by which the clusters were found
+  /// Of id 1, 2, ..., those of earlier shots included.
+  var objects: [Track]
 
   /// One object over the whole video.
   struct Track {
@@ -25,14 +27,15 @@ struct Segmentation {
   /// - Parameters:
   ///   - patches: with their clusters.
   ///   - numbering: of the clusters.
+  ///   - tau: at which the tree has these clusters.
   init(
     clusters patches: PatchClusters, _ numbering: Numbering, totalClusters: Int, rows: Int,
-    columns: Int, tau: Float, monitor: Monitor, budget: Budget
+    columns: Int, tau: Float, shot: Int, monitor: Monitor, budget: Budget
   ) throws(CoveyError) {
     let (labels, numbers) = (patches.labels.base, numbering.ids)
     try self.init(
       patches, objects: numbering.tracks, totalClusters: totalClusters, rows: rows,
-      columns: columns, tau: tau, monitor: monitor, budget: budget,
+      columns: columns, tau: tau, shot: shot, monitor: monitor, budget: budget,
       id: { numbers[Int(labels[$0])] }, labels: { _ in { cluster, _ in numbers[cluster] } })
   }
 
@@ -41,14 +44,16 @@ struct Segmentation {
   /// - Parameters:
   ///   - instances: [T, N], of each patch, -1: none.
   ///   - numbering: of the instances.
+  ///   - tau: at which the tree has these clusters.
   init(
     _ instances: Buffer<Int32>, of patches: PatchClusters, _ numbering: Numbering,
-    totalClusters: Int, rows: Int, columns: Int, tau: Float, monitor: Monitor, budget: Budget
+    totalClusters: Int, rows: Int, columns: Int, tau: Float, shot: Int, monitor: Monitor,
+    budget: Budget
   ) throws(CoveyError) {
     let (found, clusters, numbers) = (instances.base, patches.labels.base, numbering.ids)
     try self.init(
       patches, objects: numbering.tracks, totalClusters: totalClusters, rows: rows,
-      columns: columns, tau: tau, monitor: monitor, budget: budget,
+      columns: columns, tau: tau, shot: shot, monitor: monitor, budget: budget,
       id: { found[$0] < 0 ? 0 : numbers[Int(found[$0])] },
       labels: { ids in
         NearbyLabels(clusters: clusters, ids: ids, rows: rows, columns: columns).label
@@ -61,7 +66,7 @@ struct Segmentation {
   ///   - labels: given the ids of all patches, that of a cluster near a patch.
   private init(
     _ patches: PatchClusters, objects: [Track], totalClusters: Int, rows: Int, columns: Int,
-    tau: Float, monitor: Monitor, budget: Budget, id: (Int) -> UInt16,
+    tau: Float, shot: Int, monitor: Monitor, budget: Budget, id: (Int) -> UInt16,
     labels: (UnsafePointer<UInt16>) -> (_ cluster: Int, _ patch: Int) -> UInt16
   ) throws(CoveyError) {
     self.rows = rows
@@ -69,6 +74,7 @@ struct Segmentation {
     self.totalClusters = totalClusters
     self.tau = tau
     self.objects = objects
+    self.shot = shot
     let count = patches.labels.count
     confidence = patches.confidence
     ids = try Buffer(count, budget: budget, for: "label grids")

@@ -20,9 +20,11 @@ final class Session {
   private var pushed = 0
   private var isFinished = false
   private var stream: Stream?
-  private var video: WholeVideo?  // finished, where it can be cut again
+  private var shots: Shots
+  private var videos: [WholeVideo] = []  // the shots, finished, where they can be cut again
   private var outcomes: [Outcome] = []
-  private var next = 0  // frame of the first of `outcomes`
+  private var next = 0  // frame
+  private var current = 0  // of `outcomes`, the one with that frame
   /// Whether a call is running: its callback is given the chance to call back
   /// into the session, and must not.
   private var isBusy = false
@@ -51,6 +53,7 @@ final class Session {
     self.settings = settings
     self.callback = callback
     self.pool = pool
+    shots = Shots(settings)
     budget = Budget(limit: settings.memoryLimit)
   }
 
@@ -60,7 +63,8 @@ final class Session {
   var featureBytes: Int {
     var bytes = stream?.keyBytes ?? 0
     for frame in frames { bytes += frame.byteCount }
-    if let video { return bytes + video.featureBytes }
+    for video in videos { bytes += video.featureBytes }
+    guard videos.isEmpty else { return bytes }
     for outcome in outcomes {
       for guide in outcome.guides { bytes += guide?.planes.byteCount ?? 0 }
     }
@@ -85,18 +89,17 @@ final class Session {
     try monitor.check()
     let encoder = try encoder(for: frame)
     let (encoded, luma) = try encoder.encode(
-      source, isKey: pushed % settings.keyStride == 0, after: self.luma, monitor: monitor)
+      source, isKey: shots.isKey(pushed), after: self.luma, monitor: monitor)
     grid = (encoder.rows, encoder.columns)
-    frames.append(encoded)
-    timestamps.append(frame.timestamp)
-    if settings.isStreaming, frames.count == settings.window {
-      do throws(CoveyError) {
-        try clusterWindow(monitor)
-      } catch {
-        frames.removeLast()
-        timestamps.removeLast()
-        throw error
-      }
+    let before = (frames, timestamps, stream, shots, outcomes)
+    do throws(CoveyError) {
+      let beginning = try shots.take(
+        encoded, at: pushed, of: encoder, into: &frames, monitor: monitor)
+      timestamps.append(frame.timestamp)
+      if settings.isStreaming { try clusterWindows(beginning, monitor) }
+    } catch {
+      (frames, timestamps, stream, shots, outcomes) = before
+      throw error
     }
     size = (frame.width, frame.height)
     self.luma = luma
@@ -117,18 +120,24 @@ final class Session {
     let monitor = Monitor(flag: cancelFlag, callback: callback)
     try monitor.check()
     if settings.isStreaming {
-      if !frames.isEmpty { try clusterWindow(monitor) }
+      shots.end(at: pushed, &frames)
+      while !frames.isEmpty { try clusterWindow(min(settings.window, frames.count), monitor) }
       encoder = nil
     } else {
       encoder = nil  // its memory now serves the clustering
       let config = checkpoint.config
-      let video = try WholeVideo(
-        frames, grid: grid, settings: settings, channels: config.embedDim,
-        heads: settings.affinityHeads(config), pool: pool, budget: budget, monitor: monitor)
+      shots.end(at: pushed, &frames)
+      let ranges = shots.ranges(frames.count)
+      let videos = try ranges.map { range throws(CoveyError) in
+        try WholeVideo(
+          Array(frames[range]), grid: grid, settings: settings, channels: config.embedDim,
+          heads: settings.affinityHeads(config), pool: pool, budget: budget, monitor: monitor)
+      }
       try label(
-        video, settings.cut, guides: frames.map { $0.guide }, timestamps: timestamps, monitor)
+        videos, settings.cut, guides: ranges.map { frames[$0].map { $0.guide } },
+        timestamps: ranges.map { Array(timestamps[$0]) }, monitor)
       // Without a tree nothing but results is asked for.
-      if video.hierarchy != nil { self.video = video }
+      if videos[0].hierarchy != nil { self.videos = videos }
       frames = []
       timestamps = []
     }
@@ -142,26 +151,35 @@ final class Session {
   func recut(tau: Float, targetClusters: Int) throws(CoveyError) {
     try begin()
     defer { isBusy = false }
-    let (video, before) = (try finishedVideo(), outcomes[0])
+    let (videos, before) = (try finishedVideos(), outcomes)
     let monitor = Monitor(flag: cancelFlag, callback: callback)
     try monitor.check()
     var cut = settings.cut
     if tau > 0 { (cut.tau, cut.targetClusters) = (tau, 0) }
     if targetClusters > 0 { cut.targetClusters = targetClusters }
-    try label(video, cut, guides: before.guides, timestamps: before.timestamps, monitor)
+    try label(
+      videos, cut, guides: before.map { $0.guides }, timestamps: before.map { $0.timestamps },
+      monitor)
   }
 
   func hierarchy() throws(CoveyError) -> Hierarchy {
     try requireIdle()
-    guard let hierarchy = try finishedVideo().hierarchy else { throw Session.noTree }
+    let videos = try finishedVideos()
+    guard videos.count == 1 else {
+      throw CoveyError(
+        .unsupported,
+        "merge tree: the video has \(videos.count) shots, each with a tree of its own; with "
+          + "keep_shots there is one")
+    }
+    guard let hierarchy = videos[0].hierarchy else { throw Session.noTree }
     return hierarchy
   }
 
   private static let noTree = CoveyError(
     .unsupported, "merge tree: the reference mode has none; edge mode does")
 
-  /// One that has a tree.
-  private func finishedVideo() throws(CoveyError) -> WholeVideo {
+  /// Those that have a tree.
+  private func finishedVideos() throws(CoveyError) -> [WholeVideo] {
     guard !settings.isStreaming else {
       throw CoveyError(
         .unsupported, "merge tree: a stream has none; its clusters, once found, never join")
@@ -169,11 +187,24 @@ final class Session {
     guard isFinished else {
       throw CoveyError(.state, "merge tree: there is one after finish")
     }
-    guard let video else { throw Session.noTree }
-    return video
+    guard !videos.isEmpty else { throw Session.noTree }
+    return videos
   }
 
-  private func clusterWindow(_ monitor: Monitor) throws(CoveyError) {
+  /// Clusters the windows that are full, and, where a shot begins, what is before it.
+  /// - Parameter beginning: place of its first frame among `frames`.
+  private func clusterWindows(_ beginning: Int?, _ monitor: Monitor) throws(CoveyError) {
+    if let beginning {
+      if beginning > 0 { try clusterWindow(beginning, monitor) }
+      stream = stream.map { Stream(after: $0) }
+    }
+    while frames.count - (shots.isOpen ? 1 : 0) >= settings.window {
+      try clusterWindow(settings.window, monitor)
+    }
+  }
+
+  /// - Parameter count: of the frames, from the first on.
+  private func clusterWindow(_ count: Int, _ monitor: Monitor) throws(CoveyError) {
     let config = checkpoint.config
     var advanced =
       stream
@@ -181,28 +212,43 @@ final class Session {
         grid: grid, settings: settings, channels: config.embedDim,
         heads: settings.affinityHeads(config))
     let firstFrame = advanced.time
+    let taken = Array(frames.prefix(count))
     let segmentation = try advanced.take(
-      frames, pool: pool, budget: budget, monitor: monitor)
+      taken, pool: pool, budget: budget, monitor: monitor)
     outcomes.append(
       Outcome(
         segmentation: segmentation, firstFrame: firstFrame,
-        guides: frames.map { $0.guide }, timestamps: timestamps))
+        guides: taken.map { $0.guide }, timestamps: Array(timestamps.prefix(count))))
     stream = advanced
-    frames = []
-    timestamps = []
+    frames.removeFirst(count)
+    timestamps.removeFirst(count)
   }
 
   private func label(
-    _ video: WholeVideo, _ cut: Hierarchy.Cut, guides: [MaskRenderer.Guide?],
-    timestamps: [Int64], _ monitor: Monitor
+    _ videos: [WholeVideo], _ cut: Hierarchy.Cut, guides: [[MaskRenderer.Guide?]],
+    timestamps: [[Int64]], _ monitor: Monitor
   ) throws(CoveyError) {
-    let segmentation = try video.segmentation(
-      cut, pool: pool, budget: budget, monitor: monitor)
-    outcomes = [
-      Outcome(
-        segmentation: segmentation, firstFrame: 0, guides: guides, timestamps: timestamps)
-    ]
-    next = 0
+    var found: [Segmentation] = []
+    var (tracks, clusters, first): ([Segmentation.Track], Int, Int) = ([], 0, 0)
+    for (shot, video) in videos.enumerated() {
+      let segmentation = try video.segmentation(
+        cut, shot: shot, firstFrame: first, after: tracks.count, pool: pool, budget: budget,
+        monitor: monitor)
+      tracks += segmentation.objects
+      clusters += segmentation.totalClusters
+      first += timestamps[shot].count
+      found.append(segmentation)
+    }
+    first = 0
+    outcomes = found.indices.map { shot in
+      found[shot].objects = tracks
+      found[shot].totalClusters = clusters
+      defer { first += timestamps[shot].count }
+      return Outcome(
+        segmentation: found[shot], firstFrame: first, guides: guides[shot],
+        timestamps: timestamps[shot])
+    }
+    (next, current) = (0, 0)
   }
 
   enum Next {
@@ -214,9 +260,9 @@ final class Session {
   func nextResult() throws(CoveyError) -> Next {
     try begin()
     defer { isBusy = false }
-    guard let outcome = outcomes.first, let size else { return isFinished ? .end : .again }
+    guard current < outcomes.count, let size else { return isFinished ? .end : .again }
+    let outcome = outcomes[current]
     let place = next - outcome.firstFrame
-    guard place < outcome.timestamps.count else { return .end }
     // A cancel from before is for the next push or finish.
     let (flag, wasSet) = (cancelFlag, cancelFlag.isSet)
     do throws(CoveyError) {
@@ -226,7 +272,9 @@ final class Session {
         settings: settings, pool: pool, budget: budget,
         isCancelled: { !wasSet && flag.isSet })
       next += 1
-      if settings.isStreaming, place + 1 == outcome.timestamps.count { outcomes.removeFirst() }
+      if place + 1 == outcome.timestamps.count {
+        if settings.isStreaming { outcomes.removeFirst() } else { current += 1 }
+      }
       return .result(result)
     } catch {
       if error.kind == .cancelled { _ = flag.take() }
@@ -243,9 +291,10 @@ final class Session {
     pushed = 0
     isFinished = false
     stream = nil
-    video = nil
+    shots = Shots(settings)
+    videos = []
     outcomes = []
-    next = 0
+    (next, current) = (0, 0)
     _ = cancelFlag.take()
   }
 

@@ -16,8 +16,10 @@ struct SessionOptions {
   }
 
   enum KeyRounding: Int32 {
-    case ceil = 0
+    /// Floor in reference mode, else ceil.
+    case ofMode = 0
     case floor = 1
+    case ceil = 2
   }
 
   /// How labels of patches become labels of pixels.
@@ -44,7 +46,7 @@ struct SessionOptions {
   var window = 0
   var keyStride = 0
   var keyPool = 0
-  var keyRounding = KeyRounding.ceil
+  var keyRounding = KeyRounding.ofMode
   var tau: Float = 0
   var output = Output.objects
   var maxObjects = 0
@@ -60,6 +62,7 @@ struct SessionOptions {
   var mask = Mask.refined
   var minRegion: Float = 0
   var affinity = Affinity.correlator
+  var keepsShots = false
 
   static let maximumWorkingSize = 8192
 }
@@ -72,6 +75,7 @@ struct Settings {
   let window: Int
   let keyStride: Int
   let keyPool: Int
+  /// Floor or ceil.
   let keyRounding: SessionOptions.KeyRounding
   let tau: Float
   /// Nats: what maps differ by within one thing.  The model's tau, so that it does not
@@ -98,6 +102,8 @@ struct Settings {
   let minRegion: Float
   let affinity: SessionOptions.Affinity
   private let isCutLeftOpen: Bool
+  /// Whether shots are found, and each is clustered on its own; `edge` only.
+  let splitsShots: Bool
   private let workingHeight: Int
   private let workingWidth: Int
 
@@ -105,6 +111,7 @@ struct Settings {
   struct Defaults {
     let patchSize: Int
     let tau: Float
+    let referenceTau: Float
     let window: Int
     let keyStride: Int
     let keyPool: Int
@@ -128,7 +135,8 @@ struct Settings {
     let isReference = mode == .reference
     keyPool = try check(
       "key_pool", options.keyPool, 64, else: isReference ? 1 : defaults.keyPool)
-    keyRounding = options.keyRounding
+    keyRounding =
+      options.keyRounding == .ofMode ? (isReference ? .floor : .ceil) : options.keyRounding
     queryPool = try check("query_pool", options.queryPool, 64, else: isReference ? 1 : 4)
     keyBudget = try check(
       "key_budget", options.keyBudget, 1_000_000, else: isReference ? .max : 8)
@@ -155,7 +163,8 @@ struct Settings {
       throw CoveyError(
         .argument, "options.tau: expected 0 to 1000, found \(NumberText.of(options.tau))")
     }
-    tau = options.tau == 0 ? defaults.tau : options.tau
+    let modeTau = isReference ? defaults.referenceTau : defaults.tau
+    tau = options.tau == 0 ? modeTau : options.tau
     scale = min(max(defaults.tau, tau / 2), 2 * tau)
     output = options.output
     isCutLeftOpen =
@@ -174,6 +183,7 @@ struct Settings {
     }
     memoryLimit = options.memoryLimit == 0 ? .max : options.memoryLimit
     affinity = options.affinity
+    splitsShots = !options.keepsShots && !isReference
     mask = options.mask
     guard options.minRegion >= 0, options.minRegion < 1 else {
       throw CoveyError(
@@ -260,10 +270,8 @@ struct Settings {
   }
 
   private func candidateCount(_ frames: Int) -> Int {
-    switch isStreaming ? .ceil : keyRounding {
-    case .ceil: (frames + keyStride - 1) / keyStride
-    case .floor: max(1, frames / keyStride)
-    }
+    keyRounding == .floor && !isStreaming
+      ? max(1, frames / keyStride) : (frames + keyStride - 1) / keyStride
   }
 
   /// Keys one key frame contributes.
@@ -275,6 +283,7 @@ struct Settings {
 extension ModelConfig {
   var defaults: Settings.Defaults {
     Settings.Defaults(
-      patchSize: patchSize, tau: tau, window: window, keyStride: keyStride, keyPool: keyPool)
+      patchSize: patchSize, tau: tau, referenceTau: referenceTau, window: window,
+      keyStride: keyStride, keyPool: keyPool)
   }
 }

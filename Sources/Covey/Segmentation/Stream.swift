@@ -14,6 +14,7 @@ struct Stream {
   /// Of the clusters of the bank, or of the instances.
   private var numbering = StreamNumbering()
   private var totalClusters = 0
+  private var shot = 0
   private(set) var time = 0  // frames taken in
 
   init(grid: (rows: Int, columns: Int), settings: Settings, channels: Int, heads: Int) {
@@ -25,6 +26,16 @@ struct Stream {
     bank = CentreBank(capacity: settings.bankClusters)
     statistics = ClusterStatistics(rows: grid.rows, columns: grid.columns, clusters: 0)
     finder = ObjectFinder(rows: grid.rows, columns: grid.columns)
+  }
+
+  /// The next shot: nothing is remembered of the one before but what was handed out.
+  init(after other: Stream) {
+    self.init(
+      grid: other.grid, settings: other.settings, channels: other.channels, heads: other.heads)
+    numbering = StreamNumbering(after: other.numbering)
+    totalClusters = other.totalClusters
+    shot = other.shot + 1
+    time = other.time
   }
 
   /// Of the key frames that serve for what is to come.
@@ -93,11 +104,11 @@ struct Stream {
       case .objects:
         try Segmentation(
           found.instances, of: clusters, numberedInstances(), totalClusters: totalClusters,
-          rows: rows, columns: columns, tau: tau, monitor: monitor, budget: budget)
+          rows: rows, columns: columns, tau: tau, shot: shot, monitor: monitor, budget: budget)
       case .clusters:
         try Segmentation(
           clusters: clusters, numberedClusters(), totalClusters: totalClusters, rows: rows,
-          columns: columns, tau: tau, monitor: monitor, budget: budget)
+          columns: columns, tau: tau, shot: shot, monitor: monitor, budget: budget)
       }
     for index in finder.instances.forget(before: time) where settings.output == .objects {
       numbering.remove(at: index)

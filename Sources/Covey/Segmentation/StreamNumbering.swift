@@ -6,6 +6,11 @@ struct StreamNumbering {
   private var tracks: [Segmentation.Track] = []
   private var lastID: UInt16 = 0
 
+  init() {}
+
+  /// For the next shot: no id serves twice.
+  init(after other: StreamNumbering) { (tracks, lastID) = (other.tracks, other.lastID) }
+
   mutating func remove(at index: Int) {
     if index < ids.count { ids.remove(at: index) }
   }

@@ -1,4 +1,4 @@
-/// A video whose frames are all there: clustered as one.
+/// A video whose frames are all there, or a shot of one: clustered as one.
 struct WholeVideo {
   private let frames: [EncodedFrame]  // without their keys
   private let grid: (rows: Int, columns: Int)
@@ -45,8 +45,12 @@ struct WholeVideo {
     return bytes
   }
 
+  /// - Parameters:
+  ///   - shot: of the video, with its first frame.
+  ///   - last: id that earlier shots have.
   func segmentation(
-    _ cut: Hierarchy.Cut, pool: ThreadPool, budget: Budget, monitor: Monitor
+    _ cut: Hierarchy.Cut, shot: Int = 0, firstFrame: Int = 0, after last: Int = 0,
+    pool: ThreadPool, budget: Budget, monitor: Monitor
   ) throws(CoveyError) -> Segmentation {
     let (rows, columns) = grid
     let patches = try PatchClusters(frames.count * rows * columns, settings, budget: budget)
@@ -75,27 +79,27 @@ struct WholeVideo {
         ObjectFinder.Frame(
           labels: patches.labels.base + time * number, saliency: frame.saliency?.base,
           motion: frame.motion)
-      }, time: 0, patchSize: settings.patchSize, monitor: monitor, budget: budget)
+      }, time: firstFrame, patchSize: settings.patchSize, monitor: monitor, budget: budget)
     switch settings.output {
     case .objects:
       return try Segmentation(
         found.instances, of: patches,
         Numbering(
           finder.instances.instances, settings, patches: number, frames: frames.count,
-          tau: tau),
-        totalClusters: count, rows: rows, columns: columns, tau: tau, monitor: monitor,
-        budget: budget)
+          tau: tau, after: last),
+        totalClusters: count, rows: rows, columns: columns, tau: tau, shot: shot,
+        monitor: monitor, budget: budget)
     case .clusters:
       var clusters = ClusterStatistics(rows: rows, columns: columns, clusters: count)
       for time in frames.indices {
         try monitor.check()
         clusters.add(
           patches.labels.base + time * number,
-          probability: found.probability.base + time * number, time: time)
+          probability: found.probability.base + time * number, time: firstFrame + time)
       }
       return try Segmentation(
-        clusters: patches, Numbering(clusters, settings, tau: tau), totalClusters: count,
-        rows: rows, columns: columns, tau: tau, monitor: monitor, budget: budget)
+        clusters: patches, Numbering(clusters, tau: tau, after: last), totalClusters: count,
+        rows: rows, columns: columns, tau: tau, shot: shot, monitor: monitor, budget: budget)
     }
   }
 
@@ -141,14 +145,17 @@ struct WholeVideo {
 
   /// Of what is kept to be cut again, beside features.
   static func treeByteCount(
-    frames: Int, rows: Int, columns: Int, settings: Settings
+    frames: Int, shots: Int, rows: Int, columns: Int, channels: Int, settings: Settings
   ) -> Int {
     guard settings.mode == .edge else { return 0 }
-    return EdgeClustering.treeByteCount(
-      frames: frames, rows: rows, columns: columns, window: settings.window,
-      queryPool: settings.queryPool,
-      keyCount: settings.keyFrameCount(frames)
-        * settings.keysPerFrame(rows: rows, columns: columns))
+    let each = settings.keysPerFrame(rows: rows, columns: columns)
+    let tree = EdgeClustering.treeByteCount(
+      frames: frames, shots: shots, rows: rows, columns: columns, window: settings.window,
+      queryPool: settings.queryPool, keyCount: settings.keyFrameCount(frames) * each)
+    guard shots > 1 else { return tree }
+    // And of all shots the keys.
+    let keyFrames = (frames + settings.keyStride - 1) / settings.keyStride + shots - 1
+    return tree + 4 * min(keyFrames, frames) * each * channels
   }
 }
 

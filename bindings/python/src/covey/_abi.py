@@ -103,10 +103,12 @@ class Output(IntEnum):
 
 # typedef enum covey_key_rounding { ... } covey_key_rounding;
 class KeyRounding(IntEnum):
-    """How many key frames T frames have: T / key_stride, rounded."""
+    """How many key frames T frames have: T / key_stride, rounded.  CEIL, 0, is the
+    default: in reference mode that of the mode, FLOOR."""
 
     CEIL = 0
     FLOOR = 1
+    CEIL_ALWAYS = 2
 
 
 # typedef enum covey_mode { ... } covey_mode;
@@ -196,6 +198,7 @@ class covey_model_info(Structure):
         ("parameter_count", c_int64),
         ("weight_bytes", c_int64),
         ("name", c_char_p),
+        ("reference_tau", c_float),
     ]
 
 
@@ -253,6 +256,7 @@ class covey_session_options(Structure):
         ("max_clusters", c_int32),
         ("bank_clusters", c_int32),
         ("affinity", c_int),
+        ("keep_shots", c_int32),
     ]
 
 
@@ -300,6 +304,7 @@ class covey_result_info(Structure):
         ("query_pool", c_int32),
         ("key_budget", c_int32),
         ("tau", c_float),
+        ("shot", c_int64),
     ]
 
 

@@ -76,12 +76,23 @@ def add_method(command: Any) -> None:
         metavar="N",
         help="clusters that a stream remembers, in sight or not; default: 64",
     )
-    method.add_argument("--key-rounding", choices=("ceil", "floor"))
+    method.add_argument(
+        "--key-rounding",
+        choices=("ceil", "floor"),
+        help="how many key frames T / --key-stride are; default: ceil, in reference mode floor",
+    )
     method.add_argument(
         "--affinity",
         choices=("correlator", "features", "attention"),
         help="what is compared: the trained block's queries and keys (default), the features "
         "themselves, or the backbone's own attention; each needs a --tau of its own",
+    )
+    method.add_argument(
+        "--keep-shots",
+        action="store_true",
+        default=None,
+        help="do not look for cuts and fades; else each shot is clustered on its own, and no id is "
+        "in two; reference mode never does",
     )
     method.add_argument("--max-objects", type=whole(65535), metavar="N", help="keep the best N")
     method.add_argument(

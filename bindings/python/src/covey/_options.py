@@ -25,7 +25,8 @@ class Options(TypedDict, total=False):
     window: frames clustered together at level 1, at most 64; default the model's.
     key_stride: every n-th frame serves as key; default the model's.
     key_pool: keys are averaged over n x n patches, 1: not; default the model's.
-    key_rounding: "ceil" (default) or "floor".
+    key_rounding: "ceil" (default in edge mode) or "floor" (in reference mode, as the
+        authors' code).
     mode: "edge" (default) or "reference" (labels as the authors' code computes
         them; key_pool is then 1 by default).
     streaming: results come while frames are pushed, at most ``window`` frames
@@ -37,7 +38,7 @@ class Options(TypedDict, total=False):
         edge mode, not streaming.
     max_clusters: no more than this, whatever tau says; edge mode.
     bank_clusters: clusters that a stream remembers; default 64.
-    tau: clustering distance threshold in nats; default the model's.
+    tau: clustering distance threshold in nats; default the model's for the mode.
     output: "objects" (default; 0 is background) or "clusters" (every cluster
         an id, 0 unused).
     max_objects: the best so many are kept, of a stream the first; default 65535.
@@ -52,6 +53,8 @@ class Options(TypedDict, total=False):
         trained spatio-temporal block's; "features", the features themselves;
         "attention", the backbone's own, of its last block.  Each needs a tau of
         its own.
+    keep_shots: True: cuts and fades are not looked for; default: every shot is clustered
+        on its own, and no id is in two (edge mode).
     progress: ``progress(stage, fraction)``, called every 10 ms or so on the
         thread of the call; returning False cancels, raising cancels and comes
         out of the call.
@@ -79,6 +82,7 @@ class Options(TypedDict, total=False):
     min_region: float | None
     memory_limit: int | None
     affinity: Literal["correlator", "features", "attention"] | Affinity | None
+    keep_shots: bool | None
     progress: ProgressFunction | None
 
 
@@ -146,6 +150,7 @@ _INTEGERS = {
     "target_clusters": 32,
     "max_clusters": 32,
     "bank_clusters": 32,
+    "keep_shots": 32,
     "max_objects": 32,
     "memory_limit": 64,
 }
@@ -157,6 +162,9 @@ _ENUMS: dict[str, type[IntEnum]] = {
     "mask": Mask,
     "affinity": Affinity,
 }
+
+#: By name what is meant, which 0 is not: that stands for the mode's own.
+_NAMED: dict[tuple[str, str], IntEnum] = {("key_rounding", "ceil"): KeyRounding.CEIL_ALWAYS}
 
 _TRAINER_INTEGERS = {
     "threads": 32,
@@ -264,6 +272,8 @@ def _fill(
                     f"{name}: expected a number, found {type(value).__name__}"
                 ) from None
         elif name in enums:
+            if isinstance(value, str):
+                value = _NAMED.get((name, value.lower()), value)
             setattr(struct, name, enumerator(enums[name], name, value))
         elif name == "progress":
             user = value

@@ -224,6 +224,9 @@ def _add_convert(commands: Any) -> None:
     defaults.add_argument(
         "--tau", type=above_zero(1000), help="nats; else 1.0, or 0.3 without a block"
     )
+    defaults.add_argument(
+        "--reference-tau", type=above_zero(1000), help="of the reference mode; else as --tau"
+    )
     defaults.add_argument("--window", type=whole(64), metavar="N", help="else 3")
     defaults.add_argument("--key-stride", type=whole(10000), metavar="N", help="else 10")
     defaults.add_argument(
@@ -251,6 +254,7 @@ def _info(arguments: argparse.Namespace) -> int:
         mode: {**{name: info[name] for name in knobs}, **fixed}
         for mode, fixed in MODE_DEFAULTS.items()
     }
+    clustering["reference"]["tau"] = info["reference_tau"]
     if arguments.json:
         told = {**info, "clustering": clustering, "int8": summary, "metadata": metadata}
         if arguments.tensors:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -48,7 +48,7 @@ class Settings:
     correlator_layer_norm_eps: else 1e-5.  mean, std: of RGB in 0..1, else
     ImageNet's.  cls_saliency: whether the CLS token was trained.  position_resize:
     bicubic_offset, bicubic or bicubic_antialias.  tau: else 1, or 0.3 without a
-    trained block.
+    trained block; reference_tau: that of the reference mode, else tau's.
     """
 
     name: str | None = None
@@ -66,6 +66,7 @@ class Settings:
     cls_saliency: bool | None = None
     position_resize: str | None = None
     tau: float | None = None
+    reference_tau: float | None = None
     window: int | None = None
     key_stride: int | None = None
     key_pool: int = 4
@@ -229,10 +230,22 @@ def settle(
         "covey.clustering.tau": pick(
             settings.tau, "tau", float, 1.0 if found.has_block else IDENTITY_TAU
         ),
+        **_reference_tau(settings.reference_tau, config, pick),
         "covey.clustering.window": pick(settings.window, "window", int, 3),
         "covey.clustering.key_stride": pick(settings.key_stride, "ratio", int, 10),
         "covey.clustering.key_pool": int(settings.key_pool),
         "covey.provenance": settings.provenance or "; ".join(facts),
+    }
+
+
+def _reference_tau(
+    given: float | None, config: Mapping[str, Any], pick: Callable[..., Any]
+) -> dict[str, Any]:
+    """The key of the reference mode's tau, where there is one."""
+    if given is None and "reference_tau" not in config:
+        return {}
+    return {
+        "covey.clustering.reference_tau": pick(given, "reference_tau", float, None)
     }
 
 

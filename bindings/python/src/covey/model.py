@@ -39,7 +39,7 @@ class ModelInfo:
     correlator_heads: of the spatio-temporal block.  has_cls_saliency: the CLS
     token means something.  working_height, working_width: default input size
     in pixels.  window, key_stride, key_pool, tau: defaults of the session
-    options.  weight_bytes: in the file.
+    options; reference_tau: tau's in reference mode.  weight_bytes: in the file.
     """
 
     dtype: Dtype
@@ -59,6 +59,7 @@ class ModelInfo:
     parameter_count: int
     weight_bytes: int
     name: str
+    reference_tau: float
 
 
 @dataclass(frozen=True)

@@ -83,7 +83,8 @@ class Result:
     background together; of a stream both are of what came so far.  mode,
     streaming and the six after them are what was used, defaults filled in: the
     session options of the same names.  key_budget is None where there is no
-    bound; tau is that of the last cut, also where a number of clusters decided.
+    bound; tau is that of the last cut, where a number of clusters decided that of the
+    last merge made (0: none).  shot: that the frame is of, from 0 on.
     Depends on neither session nor model.
     """
 
@@ -102,6 +103,7 @@ class Result:
     query_pool: int
     key_budget: int | None
     tau: float
+    shot: int
 
     def __init__(self, address: int) -> None:
         self._handle = Handle(address, lib().covey_result_free, "result")
@@ -122,6 +124,7 @@ class Result:
         self.query_pool = info.query_pool
         self.key_budget = None if info.key_budget == _NO_BOUND else info.key_budget
         self.tau = info.tau
+        self.shot = info.shot
 
     @cached_property
     def labels(self) -> NDArray[np.uint16]:

@@ -286,6 +286,7 @@ def segment(arguments: argparse.Namespace) -> int:
         "frames": summary.frames,
         "objects": summary.total_objects,
         "clusters": summary.total_clusters,
+        "shots": summary.shots,
         "mode": arguments.mode or "edge",
         "streaming": arguments.stream,
         "clustering": {
@@ -336,6 +337,8 @@ def _tell(arguments: argparse.Namespace, folder: Path, figures: dict[str, Any]) 
         f"{counted(figures['frames'], 'frame')}, {counted(figures[f'{kind}s'], kind)}, "
         f"{figures['seconds_per_frame']:.3f} s a frame, {figures['seconds']:.1f} s in all"
     )
+    if figures["shots"] > 1:
+        print(f"{figures['shots']} shots, each with ids of its own (--keep-shots: as one)")
     kind = f"{figures['mode']} mode{', streaming' if figures['streaming'] else ''}"
     # None: not asked for; of this one: no bound.
     knobs = {

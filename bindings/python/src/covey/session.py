@@ -137,7 +137,8 @@ class Session(HandleOwner):
     @property
     def tree(self) -> list[Merge]:
         """The merges of the clusters, by rising tau; after finish() in edge mode,
-        not of a stream."""
+        not of a stream.  UnsupportedError where there are several shots, each with a
+        tree of its own (keep_shots=True: one)."""
         leaves, count = ctypes.c_int32(), ctypes.c_int32()
         found = []
         with self._handle.owning() as address:

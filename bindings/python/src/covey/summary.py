@@ -31,6 +31,7 @@ class Summary:
     frames: int = 0
     total_objects: int = 0
     total_clusters: int = 0
+    shots: int = 0
     #: The knobs of the clustering that were used, defaults filled in.
     knobs: dict[str, Any] = field(default_factory=dict)
 
@@ -38,6 +39,7 @@ class Summary:
         self.frames += 1
         self.total_objects = result.total_objects
         self.total_clusters = result.total_clusters
+        self.shots = result.shot + 1
         if not self.knobs:
             self.knobs = {name: getattr(result, name) for name in _KNOBS}
         for found in result.objects:
