@@ -245,7 +245,7 @@ import Testing
             Frame(
               format: .rgb8, width: 48, height: 32, planes: (pixels.baseAddress, nil, nil),
               strides: (0, 0, 0), timestamp: 0
-            ).validate(), isKey: true, monitor: Monitor())
+            ).validate(), isKey: true, after: nil, monitor: Monitor())
           return nil
         } catch {
           return error

@@ -34,7 +34,8 @@ import Testing
           Frame(
             format: .rgb8, width: width, height: height, planes: ($0.baseAddress, nil, nil),
             strides: (0, 0, 0), timestamp: 0
-          ).validate(), isKey: false, monitor: Monitor())
+          ).validate(), isKey: false, after: nil, monitor: Monitor()
+        ).frame
       }
       guard mask == .refined else {
         #expect(encoded.guide == nil)
@@ -89,7 +90,8 @@ import Testing
             Frame(
               format: .rgb8, width: 75, height: 50, planes: ($0.baseAddress, nil, nil),
               strides: (0, 0, 0), timestamp: 0
-            ).validate(), isKey: true, monitor: Monitor()))
+            ).validate(), isKey: true, after: nil, monitor: Monitor()
+          ).frame)
       }
     }
     let segmentation = try WholeVideo(

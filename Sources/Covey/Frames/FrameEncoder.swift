@@ -145,13 +145,10 @@ struct FrameEncoder {
     let guide = try guide(monitor)
     let luma = try LumaPyramid(
       guide.planes.base, width: guide.width, height: guide.height, budget: budget)
-    // A frame shown twice says nothing of motion.
-    let motion = try before.flatMap { before throws(CoveyError) in
-      luma.isSame(as: before)
-        ? nil
-        : try Motion(
-          of: luma, since: before, rows: rows, columns: columns, pool: pool, monitor: monitor,
-          budget: budget)
+    let motion = try before.map { before throws(CoveyError) in
+      try Motion(
+        of: luma, since: before, rows: rows, columns: columns, pool: pool, monitor: monitor,
+        budget: budget)
     }
     return (
       EncodedFrame(

@@ -27,8 +27,10 @@ struct CameraMotion {
   private static let spread = 0.7
   private static let firstSpread = 4.0
   private static let narrowing = 0.7
-  /// A model is taken where no other has less than this part of its cost.
+  /// A model is taken where no other has less than this part of its cost, or not much
+  /// less: a tenth of a pixel everywhere.
   private static let simplicity = 0.9
+  private static let allowance = 0.02
   private static let rounds = 6
   /// Patches with less texture say little.
   private static let leastTexture: Float = 1
@@ -46,7 +48,8 @@ struct CameraMotion {
     let costs = motions.map { fit.cost($0) }
     var least = Double.infinity
     for cost in costs { least = min(least, cost) }
-    let simplest = costs.firstIndex { $0 * CameraMotion.simplicity <= least } ?? 0
+    let allowed = least / CameraMotion.simplicity + CameraMotion.allowance * fit.totalSay
+    let simplest = costs.firstIndex { $0 <= allowed } ?? 0
     self = motions[simplest]
   }
 
@@ -81,6 +84,7 @@ struct CameraMotion {
     }
 
     private var points: [Point] = []
+    private(set) var totalSay = 0.0
     private var start = SIMD2<Double>(0, 0)
 
     init(
@@ -98,6 +102,7 @@ struct CameraMotion {
               say: texture[patch] > CameraMotion.leastTexture ? 1 : CameraMotion.sayWithout))
         }
       }
+      for point in points { totalSay += point.say }
       start = commonest()
     }
 

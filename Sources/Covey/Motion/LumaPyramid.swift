@@ -44,6 +44,8 @@ struct LumaPyramid {
     self.levels = levels
   }
 
+  var byteCount: Int { storage.byteCount }
+
   static func byteCount(width: Int, height: Int) -> Int {
     var bytes = 0
     for size in sizes(width: width, height: height) { bytes += size.width * size.height }
@@ -58,20 +60,5 @@ struct LumaPyramid {
       sizes.append((last.width / 2, last.height / 2))
     }
     return sizes
-  }
-
-  /// Whether a frame is the same picture as another, as where a film shows frames twice.
-  func isSame(as other: LumaPyramid) -> Bool {
-    guard let own = levels.first, let theirs = other.levels.first,
-      own.width == theirs.width, own.height == theirs.height
-    else { return false }
-    defer { withExtendedLifetime((storage, other.storage)) {} }
-    for i in 0..<own.width * own.height where own.pixels[i] != theirs.pixels[i] { return false }
-    return true
-  }
-
-  func withLevels<Result>(_ body: ([Level]) -> Result) -> Result {
-    defer { withExtendedLifetime(storage) {} }
-    return body(levels)
   }
 }

@@ -6,7 +6,7 @@ import CCoveyKernels
 /// From coarse to fine.  At the smallest level every displacement of up to 4 pixels is
 /// tried; at each other one those that the patch and its neighbours had at the level
 /// before, their surroundings, and none.  Between levels a displacement becomes the
-/// median of 3 x 3 patches.  The last step is between pixels: the vertex of a parabola.
+/// median of 3 x 3 patches.  The last step is between pixels.
 /// A patch depends on the level before alone, so the order in which patches are done,
 /// and by how many threads, does not matter.
 struct PatchMatching {
@@ -216,16 +216,19 @@ struct PatchMatching {
       }
     }
 
-    /// The displacement at the vertex of the parabolas through the differences here and
-    /// a pixel further, and their curvature for each pixel, the lesser of the two.
+    /// The displacement at the meeting point of two lines of opposite slope through the
+    /// differences here and a pixel further, as absolute differences rise, and by how much
+    /// they bend for each pixel of the window, the lesser of both directions.
     func betweenPixels(_ match: Match) -> (SIMD2<Float>, Float) {
       func around(_ right: Int32, _ down: Int32) -> Float {
         Float(difference(inside(Match(right: match.right + right, down: match.down + down))))
       }
       func vertex(_ before: Float, _ here: Float, _ after: Float) -> (Float, Float) {
-        let curvature = before + after - 2 * here
-        guard curvature > 0 else { return (0, 0) }
-        return (min(max((before - after) / (2 * curvature), -0.5), 0.5), curvature)
+        let rise = max(before, after) - here
+        guard rise > 0 else { return (0, 0) }
+        return (
+          min(max((before - after) / (2 * rise), -0.5), 0.5), max(before + after - 2 * here, 0)
+        )
       }
       let here = around(0, 0)
       let (x, across) = vertex(around(-1, 0), here, around(1, 0))

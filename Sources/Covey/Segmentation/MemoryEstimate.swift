@@ -55,6 +55,8 @@ struct MemoryEstimate {
       4 * held * patches * (config.embedDim + (config.hasClsSaliency ? 1 : 0))
       + 4 * keyFrames * settings.keysPerFrame(rows: rows, columns: columns) * config.embedDim
       + (settings.mask == .refined ? 3 * held * height * width : 0)
+      + min(held, frames - 1) * Motion.byteCount(patches: patches)
+      + LumaPyramid.byteCount(width: width, height: height)
     let summaries =
       settings.splitsShots
       ? min(frames + 1, ShotDetector.mostSummaries)
@@ -65,6 +67,10 @@ struct MemoryEstimate {
       FrameEncoder.byteCount(
         checkpoint, settings, frameWidth: frameWidth, frameHeight: frameHeight, threads: threads)
       + summaries
+      // Of the frame that is encoded, while the one before is there.
+      + LumaPyramid.byteCount(width: width, height: height)
+      + (settings.mask == .refined ? 0 : 3 * height * width)
+      + Motion.scratchByteCount(patches: patches)
     let drawing =
       Segmentation.byteCount(held * patches, settings)
       + FrameResult.byteCount(

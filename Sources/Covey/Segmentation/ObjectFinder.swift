@@ -182,11 +182,9 @@ struct ObjectFinder {
     (vector.x * vector.x + vector.y * vector.y).squareRoot()
   }
 
-  /// While frames are taken, beside what is found: regions of every frame.
-  static func byteCount(frames: Int, patches: Int) -> Int {
-    frames * patches * (4 + 4 + 4 + 4 + 4)
-      + frames * (patches / 8 + 8) * (3 * MemoryLayout<FrameRegions.Sums>.stride + 64)
-  }
+  /// While frames are taken: what is found, and of the regions their numbers, and sums, of
+  /// which there are far fewer than patches.
+  static func byteCount(frames: Int, patches: Int) -> Int { frames * patches * (4 + 4 + 32) }
 }
 
 /// Numbers in sets that join, each set named by its least number.

@@ -59,9 +59,10 @@ final class Session {
 
   var weightBytes: Int { checkpoint.residentBytes }
 
-  /// Bytes of the queries and keys kept, and of the frames to refine masks by.
+  /// Bytes of the queries, keys and motions kept, of the frames to refine masks by, and of
+  /// the last frame's brightness.
   var featureBytes: Int {
-    var bytes = stream?.keyBytes ?? 0
+    var bytes = (stream?.keyBytes ?? 0) + (luma?.byteCount ?? 0)
     for frame in frames { bytes += frame.byteCount }
     for video in videos { bytes += video.featureBytes }
     guard videos.isEmpty else { return bytes }

@@ -168,8 +168,9 @@ struct Stream {
       Centres.byteCount(keyCount: keyCount, centres: centres)
       + Assignment.byteCount(
         keyCount: keyCount, centres: centres, threads: threads, smoothing: rows * columns)
+    let finding = ObjectFinder.byteCount(frames: window, patches: rows * columns)
     return Segmentation.byteCount(patches, settings) + PatchClusters.byteCount(patches, settings)
-      + 4 * keyCount * channels + max(level, matching, assigning)
+      + 4 * keyCount * channels + max(level, matching, assigning, finding)
   }
 
   /// Of the bank, before a window and after.

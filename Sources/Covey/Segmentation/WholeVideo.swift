@@ -125,12 +125,13 @@ struct WholeVideo {
       settings.keyFrameCount(frames) * settings.keysPerFrame(rows: rows, columns: columns)
     let labels = Segmentation.byteCount(frames * patches, settings)
     let clusters = PatchClusters.byteCount(frames * patches, settings)
+    let finding = ObjectFinder.byteCount(frames: frames, patches: patches)
     let keys = 4 * keyCount * channels
     guard settings.mode == .edge else {
-      return labels + clusters + keys
-        + ReferenceClustering.byteCount(
-          frames: frames, patches: patches, window: settings.window, keyCount: keyCount,
-          threads: threads)
+      let clustering = ReferenceClustering.byteCount(
+        frames: frames, patches: patches, window: settings.window, keyCount: keyCount,
+        threads: threads)
+      return clusters + keys + max(labels + clustering, labels + finding)
     }
     let building = EdgeClustering.hierarchyByteCount(
       frames: frames, rows: rows, columns: columns, window: settings.window,
@@ -140,7 +141,7 @@ struct WholeVideo {
       queryPool: settings.queryPool, keyCount: keyCount, threads: threads)
     // The first time, the frames still have the keys too; cut again, there are the
     // labels of before.
-    return max(keys + building, max(keys, labels) + labels + clusters + cutting)
+    return max(keys + building, max(keys, labels) + labels + clusters + max(cutting, finding))
   }
 
   /// Of what is kept to be cut again, beside features.
