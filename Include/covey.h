@@ -500,7 +500,8 @@ typedef struct covey_memory {
                             /* again, in reference mode until finish, of a   */
                             /* stream those of the window and of the key     */
                             /* frames; with refined masks also the frames at */
-                            /* the working size, 3 bytes a pixel             */
+                            /* the working size, 3 bytes a pixel, and until  */
+                            /* finish what shots are found by                */
     int64_t  workspace;     /* of encoding, clustering and drawing, at its   */
                             /* largest                                       */
     int64_t  current;       /* of the session, now: without the weights      */

@@ -161,7 +161,7 @@ import Testing
             let checkpoint = try model.loadQuantised()
             var options = SessionOptions()
             (options.threads, options.window, options.keyStride) = (threads, window, keyStride)
-            (options.keyPool, options.output) = (pool, .clusters)
+            (options.keyPool, options.output, options.keepsShots) = (pool, .clusters, true)
             options.mode = runs % 2 == 0 ? .edge : .reference
             let video = TestVideo(frames: frames, width: 41, height: 32, seed: UInt64(runs))
             let estimate = try MemoryEstimate(

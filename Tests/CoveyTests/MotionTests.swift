@@ -75,7 +75,7 @@ import Testing
   func aShiftIsFound(_ right: Double, _ down: Double) throws {
     let motion = try motion { ($0 + right, $1 + down) }
     for row in 2..<Self.rows - 2 {
-      for column in 3..<Self.columns - 3 {
+      for column in 4..<Self.columns - 4 {
         let found = motion.displacements.base[row * Self.columns + column]
         // Between pixels of both directions each is judged where the other is off by up to
         // half a pixel: observed .27.

@@ -86,7 +86,7 @@ import Testing
   private func checkStages(_ mode: SessionOptions.Mode) throws {
     var options = mode == .edge ? options : reference
     (options.keyPool, options.keyStride, options.window) = (2, 3, 2)
-    options.mask = .nearest
+    (options.keyRounding, options.mask) = (.ceil, .nearest)
     let found = try expected(7, options)
     let checkpoint = try model.load()
     let settings = try Settings(options, checkpoint.config.defaults)

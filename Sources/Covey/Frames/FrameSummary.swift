@@ -77,6 +77,8 @@ struct FrameSummary {
     contrast = Float((variance / Double(luma.count)).squareRoot())
   }
 
+  var byteCount: Int { features.byteCount + luma.byteCount }
+
   static func byteCount(rows: Int, columns: Int, channels: Int, height: Int, width: Int) -> Int {
     let features = grid(rows, columns, of: blocks)
     let luma = grid(height, width, of: cells)

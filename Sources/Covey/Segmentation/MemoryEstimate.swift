@@ -51,22 +51,21 @@ struct MemoryEstimate {
     let keyFrames =
       settings.isStreaming ? min(settings.keyBudget + fresh, candidates) : candidates
     weights = checkpoint.residentBytes
-    features =
-      4 * held * patches * (config.embedDim + (config.hasClsSaliency ? 1 : 0))
-      + 4 * keyFrames * settings.keysPerFrame(rows: rows, columns: columns) * config.embedDim
-      + (settings.mask == .refined ? 3 * held * height * width : 0)
-      + min(held, frames - 1) * Motion.byteCount(patches: patches)
-      + LumaPyramid.byteCount(width: width, height: height)
     let summaries =
       settings.splitsShots
       ? min(frames + 1, ShotDetector.mostSummaries)
         * FrameSummary.byteCount(
           rows: rows, columns: columns, channels: config.embedDim, height: height, width: width)
       : 0
+    features =
+      4 * held * patches * (config.embedDim + (config.hasClsSaliency ? 1 : 0))
+      + 4 * keyFrames * settings.keysPerFrame(rows: rows, columns: columns) * config.embedDim
+      + (settings.mask == .refined ? 3 * held * height * width : 0) + summaries
+      + min(held, frames - 1) * Motion.byteCount(patches: patches)
+      + LumaPyramid.byteCount(width: width, height: height)
     let encoding =
       FrameEncoder.byteCount(
         checkpoint, settings, frameWidth: frameWidth, frameHeight: frameHeight, threads: threads)
-      + summaries
       // Of the frame that is encoded, while the one before is there.
       + LumaPyramid.byteCount(width: width, height: height)
       + (settings.mask == .refined ? 0 : 3 * height * width)
@@ -93,7 +92,7 @@ struct MemoryEstimate {
         settings: settings)
       // While one shot is clustered there are the trees of those before.
       let others = shots > 1 ? tree : 0
-      workspace = max(encoding, summaries + clustering + others, summaries + tree + drawing)
+      workspace = max(encoding, clustering + others, tree + drawing)
     }
   }
 }

@@ -53,16 +53,16 @@ final class Session {
     self.settings = settings
     self.callback = callback
     self.pool = pool
-    shots = Shots(settings)
+    (shots, luma) = (Shots(settings), nil)
     budget = Budget(limit: settings.memoryLimit)
   }
 
   var weightBytes: Int { checkpoint.residentBytes }
 
-  /// Bytes of the queries, keys and motions kept, of the frames to refine masks by, and of
-  /// the last frame's brightness.
+  /// Bytes of the queries, keys and motions kept, of the frames to refine masks by, of the
+  /// last frame's brightness, and of what shots are found by.
   var featureBytes: Int {
-    var bytes = (stream?.keyBytes ?? 0) + (luma?.byteCount ?? 0)
+    var bytes = (stream?.keyBytes ?? 0) + (luma?.byteCount ?? 0) + shots.byteCount
     for frame in frames { bytes += frame.byteCount }
     for video in videos { bytes += video.featureBytes }
     guard videos.isEmpty else { return bytes }
@@ -92,15 +92,11 @@ final class Session {
     let (encoded, luma) = try encoder.encode(
       source, isKey: shots.isKey(pushed), after: self.luma, monitor: monitor)
     grid = (encoder.rows, encoder.columns)
-    let before = (frames, timestamps, stream, shots, outcomes)
-    do throws(CoveyError) {
+    try restoring { () throws(CoveyError) in
       let beginning = try shots.take(
         encoded, at: pushed, of: encoder, into: &frames, monitor: monitor)
       timestamps.append(frame.timestamp)
       if settings.isStreaming { try clusterWindows(beginning, monitor) }
-    } catch {
-      (frames, timestamps, stream, shots, outcomes) = before
-      throw error
     }
     size = (frame.width, frame.height)
     self.luma = luma
@@ -120,14 +116,19 @@ final class Session {
     }
     let monitor = Monitor(flag: cancelFlag, callback: callback)
     try monitor.check()
+    try restoring { () throws(CoveyError) in try clusterTheRest(monitor) }
+    (shots, luma) = (Shots(settings), nil)
+    isFinished = true
+  }
+
+  private func clusterTheRest(_ monitor: Monitor) throws(CoveyError) {
+    shots.end(at: pushed, &frames)
     if settings.isStreaming {
-      shots.end(at: pushed, &frames)
       while !frames.isEmpty { try clusterWindow(min(settings.window, frames.count), monitor) }
       encoder = nil
     } else {
       encoder = nil  // its memory now serves the clustering
       let config = checkpoint.config
-      shots.end(at: pushed, &frames)
       let ranges = shots.ranges(frames.count)
       let videos = try ranges.map { range throws(CoveyError) in
         try WholeVideo(
@@ -142,8 +143,17 @@ final class Session {
       frames = []
       timestamps = []
     }
-    luma = nil
-    isFinished = true
+  }
+
+  /// Where `body` throws, what it has done to the frames is undone.
+  private func restoring(_ body: () throws(CoveyError) -> Void) throws(CoveyError) {
+    let before = (frames, timestamps, stream, shots, outcomes)
+    do throws(CoveyError) {
+      try body()
+    } catch {
+      (frames, timestamps, stream, shots, outcomes) = before
+      throw error
+    }
   }
 
   /// Cuts the tree elsewhere; results start again with the first frame.  Where
@@ -292,7 +302,7 @@ final class Session {
     pushed = 0
     isFinished = false
     stream = nil
-    shots = Shots(settings)
+    (shots, luma) = (Shots(settings), nil)
     videos = []
     outcomes = []
     (next, current) = (0, 0)

@@ -48,6 +48,12 @@ struct ShotDetector {
   /// The frame before, where it was like none of the shot.
   private var stray: FrameSummary?
 
+  var byteCount: Int {
+    var bytes = stray?.byteCount ?? 0
+    for frame in recent { bytes += frame.byteCount }
+    return bytes
+  }
+
   /// BLAS must be claimed.
   mutating func take(_ frame: FrameSummary) -> Verdict {
     let before = stray

@@ -14,6 +14,8 @@ struct Shots {
     isStreaming = settings.isStreaming
   }
 
+  var byteCount: Int { detector?.byteCount ?? 0 }
+
   /// Key frames are 0, r, 2r, ... of their shot.
   func isKey(_ frame: Int) -> Bool { (frame - starts[starts.count - 1]) % keyStride == 0 }
 
