@@ -149,7 +149,7 @@ import Testing
 
   private func fitted(
     outliers: Int, _ function: (Double, Double) -> SIMD2<Double>
-  ) -> (CameraMotion, Double) {
+  ) throws -> (CameraMotion, Double) {
     let (rows, columns) = (24, 48)
     var generator = SeededRandom(seed: 9)
     var displacements = [SIMD2<Float>]()
@@ -165,7 +165,8 @@ import Testing
     // A block of them moves by itself.
     for patch in 0..<outliers { displacements[patch] += SIMD2(7, -5) }
     let texture = [Float](repeating: 5, count: rows * columns)
-    let camera = CameraMotion(displacements, texture: texture, rows: rows, columns: columns)
+    let camera = try CameraMotion(
+      displacements, texture: texture, rows: rows, columns: columns, budget: nil)
     var worst = 0.0
     for row in 0..<rows {
       for column in 0..<columns {
@@ -178,15 +179,15 @@ import Testing
   }
 
   @Test(arguments: [0, 100, 350])
-  func theSimplestModelThatExplains(_ outliers: Int) {
+  func theSimplestModelThatExplains(_ outliers: Int) throws {
     // The worst that was observed is .06.
-    let still = fitted(outliers: outliers) { _, _ in SIMD2(0, 0) }
+    let still = try fitted(outliers: outliers) { _, _ in SIMD2(0, 0) }
     #expect(still.0.model == .none && still.1 == 0)
-    let shift = fitted(outliers: outliers) { _, _ in SIMD2(3.4, -1.2) }
+    let shift = try fitted(outliers: outliers) { _, _ in SIMD2(3.4, -1.2) }
     #expect(shift.0.model == .translation && shift.1 < 0.1)
-    let zoom = fitted(outliers: outliers) { SIMD2(1 + 3 * $0 - $1, 2 * $0 + 3 * $1) }
+    let zoom = try fitted(outliers: outliers) { SIMD2(1 + 3 * $0 - $1, 2 * $0 + 3 * $1) }
     #expect(zoom.0.model == .affine && zoom.1 < 0.15)
-    let tilt = fitted(outliers: outliers) {
+    let tilt = try fitted(outliers: outliers) {
       SIMD2(1 + 2 * $0 + 4 * $0 * $0 - 3 * $0 * $1, $0 + 4 * $0 * $1 - 3 * $1 * $1)
     }
     #expect(tilt.0.model == .plane && tilt.1 < 0.25)

@@ -16,8 +16,8 @@ from covey.errors import check
 
 @pytest.fixture
 def finished(model, video):
-    """Results of a video with several objects in every frame."""
-    with model.session(tau=0.05, min_area=-1, mode="reference") as session:
+    """Results of a video with several ids in every frame."""
+    with model.session(tau=0.05, output="clusters", mode="reference") as session:
         for index, frame in enumerate(video):
             session.push(frame, 1000 + index)
         session.finish()

@@ -32,18 +32,19 @@ struct CameraMotion {
   private static let simplicity = 0.9
   private static let allowance = 0.02
   private static let rounds = 6
-  /// Patches with less texture say little.
+  /// Patches with less texture say little, but not nothing: where most of the picture is
+  /// plain, two things that move otherwise must not become a camera that zooms.
   private static let leastTexture: Float = 1
-  private static let sayWithout = 1e-3
+  private static let sayWithout = 0.05
 
   /// - Parameters:
   ///   - displacements: [rows, columns], pixels.
   ///   - texture: likewise (`PatchMatching`).
   init(
     _ displacements: UnsafePointer<SIMD2<Float>>, texture: UnsafePointer<Float>, rows: Int,
-    columns: Int
-  ) {
-    let fit = Fit(displacements, texture, rows: rows, columns: columns)
+    columns: Int, budget: Budget?
+  ) throws(CoveyError) {
+    let fit = try Fit(displacements, texture, rows: rows, columns: columns, budget: budget)
     let motions = Model.allCases.map { fit.motion($0) }
     let costs = motions.map { fit.cost($0) }
     var least = Double.infinity
@@ -76,42 +77,54 @@ struct CameraMotion {
     )
   }
 
+  static func scratchByteCount(patches: Int) -> Int {
+    patches * MemoryLayout<Fit.Point>.stride + Fit.votes * MemoryLayout<Double>.stride
+  }
+
   private struct Fit {
-    private struct Point {
-      var place: (x: Double, y: Double)
+    struct Point: BitwiseCopyable {
+      var x: Double
+      var y: Double
       var displacement: SIMD2<Double>
       var say: Double
     }
 
-    private var points: [Point] = []
+    private let points: Buffer<Point>
     private(set) var totalSay = 0.0
     private var start = SIMD2<Double>(0, 0)
 
+    /// Pixels beyond which displacements are taken together.
+    private static let reach = 64
+    static let votes = (2 * reach + 1) * (2 * reach + 1)
+
     init(
       _ displacements: UnsafePointer<SIMD2<Float>>, _ texture: UnsafePointer<Float>, rows: Int,
-      columns: Int
-    ) {
-      points.reserveCapacity(rows * columns)
+      columns: Int, budget: Budget?
+    ) throws(CoveyError) {
+      points = try Buffer(rows * columns, budget: budget, for: "motion of the camera")
       for row in 0..<rows {
         for column in 0..<columns {
           let patch = row * columns + column
-          points.append(
-            Point(
-              place: CameraMotion.place(row, column, rows: rows, columns: columns),
-              displacement: SIMD2<Double>(displacements[patch]),
-              say: texture[patch] > CameraMotion.leastTexture ? 1 : CameraMotion.sayWithout))
+          let (x, y) = CameraMotion.place(row, column, rows: rows, columns: columns)
+          let say = texture[patch] > CameraMotion.leastTexture ? 1 : CameraMotion.sayWithout
+          points.base[patch] = Point(
+            x: x, y: y, displacement: SIMD2<Double>(displacements[patch]), say: say)
+          totalSay += say
         }
       }
-      for point in points { totalSay += point.say }
-      start = commonest()
+      start = try commonest(budget)
     }
 
     /// The whole displacement about which most patches are, within a pixel.
-    private func commonest() -> SIMD2<Double> {
-      let reach = 64
+    private func commonest(_ budget: Budget?) throws(CoveyError) -> SIMD2<Double> {
+      let reach = Fit.reach
       let side = 2 * reach + 1
-      var votes = [Double](repeating: 0, count: side * side)
-      for point in points {
+      let counts = try Buffer<Double>(Fit.votes, budget: budget, for: "motion of the camera")
+      defer { withExtendedLifetime(counts) {} }
+      counts.fill(0)
+      let votes = counts.base
+      for patch in 0..<points.count {
+        let point = points.base[patch]
         let x = min(max(Int(point.displacement.x.rounded()), -reach), reach) + reach
         let y = min(max(Int(point.displacement.y.rounded()), -reach), reach) + reach
         votes[y * side + x] += point.say
@@ -135,8 +148,9 @@ struct CameraMotion {
     func cost(_ motion: CameraMotion) -> Double {
       let square = CameraMotion.spread * CameraMotion.spread
       var sum = 0.0
-      for point in points {
-        let off = point.displacement - motion.displacement(point.place.x, point.place.y)
+      for patch in 0..<points.count {
+        let point = points.base[patch]
+        let off = point.displacement - motion.displacement(point.x, point.y)
         let distance = off.x * off.x + off.y * off.y
         sum += point.say * distance / (distance + square)
       }
@@ -169,8 +183,9 @@ struct CameraMotion {
       var (first, second) = (
         [Double](repeating: 0, count: size), [Double](repeating: 0, count: size)
       )
-      for point in points {
-        let (x, y) = point.place
+      for patch in 0..<points.count {
+        let point = points.base[patch]
+        let (x, y) = (point.x, point.y)
         let off = point.displacement - motion.displacement(x, y)
         let ratio = square / (square + off.x * off.x + off.y * off.y)
         switch model {

@@ -20,7 +20,10 @@ struct Motion {
 
   /// Of `init`, beside what it makes.
   static func scratchByteCount(patches: Int) -> Int {
-    patches * (2 * MemoryLayout<PatchMatching.Match>.stride + 4)
+    4 * patches
+      + max(
+        patches * 2 * MemoryLayout<PatchMatching.Match>.stride,
+        CameraMotion.scratchByteCount(patches: patches))
   }
 
   init(
@@ -35,8 +38,8 @@ struct Motion {
     try PatchMatching(rows: rows, columns: columns, pool: pool, monitor: monitor).match(
       frame, with: before, displacements: displacements.base, texture: texture.base,
       budget: budget)
-    camera = CameraMotion(
-      displacements.base, texture: texture.base, rows: rows, columns: columns)
+    camera = try CameraMotion(
+      displacements.base, texture: texture.base, rows: rows, columns: columns, budget: budget)
     for row in 0..<rows {
       for column in 0..<columns {
         let (x, y) = CameraMotion.place(row, column, rows: rows, columns: columns)

@@ -61,8 +61,9 @@ extension Instances.Instance {
     Segmentation.Track(objectness: objectness, firstFrame: firstFrame)
   }
 
-  /// Seen in fewer frames, it is a flaw of the clustering rather than a thing.
-  private static let leastFrames = 5
+  /// Seen in fewer frames, it is a flaw of the clustering rather than a thing; a stream
+  /// does not wait so long.
+  private static let leastFrames = (whole: 5, stream: 3)
   private static let leastPatches = 3
   /// What only just reached the threshold of patches is seldom one.
   private static let leastObjectness: Float = 0.3
@@ -71,9 +72,11 @@ extension Instances.Instance {
   ///   - patches: of a frame.
   ///   - frames: that there have been.
   func isThing(_ settings: Settings, patches: Int, frames: Int) -> Bool {
-    self.frames >= min(Instances.Instance.leastFrames, frames)
+    guard objectness >= Instances.Instance.leastObjectness else { return false }
+    guard settings.minArea > 0 else { return true }  // none is left out
+    let least = Instances.Instance.leastFrames
+    return self.frames >= min(settings.isStreaming ? least.stream : least.whole, frames)
       && largestArea >= Instances.Instance.leastPatches
-      && objectness >= Instances.Instance.leastObjectness
       && Float(largestArea) / Float(patches) > settings.minArea
   }
 
