@@ -12,9 +12,12 @@ done
 
 packages=("$@")
 if (( $# == 0 )); then
-  packages=(libopenblas-dev libpng-dev pkg-config binutils valgrind)
+  # locales: one with decimal commas, for a test.
+  packages=(libopenblas-dev libpng-dev pkg-config binutils valgrind locales)
   # Debian's Python comes without the means to make an environment.
   python3 -c 'import ensurepip, venv' 2>/dev/null || packages+=(python3-venv)
+  # The header and an example are compiled as C++, too.
+  command -v c++ >/dev/null || packages+=(g++)
 fi
 
 missing=()

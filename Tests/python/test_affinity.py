@@ -4,13 +4,14 @@ against PyTorch and NumPy in float64."""
 from __future__ import annotations
 
 import numpy as np
+import oracles
 import pytest
 import reference
 from figures import record  # noqa: F401
 
 import covey
 
-torch = pytest.importorskip("torch")
+torch = oracles.load("torch")
 
 import torch_vit  # noqa: E402
 from test_stages import make_model, picture  # noqa: E402

@@ -12,6 +12,7 @@ import pytest
 
 import covey
 import davis
+import oracles
 import reference
 from figures import record  # noqa: F401
 
@@ -154,7 +155,7 @@ def test_session_from_pixels(clip, pool, tau, model, weights, record):
     agreement asked for is what leaves the segments recognisable, and where there
     is a truth, their J.
     """
-    pytest.importorskip("torch")
+    oracles.load("torch")
     import torch_vit
 
     info, frames = model.info, frames_of(clip)

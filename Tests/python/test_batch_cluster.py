@@ -18,8 +18,6 @@ from covey import images
 from covey.batch.work import _threads_of_worker
 from covey.cli import main
 
-pytest.importorskip("distributed", reason="needs Dask: pip install 'covey[cluster]'")
-
 VIDEOS = 6
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+import oracles
 import reference
 import scenes
 
@@ -100,7 +101,7 @@ def test_report_of_the_adaptation():
 
 def test_the_authors_clustering_is_the_method():
     """Against the oracle of the other tests, which is in float64."""
-    torch = pytest.importorskip("torch")
+    torch = oracles.load("torch")
     queries, keys, _ = scenes.maps_scene("cluttered", 1, 7, 8, 12, 32, 4)
     keys = keys[::3].reshape(-1, 32)
     expected = reference.cluster(queries, keys, 4)

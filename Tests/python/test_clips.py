@@ -377,7 +377,6 @@ def rows(count):
 
 
 def test_the_plot(tmp_path, monkeypatch):
-    pytest.importorskip("matplotlib")
     assert not plot_losses(tmp_path / "loss.png", [])
     for count in (1, 30):
         assert plot_losses(tmp_path / "loss.png", rows(count))

@@ -5,6 +5,7 @@ import pickle
 
 import gguf
 import numpy as np
+import oracles
 import pytest
 from conftest import random_state
 from safetensors.numpy import save_file
@@ -82,7 +83,7 @@ def test_tensors_arrive_unchanged(tmp_path, form):
 
 @pytest.mark.parametrize("wrapper", ["state_dict", "model_state_dict", None])
 def test_pytorch_files(tmp_path, wrapper):
-    torch = pytest.importorskip("torch")
+    torch = oracles.load("torch")
     state = {name: torch.from_numpy(each) for name, each in random_state(dim=48).items()}
     config = {"heads": 3, "temporal_heads": 2, "mean": [0.5, 0.4, 0.3], "ratio": 7, "name": "own"}
     whole = state if wrapper is None else {wrapper: state, "config": config, "step": 5}
@@ -115,7 +116,7 @@ class Malicious:
 
 
 def test_pytorch_files_run_no_code(tmp_path, capsys):
-    torch = pytest.importorskip("torch")
+    torch = oracles.load("torch")
     torch.save({"state_dict": Malicious()}, tmp_path / "bad.pt")
     with pytest.raises(CheckpointError, match="bad"):
         read_state(tmp_path / "bad.pt")
@@ -126,7 +127,7 @@ def test_pytorch_files_run_no_code(tmp_path, capsys):
 
 
 def test_damaged_pytorch_files(tmp_path):
-    torch = pytest.importorskip("torch")
+    torch = oracles.load("torch")
     torch.save({"norm.bias": torch.zeros(48)}, tmp_path / "whole.pt")
     whole = (tmp_path / "whole.pt").read_bytes()
     old = pickle.dumps({"norm.bias": [1.0] * 48}, 2)
@@ -147,7 +148,7 @@ def test_damaged_pytorch_files(tmp_path):
 @pytest.mark.parametrize("suffix", ["pt", "safetensors"])
 @pytest.mark.parametrize("kind", ["float16", "bfloat16", "float64"])
 def test_tensors_of_other_kinds(tmp_path, suffix, kind):
-    torch = pytest.importorskip("torch")
+    torch = oracles.load("torch")
     from safetensors.torch import save_file as save_torch
 
     state = random_state()
@@ -167,7 +168,7 @@ def test_tensors_of_other_kinds(tmp_path, suffix, kind):
 
 
 def test_views_are_what_they_show(tmp_path):
-    torch = pytest.importorskip("torch")
+    torch = oracles.load("torch")
     state = {name: torch.from_numpy(each) for name, each in random_state().items()}
     name = "blocks.0.attn.qkv.weight"
     shown = state[name].clone()
@@ -186,7 +187,7 @@ def test_views_are_what_they_show(tmp_path):
     (lambda torch: torch.zeros(48, device="meta"), "norm.bias: expected a dense tensor"),
 ], ids=["integers", "complex", "sparse", "meta"])
 def test_tensors_that_are_no_numbers(tmp_path, make, message):
-    torch = pytest.importorskip("torch")
+    torch = oracles.load("torch")
     state = {name: torch.from_numpy(each) for name, each in random_state().items()}
     torch.save({**state, "norm.bias": make(torch)}, tmp_path / "a.pt")
     with pytest.raises(CheckpointError, match=message):

@@ -10,7 +10,9 @@ from __future__ import annotations
 import argparse
 import json
 
+import gguf
 import numpy as np
+import oracles
 import pytest
 
 import covey
@@ -19,7 +21,7 @@ from covey.checkpoint_formats import join_projections
 from covey.convert import Settings, convert
 from figures import record  # noqa: F401
 
-torch = pytest.importorskip("torch")
+torch = oracles.load("torch")
 
 import published  # noqa: E402
 import torch_vit  # noqa: E402
@@ -27,7 +29,7 @@ from test_stages import error, picture  # noqa: E402
 
 
 def needs(library):
-    return pytest.mark.skipif(not published.has(library), reason=f"{library} is not installed")
+    return pytest.mark.skipif(not published.has(library), reason=oracles.wanted(library))
 
 
 # ---- The networks: each gives what runs it, and writes what is converted ------------
@@ -317,7 +319,6 @@ def test_a_backbone_without_a_block_is_compared_as_it_is(tmp_path, video):
 
 
 def tensors_of(path):
-    gguf = pytest.importorskip("gguf")
     return {each.name: np.asarray(each.data) for each in gguf.GGUFReader(path).tensors}
 
 

@@ -134,7 +134,6 @@ def movi_pictures(root, apart):
 
 
 def movi_records(root):
-    pytest.importorskip("tfrecord")
     import io
 
     from tfrecord.example_pb2 import Example
@@ -564,7 +563,6 @@ def test_no_videos_or_two_of_a_name(tmp_path):
 
 
 def test_colour_and_position(tmp_path):
-    pytest.importorskip("sklearn")
     plain_folders(tmp_path / "data")
     assert main(["evaluate", "folders", str(tmp_path / "data"), "--colour-and-position", "6",
                  "--json", "-o", str(tmp_path / "out")]) == 0

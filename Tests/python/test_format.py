@@ -5,10 +5,11 @@ import struct
 import zlib
 from pathlib import Path
 
+import gguf
 import numpy as np
 import pytest
 
-gguf = pytest.importorskip("gguf")
+import covey
 
 ROOT = Path(__file__).resolve().parents[2]
 GOLDEN = ROOT / "Tests" / "golden"
@@ -29,16 +30,6 @@ FILES = [
         marks=pytest.mark.skipif(not NANO.exists(), reason="models/covey-nano.gguf is not there"),
     ),
 ]
-
-
-@pytest.fixture
-def covey():
-    module = pytest.importorskip("covey", reason="the covey package is not installed")
-    try:
-        module.version()
-    except OSError as error:
-        pytest.skip(f"the library is not built: {error}")
-    return module
 
 
 def metadata(path):
@@ -151,7 +142,7 @@ def test_tensors_are_as_documented(path):
         assert kind != np.int8 or f"{name}.scale" in found, name
 
 
-def test_version_2_is_as_documented(covey, tmp_path):
+def test_version_2_is_as_documented(tmp_path):
     from conftest import random_state
     from safetensors.numpy import save_file
 
@@ -264,7 +255,7 @@ def dequantized(found):
 
 
 @pytest.mark.parametrize("path", FILES)
-def test_save_as_f32_and_f16(covey, tmp_path, path):
+def test_save_as_f32_and_f16(tmp_path, path):
     model = covey.Model(path)
     before, keys = dequantized(tensors(path)), metadata(path)
     keys.pop("covey.quantization.error", None)
@@ -296,7 +287,7 @@ def test_save_as_f32_and_f16(covey, tmp_path, path):
         assert again.read_bytes() == saved.read_bytes()
 
 
-def test_library_sees_damage(covey, tmp_path):
+def test_library_sees_damage(tmp_path):
     data = bytearray((GOLDEN / "tiny-f32.gguf").read_bytes())
     data[-1000] ^= 4
     path = tmp_path / "damaged.gguf"

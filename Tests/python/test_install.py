@@ -1,6 +1,7 @@
 """What is said where a part is missing: the library, or a package."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -25,9 +26,13 @@ def test_no_library_anywhere(monkeypatch, tmp_path):
         assert part in said
 
 
+def test_the_tests_pack_with_what_pip_would_take():
+    said = re.findall(r'"(setuptools>[^"]*)"', (ROOT / "bindings/python/pyproject.toml").read_text())
+    assert len(said) == 2 and len(set(said)) == 1, said  # [build-system], and the extra
+
+
 @pytest.mark.parametrize("built", [False, True])
 def test_packing_without_a_library_is_said(tmp_path, built):
-    pytest.importorskip("setuptools")
     package = tmp_path / "bindings" / "python"
     shutil.copytree(
         ROOT / "bindings" / "python", package, ignore=shutil.ignore_patterns("*.egg-info", "build")

@@ -16,6 +16,7 @@ import davis
 import heavy_tailed
 import int8_oracle
 import numpy as np
+import oracles
 import pytest
 import reference
 from conftest import random_state
@@ -189,7 +190,7 @@ DIM, DEPTH, HEADS, GRID = 96, 2, 2, 12
 @pytest.fixture(scope="module")
 def small(tmp_path_factory):
     """(state, tokens [n, C] float64, keys [N, C] of fp32, keys of int8)."""
-    torch = pytest.importorskip("torch")
+    torch = oracles.load("torch")
     import torch_vit
 
     state = heavy_tailed.heavy_tailed_state(DIM, DEPTH, HEADS, 8, GRID)
@@ -286,7 +287,7 @@ def test_heavy_tailed_weights_are_what_they_say():
     assert len(lines) == 4
     assert all(np.array_equal(state[name], again[name]) for name in state)
     assert all(np.isfinite(each).all() for each in state.values())
-    torch = pytest.importorskip("torch")
+    torch = oracles.load("torch")
     import torch_vit
 
     tensors = {name: torch.from_numpy(each).double() for name, each in state.items()}

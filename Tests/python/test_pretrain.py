@@ -11,15 +11,17 @@ import subprocess
 import sys
 
 import davis
+import gguf
 import numpy as np
+import oracles
 import pytest
 from figures import record  # noqa: F401
 
 import covey
 from covey.convert import Settings, convert
 
-cv2 = pytest.importorskip("cv2")
-torch = pytest.importorskip("torch")
+cv2 = oracles.load("cv2")
+torch = oracles.load("torch")
 
 TOOLS = davis.ROOT / "tools" / "pretrain"
 
@@ -278,7 +280,7 @@ def test_composites_are_films_with_truth(material, tmp_path):
 
 def test_difficulties_are_pictured(model_path, tmp_path):
     """Every film has the things it is about, and a row of the picture."""
-    pytest.importorskip("skimage")
+    oracles.load("skimage")
     from failures import difficulties, film
 
     films = difficulties()
@@ -294,7 +296,6 @@ def test_difficulties_are_pictured(model_path, tmp_path):
 
 def test_average_is_of_each_weight(make_model, tmp_path):
     """Of two models, through the converter: every weight is the mean of the two."""
-    gguf = pytest.importorskip("gguf")
     one, other = make_model(seed=1), make_model(seed=2)
     checkpoint, averaged = tmp_path / "averaged.pt", tmp_path / "averaged.gguf"
     subprocess.run(

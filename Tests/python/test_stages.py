@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 import covey
+import oracles
 import reference
 from figures import record  # noqa: F401
 from covey.convert import Settings, convert
@@ -26,7 +27,7 @@ except ImportError:
 
 GOLDEN = Path(__file__).resolve().parents[1] / "golden" / "network.npz"
 
-needs_torch = pytest.mark.skipif(torch is None, reason="PyTorch is not installed")
+needs_torch = pytest.mark.skipif(torch is None, reason=oracles.wanted("torch"))
 
 
 def make_model(folder, state, geometry, suffix=".safetensors", **settings):

@@ -127,14 +127,12 @@ def test_a_run(train, videos, tmp_path, model_path):
 
 
 def test_losses_are_plotted(train, videos, tmp_path):
-    pytest.importorskip("matplotlib")
     train(videos[0], "-o", "a.gguf", *QUICK)
     with Image.open(tmp_path / "a-run" / "loss.png") as picture:
         assert picture.format == "PNG"
 
 
 def test_a_picture_that_fails_is_no_reason_to_stop(command, videos, tmp_path):
-    pytest.importorskip("matplotlib")
     (tmp_path / "a-run" / "loss.png").mkdir(parents=True)
     output, errors = (process := command(videos[0], "-o", "a.gguf", *QUICK)).communicate(timeout=60)
     assert process.returncode == 0, errors
@@ -184,7 +182,6 @@ def test_as_a_user_sees_it(command, videos, tmp_path):
 
 def test_progress_fits_a_terminal(environment):
     """Of 80 columns: nothing is cut off, or goes on in another line."""
-    pytest.importorskip("rich")
     import pty
 
     script = (

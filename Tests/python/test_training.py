@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import covey
+import oracles
 import training_core as core
 from figures import record  # noqa: F401
 
@@ -16,7 +17,7 @@ try:
 except ImportError:
     torch = None
 
-needs_torch = pytest.mark.skipif(torch is None, reason="PyTorch is not installed")
+needs_torch = pytest.mark.skipif(torch is None, reason=oracles.wanted("torch"))
 
 
 def random_weights(c, f, random):

@@ -58,7 +58,7 @@ def add_evaluate(commands: Any) -> None:
         "--colour-and-position",
         type=whole(300),
         metavar="K",
-        help="k-means of pixels by colour and place, a baseline; needs scikit-learn",
+        help="k-means of pixels by colour and place, a baseline",
     )
     command.add_argument("--stream", action="store_true", help="as of segment")
     add_method(command)

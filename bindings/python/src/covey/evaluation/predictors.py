@@ -67,7 +67,7 @@ _SMALL = 96
 
 def colour_and_position(clusters: int = 8, seed: int = 0) -> Predictor:
     """k-means of the video's pixels by colour (YCbCr) and place, of frames reduced to 96
-    pixels: what no learning at all gives.  Needs scikit-learn."""
+    pixels: what no learning at all gives."""
 
     def predict(video: LabelledVideo) -> Prediction:
         from PIL import Image
