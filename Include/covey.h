@@ -355,7 +355,10 @@ typedef struct covey_session_options {
                                  * model's, in reference mode 1              */
     covey_key_rounding key_rounding;
     float    tau;               /* clustering distance threshold, nats, at
-                                 * most 1000; 0: the model's for the mode    */
+                                 * most 1000; 0: the model's for the mode; of
+                                 * OUTPUT_OBJECTS in edge mode, where no
+                                 * number is asked for either, finer parts of
+                                 * things (docs/ALGORITHM.md)                */
     covey_output output;
     int32_t  max_objects;       /* the best so many are kept, of a stream,
                                  * which cannot know what comes, the first;

@@ -64,7 +64,7 @@ struct Instances {
       if claims[region].count == 1 { whole[region] = claims[region][0] }
     }
     let centres = self.centres(of: regions)
-    let main = regions.sizes.indices.map { self.main($0, of: regions, clusters) }
+    let main = Instances.commonest(regions) { clusters[$0] }
     // Larger ones first: they have the better right to what was lost.
     let order = (0..<regions.count).sorted {
       regions.sizes[$0] != regions.sizes[$1] ? regions.sizes[$0] > regions.sizes[$1] : $0 < $1
@@ -121,22 +121,19 @@ struct Instances {
     }
   }
 
-  /// Of each region the instance that most of its patches were of a frame before; -1: none.
+  /// Of each region the instance that most of its patches were a frame before; -1: none.
   func owners(_ regions: GridRegions, _ origins: [Int32]?) -> [Int32] {
     let votes = self.votes(regions, origins)
-    var own = [[Int32]](repeating: [], count: regions.count)
-    for patch in votes.indices where regions.numbers[patch] >= 0 {
-      own[Int(regions.numbers[patch])].append(votes[patch])
-    }
-    return own.map { Instances.commonest($0) }
+    return Instances.commonest(regions) { votes[$0] }
   }
 
-  /// The cluster of most patches of a region, the least on ties.
-  private func main(
-    _ region: Int, of regions: GridRegions, _ clusters: UnsafePointer<Int32>
-  ) -> Int32 {
-    let own = regions.numbers.indices.filter { Int(regions.numbers[$0]) == region }
-    return Instances.commonest(own.map { clusters[$0] })
+  /// Of each region the value that most of its patches have, the least on ties.
+  private static func commonest(_ regions: GridRegions, _ value: (Int) -> Int32) -> [Int32] {
+    var own = [[Int32]](repeating: [], count: regions.count)
+    for patch in regions.numbers.indices where regions.numbers[patch] >= 0 {
+      own[Int(regions.numbers[patch])].append(value(patch))
+    }
+    return own.map { commonest($0) }
   }
 
   private static func commonest(_ values: [Int32]) -> Int32 {
