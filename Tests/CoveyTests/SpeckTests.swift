@@ -96,9 +96,15 @@ import Testing
   /// Discs on patches, then noise: specks, holes, holes with specks in them.
   private func noisy(_ map: LabelMap, seed: UInt64) -> (labels: [UInt16], grid: [UInt16]) {
     var random = SeededRandom(seed: seed)
-    let discs = (0..<4).map { _ in (random.uniform(), random.uniform(), 0.1 + 0.3 * random.uniform()) }
+    let discs = (0..<4).map { _ in
+      (random.uniform(), random.uniform(), 0.1 + 0.3 * random.uniform())
+    }
     func label(_ x: Double, _ y: Double) -> UInt16 {
-      UInt16((discs.firstIndex { ($0.0 - x) * ($0.0 - x) + ($0.1 - y) * ($0.1 - y) < $0.2 * $0.2 } ?? -1) + 1)
+      let first = discs.firstIndex { disc in
+        let (dx, dy) = (disc.0 - x, disc.1 - y)
+        return dx * dx + dy * dy < disc.2 * disc.2
+      }
+      return UInt16((first ?? -1) + 1)
     }
     let grid = (0..<map.rows * map.columns).map { patch in
       label(
@@ -139,7 +145,9 @@ import Testing
     var grid = [UInt16](repeating: 0, count: 36)
     var labels = [UInt16](repeating: 0, count: 3600)
     func paint(_ label: UInt16, _ x: Int, _ y: Int, _ width: Int, _ height: Int) {
-      for row in y..<y + height { for column in x..<x + width { labels[row * 60 + column] = label } }
+      for row in y..<y + height {
+        for column in x..<x + width { labels[row * 60 + column] = label }
+      }
     }
     for row in 1..<5 { for column in 1..<5 { grid[row * 6 + column] = 1 } }
     paint(1, 10, 10, 40, 40)
