@@ -376,8 +376,12 @@ typedef struct covey_session_options {
     float    min_region;        /* regions (pixels of one id that hang
                                  * together by their sides) of less than this
                                  * fraction of the frame get the id with which
-                                 * they share the longest border; below 1;
-                                 * 0: all stay                               */
+                                 * they share the longest border; below 1.
+                                 * 0: holes in objects and specks that no
+                                 * patch has the id of, of masks that are not
+                                 * MASK_NEAREST, and of an id never the
+                                 * largest region of a frame (docs/
+                                 * ALGORITHM.md); negative: all stay         */
     covey_mode mode;
     int32_t  streaming;         /* 1: results come while frames are pushed, at
                                  * most `window` frames late, with a memory
@@ -517,8 +521,8 @@ typedef struct covey_memory {
  * holds while no window has, in edge mode, more prototypes than 96, or than one
  * for every 4 blocks of query_pool and 32 besides, in reference mode more than
  * one centre for every 16 patches; no shot is shorter than key_stride frames, or
- * 2, in the mean; no frame more than one object for every 16
- * patches, the session no more than 1024, and, with min_region, the pixels no
+ * 2, in the mean; no frame more than one object for every 16 patches, the
+ * session no more than 1024, and, unless min_region is negative, the pixels no
  * more than one change of id along a row for every 8; and while results of a
  * stream are handed out as they come. */
 COVEY_API covey_status covey_estimate_memory(

@@ -193,7 +193,7 @@ private func map(_ width: Int, _ height: Int, seed: UInt64, coarse: Int) -> [UIn
           var found = labels
           try found.withUnsafeMutableBufferPointer {
             try SmallRegions.dissolve(
-              $0.baseAddress!, width: width, height: height, least: least)
+              $0.baseAddress!, width: width, height: height, .below(least))
           }
           #expect(found == dissolved(labels, width, height, least))
           changed += found == labels ? 0 : 1
@@ -212,7 +212,7 @@ private func map(_ width: Int, _ height: Int, seed: UInt64, coarse: Int) -> [UIn
       var (found, looks) = (labels, 0)
       try found.withUnsafeMutableBufferPointer {
         try SmallRegions.dissolve(
-          $0.baseAddress!, width: width, height: height, least: 90, budget: budget
+          $0.baseAddress!, width: width, height: height, .below(90), budget: budget
         ) {
           looks += 1
           return looks > stopAt

@@ -385,6 +385,71 @@ private func onEachSet(
     }
   }
 
+  /// Ten coefficients, each between two, then three sums of up to four: with
+  /// coefficients below 1 and colours below 1/2 no term is above 1, and there are
+  /// fewer than 40 roundings.
+  @Test(arguments: lengths)
+  func weightsOfColours(n: Int) {
+    var random = SeededRandom(seed: UInt64(n))
+    let (near, far) = (
+      (0..<10 * n).map { _ in Float(2 * random.uniform() - 1) },
+      (0..<10 * n).map { _ in Float(2 * random.uniform() - 1) }
+    )
+    let plane = n + 3
+    let pixels = (0..<3 * plane).map { _ in UInt8(random.uniform() * 256) }
+    for weight: Float in [0, 0.3, 1] {
+      let expected = (0..<n).map { i -> Double in
+        func a(_ k: Int) -> Double {
+          Double(near[k * n + i]) * (1 - Double(weight)) + Double(far[k * n + i]) * Double(weight)
+        }
+        let c = (0..<3).map { Double(pixels[$0 * plane + i]) / 255 - 0.5 }
+        var (sum, place) = (a(9), 3)
+        for j in 0..<3 {
+          sum += a(j) * c[j]
+          for k in j..<3 {
+            sum += 2 * a(place) * c[j] * c[k]
+            place += 1
+          }
+        }
+        return sum
+      }
+      var bits: [UInt32]?
+      for kernels in RowSets.all {
+        var found = [Float](repeating: -77.25, count: n + 1)
+        kernels.colour_weights(near, far, weight, pixels, plane, n, &found)
+        #expect(found[n] == -77.25)
+        for i in 0..<n { #expect(abs(Double(found[i]) - expected[i]) <= 40 * u) }
+        bits = bits ?? found.map(\.bitPattern)
+        #expect(found.map(\.bitPattern) == bits, "\(RowSets.name(kernels)), n \(n)")
+      }
+    }
+  }
+
+  @Test(arguments: lengths)
+  func contests(n: Int) {
+    var random = SeededRandom(seed: UInt64(n))
+    // Halves and quarters: exact, and with ties, which the earlier label keeps.
+    func values() -> [Float] { (0..<n).map { _ in Float(Int(random.uniform() * 4)) } }
+    let rows = (0..<6).map { _ in values() }
+    for kernels in RowSets.all {
+      var best = [Float](repeating: -.infinity, count: n + 1)
+      var owners = [UInt16](repeating: 9, count: n + 1)
+      for label in 0..<3 {
+        kernels.contest(
+          rows[2 * label], rows[2 * label + 1], 0.25, UInt16(label + 40000), n, &best, &owners)
+      }
+      #expect(best[n] == -.infinity && owners[n] == 9)
+      for i in 0..<n {
+        let weights: [Float] = (0..<3).map { label in
+          let (near, far) = (rows[2 * label][i], rows[2 * label + 1][i])
+          return 0.75 * near + 0.25 * far
+        }
+        #expect(best[i] == weights.max())
+        #expect(owners[i] == UInt16(weights.firstIndex(of: best[i])! + 40000))
+      }
+    }
+  }
+
   /// A lane takes 32 terms, the lanes of a block are added in four steps and
   /// the blocks in double; a term of `jeffreys` is three roundings.
   /// Observed: at most 0.08 of the bounds.

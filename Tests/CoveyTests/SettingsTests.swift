@@ -129,8 +129,8 @@ import Testing
       ("options.max_objects: expected 0 to 65535, found 65536", { $0.maxObjects = 65_536 }),
       ("options.min_area: expected less than 1, found 1", { $0.minArea = 1 }),
       ("options.memory_limit: expected 0 or more, found -1", { $0.memoryLimit = -1 }),
-      ("options.min_region: expected 0 to less than 1, found 1", { $0.minRegion = 1 }),
-      ("options.min_region: expected 0 to less than 1, found -0.5", { $0.minRegion = -0.5 }),
+      ("options.min_region: expected less than 1, found 1", { $0.minRegion = 1 }),
+      ("options.min_region: expected less than 1, found nan", { $0.minRegion = .nan }),
       ("options.working_height: expected 0 to 8192, found 8200", { $0.workingHeight = 8200 }),
       ("options.working_width: expected 0 to 8192, found -8", { $0.workingWidth = -8 }),
       (

@@ -37,7 +37,7 @@ static const wrong_value wrong_values[] = {
     INTEGER(max_clusters, 65536),          INTEGER(max_clusters, INT32_MIN),
     INTEGER(bank_clusters, -1),  INTEGER(bank_clusters, 1025),   INTEGER(bank_clusters, INT32_MAX),
     INTEGER(mask, 3),            INTEGER(mask, INT32_MAX),       INTEGER(mask, -1),
-    NUMBER(min_region, 1),       NUMBER(min_region, -0.001f),    NUMBER(min_region, NAN),
+    NUMBER(min_region, 1),       NUMBER(min_region, 1.5f),       NUMBER(min_region, NAN),
     NUMBER(min_region, INFINITY),
     INTEGER(keep_shots, 2),      INTEGER(keep_shots, -1),        INTEGER(keep_shots, INT32_MIN),
     INTEGER(affinity, 3),        INTEGER(affinity, 99),          INTEGER(affinity, -1),

@@ -504,10 +504,15 @@ def test_masks_and_regions(run, clip, model_path, tmp_path):
         return np.stack(list(masks(tmp_path / "out").values()))
 
     plain = found()
-    np.testing.assert_array_equal(found("--mask", "refined", "--min-region", 0), plain)
-    assert (found("--mask", "nearest") != plain).any()
+    np.testing.assert_array_equal(found("--mask", "refined"), plain)
+    nearest = found("--mask", "nearest")
+    assert (nearest != plain).any()
+    np.testing.assert_array_equal(found("--mask", "nearest", "--min-region", 0), nearest)
+    np.testing.assert_array_equal(
+        found("--min-region", 0), found("--min-region", -1)
+    )
     assert (found("--min-region", 0.2) != plain).any()
-    for wrong in (["--mask", "sharp"], ["--min-region", 1], ["--min-region", -0.1]):
+    for wrong in (["--mask", "sharp"], ["--min-region", 1]):
         run("segment", clip, "-o", "out", *wrong, "--model", model_path, status=2)
 
 

@@ -118,31 +118,74 @@ def test_masks_differ_in_pixels_alone(model, video):
     assert all(different)
 
 
-def region_sizes(mask):
-    """Pixels of every part of a mask that hangs together by sides."""
-    left = {tuple(place) for place in np.argwhere(mask)}
-    sizes = []
+def regions(mask):
+    """Of every part of a mask that hangs together by sides, its pixels."""
+    left = {tuple(place) for place in np.argwhere(mask).tolist()}
+    found = []
     while left:
         open_ = [left.pop()]
-        sizes.append(0)
+        found.append(set())
         while open_:
             y, x = open_.pop()
-            sizes[-1] += 1
+            found[-1].add((y, x))
             for place in ((y - 1, x), (y + 1, x), (y, x - 1), (y, x + 1)):
                 if place in left:
                     left.remove(place)
                     open_.append(place)
-    return sizes
+    return found
 
 
 def test_small_regions_are_dissolved(model, video):
-    plain = finish(model, video, tau=0.02)
+    plain = finish(model, video, tau=0.02, min_region=-1)
     clean = finish(model, video, tau=0.02, min_region=0.02)
     assert any((a.labels != b.labels).any() for a, b in zip(plain, clean))
     for result in clean:
         for each in np.unique(result.labels):
-            sizes = region_sizes(result.labels == each)
+            sizes = map(len, regions(result.labels == each))
             assert min(sizes) >= 0.02 * result.labels.size
+
+
+@pytest.mark.parametrize("mask", ["bilinear", "refined"])
+def test_holes_and_specks_are_cleaned(model, video, mask):
+    """By default a region of an id that is less than half a patch is its largest, or
+    has the centre of a patch with that id; and no id is lost."""
+    raw, clean, patches = (
+        finish(model, video, tau=0.02, **options)
+        for options in ({"mask": mask, "min_region": -1}, {"mask": mask}, {"mask": "nearest"})
+    )
+    cleaned = 0
+    for before, after, nearest in zip(raw, clean, patches):
+        height, width = after.labels.shape
+        rows, columns = after.confidence.shape
+        centres = {
+            ((2 * row + 1) * height // (2 * rows), (2 * column + 1) * width // (2 * columns))
+            for row in range(rows)
+            for column in range(columns)
+        }
+        ids = set(np.unique(after.labels))
+        assert ids == set(np.unique(before.labels))
+        cleaned += (before.labels != after.labels).any()
+        for each in ids:
+            seen = {place for place in centres if nearest.labels[place] == each}
+            parts = sorted(regions(after.labels == each), key=len)
+            for part in parts[:-1]:
+                assert 2 * len(part) * rows * columns >= height * width or part & seen
+    # Bilinear weights of one frame of this size may leave none.
+    assert mask == "bilinear" or cleaned
+
+
+def test_nearest_masks_are_patches(model, video):
+    for one, other in zip(
+        finish(model, video, tau=0.02, mask="nearest"),
+        finish(model, video, tau=0.02, mask="nearest", min_region=-1),
+    ):
+        np.testing.assert_array_equal(one.labels, other.labels)
+
+
+def test_every_id_with_a_patch_has_pixels(model, video):
+    nearest, refined = (finish(model, video, mask=each, tau=0.002) for each in ("nearest", "refined"))
+    for one, other in zip(nearest, refined):
+        assert set(np.unique(one.labels)) - {0} == set(np.unique(other.labels)) - {0}
 
 
 @pytest.mark.parametrize("option", [{"mask": "sharp"}, {"mask": 3}, {"mask": -1}])

@@ -44,10 +44,11 @@ def test_estimate_is_near_the_peak(name, threads, weights, request):
             session.recut(target_clusters=20)
             list(session.results())
         measured = session.memory
-    # It counts on one prototype for four blocks, and on all the clusters there can
-    # be, which made-up scenes do not reach: up to 21 % more than measured was observed
-    # in fp32 and 30 % in int8, which takes less beside the clusters.
-    assert measured.peak <= estimate.peak <= 1.45 * measured.peak
+    # It counts on one prototype for four blocks, and on all the clusters and objects of
+    # a frame there can be, which made-up scenes do not reach: up to 35 % more than
+    # measured was observed, and 57 % of a stream of features in int8, which keeps
+    # little beside what draws its masks.
+    assert measured.peak <= estimate.peak <= 1.6 * measured.peak
 
 
 def test_reference_keeps_no_features(nano):

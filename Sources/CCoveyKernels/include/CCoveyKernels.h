@@ -132,6 +132,18 @@ typedef struct cv_row_kernels {
                         const float *bias);
   // y += factor * x
   void (*add_scaled)(const float *x, size_t n, float factor, float *y);
+
+  // ---- masks.inc ----------------------------------------------------------
+  // Polynomials of the second degree of n pixels' colours: the ten coefficients of
+  // each, [10, n], lie between `near` (weight 0) and `far` (weight 1): those of
+  // r, g, b, 2rr, 2rg, 2rb, 2gg, 2gb, 2bb and the constant, of colours in
+  // -1/2...1/2.  `pixels` are bytes, red, then green and blue `plane` further on.
+  void (*colour_weights)(const float *near, const float *far, float weight,
+                         const uint8_t *pixels, size_t plane, size_t n, float *weights);
+  // Where a label's weight, between `near` and `far`, is above the best so far, it
+  // becomes the best, and `owners` gets the label.
+  void (*contest)(const float *near, const float *far, float weight, uint16_t label, size_t n,
+                  float *best, uint16_t *owners);
 } cv_row_kernels;
 
 // The kernels for this CPU; chosen once.

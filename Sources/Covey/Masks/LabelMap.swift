@@ -73,6 +73,23 @@ struct LabelMap {
     }
   }
 
+  /// Gives the pixels of one patch a label.
+  ///
+  /// - Parameter output: [height, width].
+  func fill(
+    row: Int, column: Int, _ label: UInt16, in output: UnsafeMutablePointer<UInt16>
+  ) {
+    let (left, right) = (columnStarts[column], columnStarts[column + 1])
+    for y in rowStarts[row]..<rowStarts[row + 1] {
+      (output + y * width + left).update(repeating: label, count: right - left)
+    }
+  }
+
+  /// The pixel in which the centre of a patch lies.
+  func centre(row: Int, column: Int) -> (x: Int, y: Int) {
+    ((2 * column + 1) * width / (2 * columns), (2 * row + 1) * height / (2 * rows))
+  }
+
   /// The objects that have pixels in the frame, by decreasing area, then by id.
   ///
   /// - Parameters:

@@ -1,3 +1,5 @@
+import CCoveyKernels
+
 /// Draws the labels of one frame at its size, from the soft labels of its
 /// patches: each pixel gets the label that weighs most there, the smallest on
 /// ties.
@@ -120,6 +122,7 @@ private struct Source {
   let guide: MaskRenderer.Guide?
   /// From the grid to the guide.
   let inner: (vertical: Taps, horizontal: Taps)?
+  let kernels = cv_rows().pointee
 
   var height: Int { guide?.height ?? rows }
   var width: Int { guide?.width ?? columns }
@@ -162,9 +165,9 @@ private struct Tile {
           let values = reader.row(from)
           Tile.expand(values - lowest, horizontal + columns.lowerBound, wide, into: into)
         }
-        Tile.contest(
-          pair.near, pair.second(tap), tap.weight, labels[label], best + row * wide,
-          target + row * frameWidth, wide)
+        source.kernels.contest(
+          pair.near, pair.second(tap), tap.weight, labels[label], wide, best + row * wide,
+          target + row * frameWidth)
       }
     }
   }
@@ -180,20 +183,6 @@ private struct Tile {
       let a = values[Int(truncatingIfNeeded: tap.first)]
       let b = values[Int(truncatingIfNeeded: tap.second)]
       output[x] = a + (b - a) * tap.weight
-    }
-  }
-
-  private static func contest(
-    _ near: UnsafePointer<Float>, _ far: UnsafePointer<Float>, _ weight: Float,
-    _ label: UInt16, _ best: UnsafeMutablePointer<Float>,
-    _ target: UnsafeMutablePointer<UInt16>, _ count: Int
-  ) {
-    let rest = 1 - weight
-    for x in 0..<count {
-      let value = near[x] * rest + far[x] * weight
-      let wins = value > best[x]
-      best[x] = wins ? value : best[x]
-      target[x] = wins ? label : target[x]
     }
   }
 
@@ -261,26 +250,8 @@ private struct Reader {
       }
     }
     let pixels = guide.planes.base + y * guide.width + first
-    Reader.evaluate(
-      pair.near, pair.second(tap), tap.weight, pixels, guide.height * guide.width, count,
-      into: line)
+    source.kernels.colour_weights(
+      pair.near, pair.second(tap), tap.weight, pixels, guide.height * guide.width, count, line)
     return UnsafePointer(line)
-  }
-
-  /// a . colour + b, a and b between two rows of [4, count].
-  private static func evaluate(
-    _ near: UnsafePointer<Float>, _ far: UnsafePointer<Float>, _ weight: Float,
-    _ pixels: UnsafePointer<UInt8>, _ plane: Int, _ count: Int,
-    into line: UnsafeMutablePointer<Float>
-  ) {
-    let rest = 1 - weight
-    let (red, green, blue) = (pixels, pixels + plane, pixels + 2 * plane)
-    for x in 0..<count {
-      let a0 = near[x] * rest + far[x] * weight
-      let a1 = near[count + x] * rest + far[count + x] * weight
-      let a2 = near[2 * count + x] * rest + far[2 * count + x] * weight
-      let b = near[3 * count + x] * rest + far[3 * count + x] * weight
-      line[x] = a0 * Float(red[x]) + a1 * Float(green[x]) + a2 * Float(blue[x]) + b
-    }
   }
 }

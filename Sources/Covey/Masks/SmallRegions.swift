@@ -1,6 +1,6 @@
-/// The rule for small regions.  A region is a set of pixels of one label that
-/// hang together by their sides (4-connected); it is small where it has fewer
-/// than `least` pixels.  In rounds, every small region that touches a region
+/// Small regions go to their surroundings.  A region is a set of pixels of one
+/// label that hang together by their sides (4-connected); which are small is for
+/// a `Rule` to say.  In rounds, every small region that touches a region
 /// which is not small, or no longer, takes the label of those with which it
 /// shares the longest border, in sides of pixels, the smallest label on ties;
 /// all of a round at once.  Where all regions of a frame are small, nothing
@@ -8,8 +8,15 @@
 ///
 /// Regions are found before the rounds, and do not grow together in them.
 enum SmallRegions {
+  enum Rule {
+    /// Regions of fewer pixels.
+    case below(Double)
+    /// Holes and specks, of a map that was drawn from these patches (`Specks`).
+    case specks(LabelMap, grid: UnsafePointer<UInt16>)
+  }
+
   /// A stretch of one label in a row.
-  private struct Run: BitwiseCopyable {
+  struct Run: BitwiseCopyable {
     var start: Int32
     var end: Int32
     var row: Int32
@@ -18,7 +25,7 @@ enum SmallRegions {
   }
 
   /// What is known of a region, in the place of its first run.
-  private struct Region: BitwiseCopyable {
+  struct Region: BitwiseCopyable {
     var pixels: Int64 = 0
     /// The last one found; -1: none.
     var borders: Int32 = -1
@@ -29,14 +36,13 @@ enum SmallRegions {
 
   /// - Parameters:
   ///   - labels: [height, width], changed in place.
-  ///   - least: pixels.
   ///   - isCancelled: where this becomes true, it throws; `labels` are undefined.
   /// - Throws: `.memory`, `.cancelled`.
   static func dissolve(
-    _ labels: UnsafeMutablePointer<UInt16>, width: Int, height: Int, least: Double,
+    _ labels: UnsafeMutablePointer<UInt16>, width: Int, height: Int, _ rule: Rule,
     budget: Budget? = nil, isCancelled: () -> Bool = { false }
   ) throws(CoveyError) {
-    guard least > 1 else { return }
+    if case .below(let least) = rule, least <= 1 { return }
     var count = 0
     for y in 0..<height {
       if y % rowsAtOnce == 0 { try check(isCancelled) }
@@ -56,22 +62,35 @@ enum SmallRegions {
     try join(
       labels, width: width, height: height, runs.base, rowStarts.base, count, isCancelled)
 
-    var open = 0
-    var large = 0
+    var last: UInt16 = 0
     for index in 0..<count {
       let run = runs.base[index]
       let root = Int(run.parent)
+      let label = labels[Int(run.row) * width + Int(run.start)]
       regions.base[root].pixels += Int64(run.end - run.start)
-      regions.base[root].label = labels[Int(run.row) * width + Int(run.start)]
+      regions.base[root].label = label
+      last = max(last, label)
     }
+    switch rule {
+    case .below(let least):
+      for index in 0..<count {
+        regions.base[index].isSettled = Double(regions.base[index].pixels) >= least
+      }
+    case .specks(let map, let grid):
+      let specks = Specks(
+        runs: runs.base, regions: regions.base, rowStarts: rowStarts.base, count: count,
+        last: Int(last))
+      try specks.find(map, grid, budget: budget, isCancelled: isCancelled)
+    }
+    var open = 0
+    var large = 0
     for index in 0..<count where regions.base[index].pixels > 0 {
-      regions.base[index].isSettled = Double(regions.base[index].pixels) >= least
       if regions.base[index].isSettled { large += 1 } else { open += 1 }
     }
     guard open > 0, large > 0 else { return }
     try settle(
       runs.base, regions.base, rowStarts.base, height: height, count: count, open: open,
-      budget: budget, isCancelled: isCancelled)
+      last: Int(last), budget: budget, isCancelled: isCancelled)
     for index in 0..<count {
       let run = runs.base[index]
       (labels + Int(run.row) * width + Int(run.start)).update(
@@ -105,7 +124,7 @@ enum SmallRegions {
   /// Calls `body` for runs above each other, and how many pixels they share;
   /// not for all of them where it is cancelled.
   @inline(__always)
-  private static func overlaps(
+  static func overlaps(
     _ runs: UnsafePointer<Run>, _ rowStarts: UnsafePointer<Int32>, height: Int,
     _ isCancelled: () -> Bool, _ body: (_ above: Int, _ below: Int, _ shared: Int64) -> Void
   ) {
@@ -159,14 +178,14 @@ enum SmallRegions {
 
   private static func settle(
     _ runs: UnsafePointer<Run>, _ regions: UnsafeMutablePointer<Region>,
-    _ rowStarts: UnsafePointer<Int32>, height: Int, count: Int, open: Int, budget: Budget?,
-    isCancelled: () -> Bool
+    _ rowStarts: UnsafePointer<Int32>, height: Int, count: Int, open: Int, last: Int,
+    budget: Budget?, isCancelled: () -> Bool
   ) throws(CoveyError) {
     // A pair of runs one above the other for each step along a row, and one of
     // neighbours in a row: fewer than three for each run.
     let borders = try Buffer<Border>(
       bordersOfRun * count, budget: budget, for: "borders of regions")
-    let sums = try Buffer<Int64>(labelCount, budget: budget, for: "borders with labels")
+    let sums = try Buffer<Int64>(last + 1, budget: budget, for: "borders with labels")
     defer { withExtendedLifetime((borders, sums)) {} }
     sums.fill(0)
     var left = open
@@ -226,21 +245,21 @@ enum SmallRegions {
     (region.label, region.isSettled, region.borders) = (best, true, -1)
   }
 
-  private static func check(_ isCancelled: () -> Bool) throws(CoveyError) {
+  static func check(_ isCancelled: () -> Bool) throws(CoveyError) {
     if isCancelled() { throw CoveyError(.cancelled, "cancelled") }
   }
 
   private static let bordersOfRun = 3
-  private static let labelCount = 1 << 16
   /// Between two looks at whether the call has been cancelled.
   private static let rowsAtOnce = 16
 
-  /// What `dissolve` takes while rows have a change of label for every 8 pixels.
+  /// What `dissolve` takes while rows have a change of label for every 8 pixels, and
+  /// labels go up to `PixelRegions.likelyObjects`.
   static func byteCount(width: Int, height: Int) -> Int {
     let runs = height * (width + 8) / 8
     let each =
       MemoryLayout<Run>.stride + MemoryLayout<Region>.stride
-      + bordersOfRun * MemoryLayout<Border>.stride
-    return runs * each + 4 * (height + 1) + 8 * labelCount
+      + max(bordersOfRun * MemoryLayout<Border>.stride, MemoryLayout<Specks.Around>.stride)
+    return runs * each + 4 * (height + 1) + 8 * (PixelRegions.likelyObjects + 1)
   }
 }

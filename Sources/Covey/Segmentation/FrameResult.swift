@@ -45,8 +45,8 @@ struct FrameResult {
     let isDrawn = try FrameResult.draw(
       segmentation, place, guide, map, pool, budget, isCancelled, into: labels.base)
     guard !isCancelled() else { throw CoveyError(.cancelled, "cancelled") }
-    let least = Double(settings.minRegion) * Double(width) * Double(height)
     if !isDrawn { map.write(grid, into: labels.base) }
+    let least = Double(settings.minRegion) * Double(width) * Double(height)
     guard isDrawn || least > 1 else {
       // The patches are enough.
       regions = try map.regions(
@@ -54,8 +54,12 @@ struct FrameResult {
         budget: budget)
       return
     }
-    try SmallRegions.dissolve(labels.base, width: width, height: height, least: least,
-      budget: budget, isCancelled: isCancelled)
+    if settings.minRegion >= 0 {
+      try SmallRegions.dissolve(
+        labels.base, width: width, height: height,
+        settings.minRegion > 0 ? .below(least) : .specks(map, grid: grid), budget: budget,
+        isCancelled: isCancelled)
+    }
     regions = try PixelRegions.measure(
       labels.base, width: width, height: height, confidence: confidence.base, rows: rows,
       columns: columns, maximumID: segmentation.objects.count,
@@ -68,7 +72,7 @@ struct FrameResult {
     settings: Settings, threads: Int
   ) -> Int {
     var bytes = PixelRegions.byteCount(width: width)
-    if settings.minRegion > 0 {
+    if settings.minRegion > 0 || settings.minRegion == 0 && settings.mask != .nearest {
       bytes = max(bytes, SmallRegions.byteCount(width: width, height: height))
     }
     guard settings.mask != .nearest else { return bytes }
@@ -96,6 +100,8 @@ struct FrameResult {
     try renderer.draw(
       planes.labels, weights, guide: guide, pool: pool, budget: budget,
       isCancelled: isCancelled, into: labels)
+    LostLabels.restore(
+      planes.labels, segmentation.ids.base + place * patches, map, in: labels)
     return true
   }
 }

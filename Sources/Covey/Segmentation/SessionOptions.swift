@@ -98,7 +98,7 @@ struct Settings {
   let bankClusters: Int
   let mask: SessionOptions.Mask
   /// Regions of less than this fraction of a frame go to their surroundings; 0:
-  /// none.
+  /// holes and specks of drawn masks (`Specks`), below: none.
   let minRegion: Float
   let affinity: SessionOptions.Affinity
   private let isCutLeftOpen: Bool
@@ -185,10 +185,10 @@ struct Settings {
     affinity = options.affinity
     splitsShots = !options.keepsShots && !isReference
     mask = options.mask
-    guard options.minRegion >= 0, options.minRegion < 1 else {
+    guard options.minRegion < 1 else {  // also refuses NaN
       throw CoveyError(
         .argument,
-        "options.min_region: expected 0 to less than 1, found \(NumberText.of(options.minRegion))")
+        "options.min_region: expected less than 1, found \(NumberText.of(options.minRegion))")
     }
     minRegion = options.minRegion
 

@@ -118,14 +118,6 @@ def fraction_or_none(text: str) -> float:
     return number if number > 0 else -1.0
 
 
-def fraction(text: str) -> float:
-    """From 0 to below 1."""
-    number = _single(text)
-    if not 0 <= number < 1:
-        raise argparse.ArgumentTypeError(f"expected a number from 0 to below 1, found {text!r}")
-    return number
-
-
 def seed(text: str) -> int:
     """From 0 to 2**64 - 1."""
     if not re.fullmatch(r"[0-9]{1,20}", text) or int(text) >= 1 << 64:

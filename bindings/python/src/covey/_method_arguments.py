@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any, cast
 from ._arguments import (
     UsageError,
     above_zero,
-    fraction,
     fraction_or_none,
     height_by_width,
     size_in_bytes,
@@ -110,10 +109,10 @@ def add_method(command: Any) -> None:
     )
     method.add_argument(
         "--min-region",
-        type=fraction,
+        type=fraction_or_none,
         metavar="FRACTION",
-        help="connected regions of less than this of a frame get the id around them; default, "
-        "and 0: all stay",
+        help="connected regions of less than this of a frame get the id around them; default: "
+        "holes in objects, and specks that no patch has the id of; 0 or less: all stay",
     )
 
 

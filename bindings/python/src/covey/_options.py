@@ -47,7 +47,8 @@ class Options(TypedDict, total=False):
     mask: "refined" (default; along the edges of the frame), "bilinear" or
         "nearest" (every pixel as its patch).
     min_region: connected regions of less than this fraction of a frame get the
-        id around them; default 0: all stay.
+        id around them; default: holes in objects, and specks that no patch has
+        the id of; negative: all stay.
     memory_limit: bytes, for all of the session but the model; default none.
     affinity: whose queries and keys are compared: "correlator" (default), the
         trained spatio-temporal block's; "features", the features themselves;
