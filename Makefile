@@ -4,8 +4,9 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .PHONY: help setup lib demo test test-swift test-kernels test-exports test-c test-valgrind \
-  test-python install dist test-packages bench bench-clustering bench-quality bench-objects bench-throughput bench-training \
-  bench-adaptation api aarch64 \
+  test-python test-oracles test-documents test-packages examples aarch64 install dist api \
+  bench bench-clustering bench-quality bench-objects bench-throughput bench-training \
+  bench-adaptation \
   bench-kernels bench-instructions footprint clean
 
 # COVEY_BLAS=none: without OpenBLAS, in a folder of its own.
@@ -87,7 +88,7 @@ test-exports: $(LIB) ## the library exports what the header declares, and what w
 	python3 Tests/check_abi.py $(LIB) \
 	  $(foreach cc,cc $(notdir $(shell command -v aarch64-linux-gnu-gcc)),--cc $(cc))
 
-test-c: $(LIB) ## the C interface, from C; the header as C and C++; the examples
+test-c: examples ## the C interface, from C; the header as C and C++; the examples
 	@$(MAKE) --no-print-directory -f Tests/c/Makefile test LIB=$(LIB)
 	@python3 Tests/check_examples.py $(BUILD)/c Tests/golden/tiny-f32.gguf
 
@@ -95,12 +96,36 @@ test-valgrind: test-c ## the C tests once more, under valgrind
 	@Tests/c/valgrind.sh
 
 test-python: $(LIB) $(STAMPS)/python ## the bindings; the stages against NumPy and PyTorch
-	$(PYTHON) -m pytest -rs Tests/python
+	$(PYTHON) -m pytest -rs $(call report,python) Tests/python
 
-aarch64: test-c $(CLIP) | $(STAMPS)/python ## build for AArch64, test in an emulator; SHORT=1: less
+test-oracles: $(LIB) $(STAMPS)/oracles ## those of test-python that skip without PyTorch and others, with them
+	$(PYTHON) -m pytest -rs $(call report,oracles) \
+	  $$(python3 Tests/check_skips.py --tests python)
+
+# PyTorch's build for CPUs where pip can find it.
+$(STAMPS)/oracles: Tests/python/oracles.txt $(STAMPS)/python
+	@echo "Python: installing what tests compare with into $(VENV)"
+	@$(PYTHON) -m pip install --quiet --disable-pip-version-check -r $<
+	@touch $@
+
+test-documents: examples $(STAMPS)/python ## the commands of README and docs, from a new environment
+	$(PYTHON) -m pytest -rs --durations=5 $(call report,documents) Tests/documents
+
+# What ran and what skipped, for Tests/check_skips.py.
+report = --junit-xml=build/reports/$(1).xml
+
+examples: $(LIB) | $(STAMPS)/debian
+	@$(MAKE) --no-print-directory -f Tests/c/Makefile examples LIB=$(LIB)
+
+aarch64: examples $(CLIP) | $(STAMPS)/python ## build for AArch64, test in an emulator; SHORT=1: less
 	@tools/setup-debian.sh $$($(AARCH64) packages)
+	@$(MAKE) --no-print-directory -f Tests/kernels/Makefile arm
 	@COVEY_LIBRARY=$(abspath $(LIB)) \
 	  $(AARCH64) CLIP=$(CLIP) PYTHON=$(PYTHON) NATIVE=$(BUILD)/c/segment
+
+ifneq ($(filter test test-kernels,$(MAKECMDGOALS)),)
+aarch64: test-kernels
+endif
 
 AARCH64 = $(MAKE) --no-print-directory -f tools/aarch64.mk
 

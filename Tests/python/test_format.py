@@ -164,11 +164,10 @@ def test_version_2_is_as_documented(tmp_path):
         test_tensors_are_as_documented(path)
 
 
-@pytest.mark.parametrize("path", FILES)
+# tiny-f16 has none: it is optional.
+@pytest.mark.parametrize("path", [each for each in FILES if each.id != "tiny-f16"])
 def test_checksum(path):
     keys = metadata(path)
-    if "covey.checksum.crc32" not in keys:
-        pytest.skip(f"{path.name} has no covey.checksum.crc32, which is optional")
     start = gguf.GGUFReader(path).data_offset
     assert zlib.crc32(path.read_bytes()[start:]) == keys["covey.checksum.crc32"][1]
 
