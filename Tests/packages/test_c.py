@@ -132,7 +132,7 @@ def test_a_program_is_built_and_runs(installed, build, tmp_path):
     masks.mkdir()
     command = architecture.program(tmp_path / "segment", installed.libraries)
     done = subprocess.run(
-        [*command, installed.model, "-", masks, *size], input=clip.yuv4mpeg2(),
+        [*command, installed.model, "-", masks, "--clusters", *size], input=clip.yuv4mpeg2(),
         capture_output=True, timeout=300,
     )
     assert done.returncode == 0, done.stderr.decode()

@@ -20,7 +20,10 @@ frames = [
     for frame in range(clip.FRAMES)
 ]
 frames = [np.repeat(frame[:, :, None], 3, axis=2) for frame in frames]
-options = {"working_height": size[0], "working_width": size[1]} if size else {}
+# Four frames of a plain disc are too little to tell an object by its motion.
+options = {"output": "clusters"}
+if size:
+    options |= {"working_height": size[0], "working_width": size[1]}
 with covey.Model() as model:
     labels = model.segment(frames, **options)
     loaded = {
