@@ -125,7 +125,7 @@ def test_memory_is_estimated_for_each(models, frames):
         with model.session(affinity=affinity, threads=1) as session:
             for frame in frames:
                 session.push(frame)
-            assert session.memory.features == estimate.features
+            assert session.memory.features <= estimate.features
             session.finish()
             assert session.memory.peak <= estimate.peak
 
