@@ -78,7 +78,9 @@ $(CLIP): | $(STAMPS)/python
 test: test-swift test-kernels test-exports test-c test-valgrind test-python ## build and run all tests
 
 test-swift: | $(STAMPS)/debian ## the numerics against plain oracles, in ordinary Swift
-	swift test -c release -Xswiftc -enable-testing
+	@mkdir -p build/reports
+	swift test -c release -Xswiftc -enable-testing --xunit-output build/reports/swift.xml
+	@mv build/reports/swift-swift-testing.xml build/reports/swift.xml
 
 test-kernels: ## the kernels of every instruction set, AArch64's in an emulator, from C
 	@$(MAKE) --no-print-directory -f Tests/kernels/Makefile test

@@ -32,6 +32,8 @@ def skipped(name: str) -> Skips:
         if skip.get("message") == "collection skipped":  # a whole file
             test = case.get("name").replace(".", "/") + ".py"
             _, _, reason = ast.literal_eval(skip.text)
+        elif skip.get("type") is None:  # of swift test, as its --filter has it
+            test, reason = f"{case.get('classname')}/{case.get('name')}", skip.text
         else:
             test = case.get("classname").replace(".", "/") + ".py::" + case.get("name")
             reason = skip.get("message")

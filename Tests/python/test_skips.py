@@ -94,6 +94,14 @@ def test_one_that_ran(skips, capsys):
     assert said.endswith("needs no_such_module\n    part/test_one.py::test_that_runs\n")
 
 
+def test_a_report_of_swift(skips, checkout):
+    (checkout / "build/reports/swift.xml").write_text("""<testsuites><testsuite>
+        <testcase classname="Tests.Texts" name="commas()" ><skipped>no de_DE</skipped></testcase>
+        <testcase classname="Tests.Texts" name="plain()" time="0.1" />
+        </testsuite></testsuites>""")
+    assert check_skips.skipped("swift") == [("no de_DE", "Tests.Texts/commas()")]
+
+
 def test_a_list_that_begins_without_a_reason(skips):
     skips.write_text("    part/test_two.py\n")
     with pytest.raises(ValueError, match=r"python\.txt:1: expected a reason"):
