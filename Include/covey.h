@@ -58,10 +58,11 @@
  *            OpenBLAS, whose thread count belongs to the process, is set to
  *            one thread; the count found is put back when the call ends.  It
  *            maps 128 MiB for every thread that multiplies, of which little is
- *            used; where the system refuses, so does covey (ERROR_MEMORY).  Best
- *            with the flavour on POSIX threads (Debian: libopenblas0-pthread);
- *            with the serial and the OpenMP ones products are made one at a
- *            time.
+ *            used; where the system refuses, so does covey (ERROR_MEMORY).  No
+ *            more threads of the process multiply for covey at once than
+ *            OpenBLAS was built for (Debian: 64); others wait.  Best with the
+ *            flavour on POSIX threads (Debian: libopenblas0-pthread); with the
+ *            serial and the OpenMP ones products are made one at a time.
  * GROWTH     Every struct starts with struct_size.  Set it to sizeof(the
  *            struct), or have X_init() do so.  Fields are only ever appended,
  *            and zero always means "the default".  Enumerators are never

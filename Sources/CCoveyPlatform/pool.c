@@ -3,6 +3,7 @@
 
 #include <pthread.h>
 #include <sched.h>
+#include <semaphore.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -192,14 +193,33 @@ int32_t cv_core_count(void) {
 static pthread_mutex_t process_mutex = PTHREAD_MUTEX_INITIALIZER;
 static pthread_once_t fork_once = PTHREAD_ONCE_INIT;
 
+static sem_t turns;
+static int32_t turns_at_once;
+
 static void before_fork(void) { pthread_mutex_lock(&process_mutex); }
 static void after_fork(void) { pthread_mutex_unlock(&process_mutex); }
-static void watch_forks(void) { pthread_atfork(before_fork, after_fork, after_fork); }
+static void after_fork_in_child(void) {
+  // Those that had a turn are not here to end it.
+  if (turns_at_once > 0) sem_init(&turns, 0, (unsigned)turns_at_once);
+  pthread_mutex_unlock(&process_mutex);
+}
+static void watch_forks(void) { pthread_atfork(before_fork, after_fork, after_fork_in_child); }
 
 void cv_process_lock(void) {
   pthread_once(&fork_once, watch_forks);
   pthread_mutex_lock(&process_mutex);
 }
 void cv_process_unlock(void) { pthread_mutex_unlock(&process_mutex); }
+
+void cv_set_turns(int32_t at_once) {
+  if (turns_at_once > 0) return;
+  turns_at_once = at_once;
+  sem_init(&turns, 0, (unsigned)at_once);
+}
+
+void cv_take_turn(void) {
+  while (sem_wait(&turns) != 0) continue;  // a signal came
+}
+void cv_end_turn(void) { sem_post(&turns); }
 
 int32_t cv_process_id(void) { return (int32_t)getpid(); }

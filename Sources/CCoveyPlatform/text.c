@@ -101,3 +101,10 @@ void cv_log_send(int32_t level, const char *message) {
   // Called without the lock, so that a sink may set another one.
   if (sink) sink(user_data, level, message);
 }
+
+int32_t cv_number_after(const char *text, const char *name) {
+  const char *found = strstr(text, name);
+  if (!found) return 0;
+  long number = strtol(found + strlen(name), NULL, 10);
+  return number > 0 && number < INT32_MAX ? (int32_t)number : 0;
+}

@@ -457,3 +457,38 @@ assert len(list(session)) == 2
     subprocess.run(
         [sys.executable, "-c", program, str(model_path)], env=environment, check=True, timeout=60
     )
+
+
+
+def test_more_threads_than_openblas_has_memory_for(make_model, environment):
+    """Where more threads multiply at once than OpenBLAS has memory for (Debian: 128), it
+    says so and, in 0.3.21, may corrupt the heap.  In a forked child there are turns again."""
+    program = """
+import os, sys, threading
+import numpy as np
+import covey
+
+model = covey.Model(sys.argv[1])
+frame = np.zeros((128, 256, 3), np.uint8)
+
+def segment():
+    with model.session(threads=200, working_height=128, working_width=256) as session:
+        for _ in range(2):
+            session.push(frame)
+
+threads = [threading.Thread(target=segment) for _ in range(3)]
+for thread in threads: thread.start()
+child = os.fork()
+if child == 0:
+    segment()
+    os._exit(5)
+for thread in threads: thread.join()
+_, status = os.waitpid(child, 0)
+assert os.waitstatus_to_exitcode(status) == 5
+"""
+    path = make_model({"heads": 3}, dim=192, depth=4, deviation=0.05)
+    done = subprocess.run(
+        [sys.executable, "-c", program, str(path)],
+        env=environment, check=True, timeout=120, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert "NUM_THREADS" not in done.stderr

@@ -67,6 +67,12 @@ void cv_process_lock(void);
 void cv_process_unlock(void);
 int32_t cv_process_id(void);
 
+// At most `at_once` threads of the process have a turn; others wait for theirs.  Set under
+// the lock; the first number stays.
+void cv_set_turns(int32_t at_once);
+void cv_take_turn(void);
+void cv_end_turn(void);
+
 // ---- text.c ---------------------------------------------------------------
 
 // The thread's last error.
@@ -76,6 +82,8 @@ const char *cv_error_get(void);
 // 0 where it does not fit.
 size_t cv_format_double(double value, char *text, size_t capacity);
 size_t cv_format_float(float value, char *text, size_t capacity);
+// The whole number that follows `name` in `text`; 0 where there is none.
+int32_t cv_number_after(const char *text, const char *name);
 
 typedef void (*cv_log)(void *user_data, int32_t level, const char *message);
 void cv_log_set(cv_log log, void *user_data, int32_t level);

@@ -23,6 +23,16 @@
     /// are made one at a time.
     private static let isConcurrent = openblas_get_parallel() == OPENBLAS_THREAD
 
+    /// Products at one time.  OpenBLAS has memory for twice the threads that it was built
+    /// for (Debian: 64); callers beyond that corrupt its heap (observed with 0.3.21).  The
+    /// other half is the program's.
+    private static let productsAtOnce = isConcurrent ? max(1, threadsBuiltFor) : 1
+
+    private static var threadsBuiltFor: Int32 {
+      guard let configuration = openblas_get_config() else { return 1 }
+      return cv_number_after(configuration, "MAX_THREADS=")
+    }
+
     /// Threads that OpenBLAS has its memory for.
     nonisolated(unsafe) private static var readyThreads = 0
     /// What it maps for each of them (BUFFER_SIZE of x86-64 and AArch64, and a page), and
@@ -46,7 +56,7 @@
     }
 
     private static func prepare(_ pool: ThreadPool) throws(CoveyError) {
-      let threads = isConcurrent ? pool.threads : 1
+      let threads = min(pool.threads, Int(productsAtOnce))
       cv_process_lock()
       let missing = threads - readyThreads
       cv_process_unlock()
@@ -79,6 +89,7 @@
         claims = 0
         process = cv_process_id()
       }
+      cv_set_turns(productsAtOnce)
       if claims == 0 {
         threadsBefore = openblas_get_num_threads()
         if threadsBefore != 1 { openblas_set_num_threads(1) }
@@ -110,15 +121,13 @@
       into c: UnsafeMutablePointer<Float>, _ cStride: Int,
       add: Float = 0
     ) {
-      if !isConcurrent {
-        cv_process_lock()
-        openblas_set_num_threads(1)
-      }
+      cv_take_turn()
+      if !isConcurrent { openblas_set_num_threads(1) }
       cblas_sgemm(
         CblasRowMajor, CblasNoTrans, transposed ? CblasTrans : CblasNoTrans,
         blasint(m), blasint(n), blasint(k), 1, a, blasint(aStride), b, blasint(bStride), add,
         c, blasint(cStride))
-      if !isConcurrent { cv_process_unlock() }
+      cv_end_turn()
     }
 
     /// c [m, n] = a^T b + add * c, where a is [k, m] and b [k, n]: sums over rows, as
@@ -130,14 +139,12 @@
       into c: UnsafeMutablePointer<Float>, _ cStride: Int,
       add: Float = 0
     ) {
-      if !isConcurrent {
-        cv_process_lock()
-        openblas_set_num_threads(1)
-      }
+      cv_take_turn()
+      if !isConcurrent { openblas_set_num_threads(1) }
       cblas_sgemm(
         CblasRowMajor, CblasTrans, CblasNoTrans, blasint(m), blasint(n), blasint(k), 1, a,
         blasint(aStride), b, blasint(bStride), add, c, blasint(cStride))
-      if !isConcurrent { cv_process_unlock() }
+      cv_end_turn()
     }
   }
 #endif
