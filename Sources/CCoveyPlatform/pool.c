@@ -194,7 +194,7 @@ static pthread_mutex_t process_mutex = PTHREAD_MUTEX_INITIALIZER;
 static pthread_once_t fork_once = PTHREAD_ONCE_INIT;
 
 static sem_t turns;
-static int32_t turns_at_once;
+static atomic_int turns_at_once;
 
 static void before_fork(void) { pthread_mutex_lock(&process_mutex); }
 static void after_fork(void) { pthread_mutex_unlock(&process_mutex); }
@@ -211,13 +211,15 @@ void cv_process_lock(void) {
 }
 void cv_process_unlock(void) { pthread_mutex_unlock(&process_mutex); }
 
-void cv_set_turns(int32_t at_once) {
-  if (turns_at_once > 0) return;
-  turns_at_once = at_once;
-  sem_init(&turns, 0, (unsigned)at_once);
-}
-
-void cv_take_turn(void) {
+void cv_take_turn(int32_t at_once) {
+  if (atomic_load(&turns_at_once) == 0) {
+    cv_process_lock();
+    if (atomic_load(&turns_at_once) == 0) {
+      sem_init(&turns, 0, (unsigned)at_once);
+      atomic_store(&turns_at_once, at_once);
+    }
+    cv_process_unlock();
+  }
   while (sem_wait(&turns) != 0) continue;  // a signal came
 }
 void cv_end_turn(void) { sem_post(&turns); }

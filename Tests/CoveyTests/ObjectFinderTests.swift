@@ -108,7 +108,8 @@ import Testing
         }
       }
       let labels = instances.add(
-        parts: parts, clusters: clusters, probability: probability, origins: nil, time: time)
+        parts: parts, clusters: clusters, probability: probability, origins: nil, moved: nil,
+        time: time)
       // Every patch of a part is some instance's, and none other.
       for patch in parts.indices { #expect((labels[patch] >= 0) == (parts[patch] >= 0)) }
       found.append(

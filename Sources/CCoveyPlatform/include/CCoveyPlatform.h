@@ -67,10 +67,9 @@ void cv_process_lock(void);
 void cv_process_unlock(void);
 int32_t cv_process_id(void);
 
-// At most `at_once` threads of the process have a turn; others wait for theirs.  Set under
-// the lock; the first number stays.
-void cv_set_turns(int32_t at_once);
-void cv_take_turn(void);
+// At most `at_once` threads of the process have a turn, always the same number; others wait
+// for theirs.
+void cv_take_turn(int32_t at_once);
 void cv_end_turn(void);
 
 // ---- text.c ---------------------------------------------------------------

@@ -44,7 +44,13 @@ struct EdgeClustering {
   func assign(
     _ hierarchy: Hierarchy, _ cut: Hierarchy.Cut, into clusters: PatchClusters
   ) throws(CoveyError) -> Int {
-    let centres = try hierarchy.centres(cut, monitor: monitor, budget: budget)
+    try assign(hierarchy.centres(cut, monitor: monitor, budget: budget), into: clusters)
+  }
+
+  /// Of all patches, to the nearest of some centres.
+  func assign(
+    _ centres: Centres, into clusters: PatchClusters
+  ) throws(CoveyError) -> Int {
     try Assignment.run(
       queries, patches: rows * columns, affinity: affinity, to: centres,
       smoothing: (rows, columns), pool: pool, monitor: monitor, budget: budget, into: clusters)

@@ -16,6 +16,11 @@ struct Hierarchy {
     var targetClusters = 0
     /// 0: any number.
     var maxClusters = 0
+    /// Where a number of clusters decides, merges up to this distance, in nats, are made
+    /// all the same.
+    var leastDistance: Float = 0
+    /// Whether clusters are parted further where motion says so (`MotionCut`).
+    var isLeftOpen = false
   }
 
   /// Mean distances within a cluster are up to this many tau: less than in the
@@ -56,6 +61,7 @@ struct Hierarchy {
         if found > most { (count, most) = (merges, found) }
         if found >= cut.targetClusters { break }
       }
+      count = max(count, tree.mergeCount(upTo: cut.leastDistance))
     }
     if cut.maxClusters > 0 {
       while count < tree.merges.count, clusters(merging: count).count > cut.maxClusters {
@@ -92,7 +98,12 @@ struct Hierarchy {
   }
 
   func centres(_ cut: Cut, monitor: Monitor, budget: Budget) throws(CoveyError) -> Centres {
-    let partition = clusters(merging: try mergeCount(cut, monitor: monitor))
+    try centres(clusters(merging: try mergeCount(cut, monitor: monitor)), budget: budget)
+  }
+
+  func centres(
+    _ partition: MergeTree.Partition, budget: Budget
+  ) throws(CoveyError) -> Centres {
     let centres = try Centres(keyCount: keyCount, count: partition.count, budget: budget)
     defer { withExtendedLifetime(maps) {} }
     Prototypes.means(maps.base, tree.weights, partition, width: keyCount, into: centres.maps)

@@ -57,9 +57,15 @@ struct MergeTree {
 
   /// The leaves after the first `count` merges.
   func partition(merging count: Int) -> Partition {
+    partition(merging: [Bool](repeating: true, count: count))
+  }
+
+  /// The leaves after some merges, each of them after all below it.
+  func partition(merging isMade: [Bool]) -> Partition {
     // The node in which each node has gone up.
+    let count = isMade.count
     var parent = [Int32](repeating: -1, count: leafCount + count)
-    for index in 0..<count {
+    for index in 0..<count where isMade[index] {
       parent[Int(merges[index].a)] = Int32(leafCount + index)
       parent[Int(merges[index].b)] = Int32(leafCount + index)
     }

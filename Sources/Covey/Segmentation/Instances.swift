@@ -4,17 +4,39 @@
 /// Frames come one after the other, so whole videos and streams are the same to it.
 struct Instances {
   struct Instance {
-    var cluster: Int32  // of most of its patches, where it was last seen
+    var cluster: Int32  // of most of its patches, where it was last seen well
     var firstFrame = 0
     var lastFrame = 0
     var frames = 0  // in which it was seen
     var firstArea = 0  // patches
+    /// Frames in which it was more than a speck, up to `settling`, and where it first was.
+    var settled = 0
+    var entry = (frame: 0, centre: SIMD2<Float>(0, 0))
+    /// The one that it turned out to be, which goes on in its place.
+    var isReally: Int32 = -1
     var lastArea = 0
     var largestArea = 0
     var patches = 0  // over all frames
     var probability = 0.0  // sum over its patches
     var centre = SIMD2<Float>(0, 0)  // x, y in patches, where it was last seen
-    var velocity = SIMD2<Float>(0, 0)  // patches a frame, likewise
+    var velocity = SIMD2<Float>(0, 0)  // patches a frame, of the frames up to there
+
+    /// Whether it goes where another went, within half of the faster one's speed.
+    func moves(as other: Instance) -> Bool {
+      let difference = velocity - other.velocity
+      func square(_ v: SIMD2<Float>) -> Float { v.x * v.x + v.y * v.y }
+      return square(difference) <= max(square(velocity), square(other.velocity)) / 4 + 0.0625
+    }
+
+    /// Another turned out to be this one.
+    mutating func goOn(as other: Instance) {
+      (centre, velocity) = (other.centre, other.velocity)
+      (lastFrame, lastArea) = (other.lastFrame, other.lastArea)
+      largestArea = max(largestArea, other.largestArea)
+      frames += other.frames
+      patches += other.patches
+      probability += other.probability
+    }
 
     /// That of the mean patch.
     var objectness: Float { patches > 0 ? Float(probability / Double(patches)) : 0 }
@@ -34,6 +56,10 @@ struct Instances {
   /// Something unseen for up to so many frames is sought where it would be by now.
   private static let absence = 10
   private static let alikeInArea = 2.0
+  /// After so many frames one that came into sight is known for what it is.
+  private static let settling = 4
+  /// What a frame adds to the velocity.
+  private static let renewal: Float = 0.3
 
   init(rows: Int, columns: Int) {
     (self.rows, self.columns) = (rows, columns)
@@ -46,10 +72,11 @@ struct Instances {
   ///   - probability: [N], of being of an object.
   ///   - origins: [N], where each patch was in the frame before, -1: outside; nil: in its
   ///     place.
+  ///   - moved: [N], patches since the frame before; nil where nothing is known.
   /// - Returns: [N], the instance of each patch, -1: none.
   mutating func add(
     parts: [Int32], clusters: UnsafePointer<Int32>, probability: UnsafePointer<Float>,
-    origins: [Int32]?, time: Int
+    origins: [Int32]?, moved: ((_ patch: Int) -> SIMD2<Float>)?, time: Int
   ) -> [Int32] {
     let regions = GridRegions(
       rows: rows, columns: columns, touching: .corners, includes: { parts[$0] >= 0 }
@@ -63,16 +90,9 @@ struct Instances {
       if claims[region].count > 1 { claims[region] = grown(claims[region], time) }
       if claims[region].count == 1 { whole[region] = claims[region][0] }
     }
-    let centres = self.centres(of: regions)
     let main = Instances.commonest(regions) { clusters[$0] }
-    // Larger ones first: they have the better right to what was lost.
-    let order = (0..<regions.count).sorted {
-      regions.sizes[$0] != regions.sizes[$1] ? regions.sizes[$0] > regions.sizes[$1] : $0 < $1
-    }
-    for region in order where claims[region].isEmpty {
-      whole[region] =
-        lost(main[region], centres[region], regions.sizes[region], time)
-        ?? born(main[region], regions.sizes[region], time)
+    for region in 0..<regions.count where claims[region].isEmpty {
+      whole[region] = born(main[region], regions.sizes[region], time)
     }
     for patch in found.indices where regions.numbers[patch] >= 0 {
       let region = Int(regions.numbers[patch])
@@ -83,7 +103,8 @@ struct Instances {
       }
     }
     spread(&found, over: regions)
-    note(found, clusters, probability, time)
+    note(found, clusters, probability, moved, time)
+    recognise(&found)
     owners = found
     return found
   }
@@ -106,6 +127,10 @@ struct Instances {
     for index in instances.indices where time - instances[index].lastFrame <= Instances.absence {
       numbers[index] = Int32(left.count)
       left.append(instances[index])
+    }
+    for index in left.indices where left[index].isReally >= 0 {
+      // Whatever goes on as another does so for longer than it was seen itself.
+      left[index].isReally = numbers[Int(left[index].isReally)]
     }
     instances = left
     owners = owners.map { $0 < 0 ? -1 : numbers[Int($0)] }
@@ -190,25 +215,51 @@ struct Instances {
     }
   }
 
-  /// One that was lost sight of and would be about here by now.
-  private func lost(
-    _ cluster: Int32, _ centre: SIMD2<Float>, _ area: Int, _ time: Int
-  ) -> Int32? {
-    var (nearest, least) = (Int32?.none, Float.infinity)
-    for (index, instance) in instances.enumerated() {
-      let gap = time - instance.lastFrame
-      guard gap >= 2, gap <= Instances.absence, instance.cluster == cluster else { continue }
-      let ratio = Double(area) / Double(max(instance.lastArea, 1))
-      guard ratio <= Instances.alikeInArea, ratio >= 1 / Instances.alikeInArea else { continue }
-      let off = centre - (instance.centre + instance.velocity * Float(gap))
-      let distance = (off.x * off.x + off.y * off.y).squareRoot()
-      // Within its own size.
-      guard distance <= Float(instance.lastArea).squareRoot() + 1, distance < least else {
-        continue
+  /// What came into sight may be one that was lost: told while it is new, as soon as enough
+  /// of it is seen.  Larger ones first: they have the better right.
+  private mutating func recognise(_ found: inout [Int32]) {
+    let new = instances.indices.filter {
+      instances[$0].settled > 0 && instances[$0].settled < Instances.settling
+        && instances[$0].isReally < 0
+    }.sorted {
+      let (a, b) = (instances[$0].lastArea, instances[$1].lastArea)
+      return a != b ? a > b : $0 < $1
+    }
+    for index in new {
+      guard let old = lost(instances[index]) else { continue }
+      instances[index].isReally = Int32(old)
+      instances[old].goOn(as: instances[index])
+      for patch in found.indices where Int(found[patch]) == index { found[patch] = Int32(old) }
+    }
+  }
+
+  /// The one that was lost sight of and would be about where the new one came into it.
+  private func lost(_ new: Instance) -> Int? {
+    var (nearest, least) = (Int?.none, Float.infinity)
+    for (index, old) in instances.enumerated() where old.isReally < 0 && old.settled > 0 {
+      let gap = new.entry.frame - old.lastFrame
+      guard gap >= 2, gap <= Instances.absence, old.cluster == new.cluster else { continue }
+      // It may have been going out of sight, and come into it.
+      guard Double(new.lastArea) <= Instances.alikeInArea * Double(old.largestArea),
+        Double(new.lastArea) * Instances.alikeInArea >= Double(old.lastArea)
+      else { continue }
+      let expected = old.centre + old.velocity * Float(gap)
+      // What left the picture is sought where it left.
+      let place = expected.clamped(
+        lowerBound: SIMD2(0, 0), upperBound: SIMD2(Float(columns - 1), Float(rows - 1)))
+      var reach = Float(old.largestArea).squareRoot() + 1
+      if place == expected {
+        guard new.moves(as: old) else { continue }
+        reach += length(old.velocity) * Float(gap) / 2
       }
-      (nearest, least) = (Int32(index), distance)
+      let distance = length(new.entry.centre - place)
+      if distance <= reach, distance < least { (nearest, least) = (index, distance) }
     }
     return nearest
+  }
+
+  private func length(_ vector: SIMD2<Float>) -> Float {
+    (vector.x * vector.x + vector.y * vector.y).squareRoot()
   }
 
   private mutating func born(_ cluster: Int32, _ area: Int, _ time: Int) -> Int32 {
@@ -239,33 +290,36 @@ struct Instances {
     }
   }
 
-  private func centres(of regions: GridRegions) -> [SIMD2<Float>] {
-    var sums = [SIMD2<Float>](repeating: SIMD2(0, 0), count: regions.count)
-    for patch in regions.numbers.indices where regions.numbers[patch] >= 0 {
-      sums[Int(regions.numbers[patch])] += SIMD2(Float(patch % columns), Float(patch / columns))
-    }
-    return sums.indices.map { sums[$0] / Float(regions.sizes[$0]) }
-  }
-
   private mutating func note(
-    _ found: [Int32], _ clusters: UnsafePointer<Int32>, _ probability: UnsafePointer<Float>, _ time: Int
+    _ found: [Int32], _ clusters: UnsafePointer<Int32>, _ probability: UnsafePointer<Float>,
+    _ moved: ((_ patch: Int) -> SIMD2<Float>)?, _ time: Int
   ) {
     var areas = [Int](repeating: 0, count: instances.count)
     var sums = [SIMD2<Float>](repeating: SIMD2(0, 0), count: instances.count)
+    var motions = sums
     var owned = [[Int32]](repeating: [], count: instances.count)
     for patch in found.indices where found[patch] >= 0 {
       let index = Int(found[patch])
       areas[index] += 1
       sums[index] += SIMD2(Float(patch % columns), Float(patch / columns))
+      if let moved { motions[index] += moved(patch) }
       owned[index].append(clusters[patch])
       instances[index].probability += Double(probability[patch])
     }
     for index in instances.indices where areas[index] > 0 {
       let centre = sums[index] / Float(areas[index])
       var instance = instances[index]
-      instance.cluster = Instances.commonest(owned[index])
-      if instance.frames > 0 {
-        instance.velocity = (centre - instance.centre) / Float(max(time - instance.lastFrame, 1))
+      // A rest of it, at a border or beside what hides it, tells little.
+      let isSeenWell = 2 * areas[index] >= instance.largestArea
+      if isSeenWell { instance.cluster = Instances.commonest(owned[index]) }
+      if areas[index] >= Instances.Instance.leastPatches {
+        if instance.settled == 0 { instance.entry = (time, centre) }
+        instance.settled = min(instance.settled + 1, Instances.settling)
+      }
+      if moved != nil, isSeenWell {
+        let velocity = motions[index] / Float(areas[index])
+        let share = instance.frames > 1 ? Instances.renewal : 1
+        instance.velocity += share * (velocity - instance.velocity)
       }
       instance.centre = centre
       instance.lastFrame = time

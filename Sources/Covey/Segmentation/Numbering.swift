@@ -37,7 +37,14 @@ struct Numbering {
       chosen.removeLast(chosen.count - settings.maxObjects)
     }
     chosen.sort { instances[$0].comesIntoSight(before: instances[$1], else: $0 < $1) }
-    try self.init(chosen, count: instances.count, tau: tau, after: last) { instances[$0].track }
+    let own = try Numbering(chosen, count: instances.count, tau: tau, after: last) {
+      instances[$0].track
+    }
+    var ids = own.ids
+    for index in ids.indices where instances[index].isReally >= 0 {
+      ids[index] = ids[Int(instances[index].isReally)]
+    }
+    self.init(ids: ids, tracks: own.tracks)
   }
 
   private init(
@@ -64,7 +71,7 @@ extension Instances.Instance {
   /// Seen in fewer frames, it is a flaw of the clustering rather than a thing; a stream
   /// does not wait so long.
   private static let leastFrames = (whole: 5, stream: 3)
-  private static let leastPatches = 3
+  static let leastPatches = 3
   /// What only just reached the threshold of patches is seldom one.
   private static let leastObjectness: Float = 0.3
 
@@ -72,7 +79,7 @@ extension Instances.Instance {
   ///   - patches: of a frame.
   ///   - frames: that there have been.
   func isThing(_ settings: Settings, patches: Int, frames: Int) -> Bool {
-    guard objectness >= Instances.Instance.leastObjectness else { return false }
+    guard isReally < 0, objectness >= Instances.Instance.leastObjectness else { return false }
     guard settings.minArea > 0 else { return true }  // none is left out
     let least = Instances.Instance.leastFrames
     return self.frames >= min(settings.isStreaming ? least.stream : least.whole, frames)

@@ -97,7 +97,9 @@ struct ObjectFinder {
           isForeground[$0] ? parts[Int(regions[index].grid.numbers[$0])] : -1
         },
         clusters: frames[index].labels, probability: probability, origins: origins[index],
-        time: time + index)
+        moved: frames[index].motion.map { motion in
+          { motion.displacements.base[$0] / Float(-patchSize) }
+        }, time: time + index)
       for patch in 0..<patches {
         findings.instances.base[index * patches + patch] = found[patch]
       }

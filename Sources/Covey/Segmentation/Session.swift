@@ -166,8 +166,8 @@ final class Session {
     let monitor = Monitor(flag: cancelFlag, callback: callback)
     try monitor.check()
     var cut = settings.cut
-    if tau > 0 { (cut.tau, cut.targetClusters) = (tau, 0) }
-    if targetClusters > 0 { cut.targetClusters = targetClusters }
+    if tau > 0 { (cut.tau, cut.targetClusters, cut.isLeftOpen) = (tau, 0, false) }
+    if targetClusters > 0 { (cut.targetClusters, cut.isLeftOpen) = (targetClusters, false) }
     try label(
       videos, cut, guides: before.map { $0.guides }, timestamps: before.map { $0.timestamps },
       monitor)

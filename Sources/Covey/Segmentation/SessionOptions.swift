@@ -237,9 +237,12 @@ struct Settings {
   /// Where the hierarchy is cut.  Where nothing is asked for, objects are made of finer
   /// parts than the model's clusters: motion and place say which of them belong together.
   var cut: Hierarchy.Cut {
-    Hierarchy.Cut(
-      tau: tau, targetClusters: isCutLeftOpen ? Settings.parts : targetClusters,
-      maxClusters: maxClusters)
+    guard isCutLeftOpen else {
+      return Hierarchy.Cut(tau: tau, targetClusters: targetClusters, maxClusters: maxClusters)
+    }
+    return Hierarchy.Cut(
+      tau: tau, targetClusters: Settings.parts,
+      leastDistance: tau * Hierarchy.reach * Settings.leastShare, isLeftOpen: true)
   }
 
   /// The same for a stream, nats.
@@ -248,6 +251,8 @@ struct Settings {
   }
 
   private static let parts = 16
+  /// Of tau: in a plain video so many parts would be crumbs of things.
+  private static let leastShare: Float = 0.11
   /// The part of tau at which videos have about so many clusters (docs/ALGORITHM.md).
   private static let partShare: Float = 0.35
 

@@ -53,14 +53,17 @@ struct WholeVideo {
     pool: ThreadPool, budget: Budget, monitor: Monitor
   ) throws(CoveyError) -> Segmentation {
     let (rows, columns) = grid
-    let patches = try PatchClusters(frames.count * rows * columns, settings, budget: budget)
-    defer { withExtendedLifetime((keys, frames, patches)) {} }
     try BLAS.claim(for: pool)
     defer { BLAS.release() }
+    let centres = try hierarchy.map { hierarchy throws(CoveyError) in
+      try self.centres(hierarchy, cut, pool, budget, monitor)
+    }
+    let patches = try PatchClusters(frames.count * rows * columns, settings, budget: budget)
+    defer { withExtendedLifetime((keys, frames, patches)) {} }
     let count =
-      if let hierarchy {
+      if let centres {
         try WholeVideo.edge(frames, grid, affinity, settings, pool, budget, monitor).assign(
-          hierarchy, cut, into: patches)
+          centres, into: patches)
       } else {
         try ReferenceClustering(
           queries: WholeVideo.queries(frames), patches: rows * columns, affinity: affinity,
@@ -101,6 +104,29 @@ struct WholeVideo {
         clusters: patches, Numbering(clusters, tau: tau, after: last), totalClusters: count,
         rows: rows, columns: columns, tau: tau, shot: shot, monitor: monitor, budget: budget)
     }
+  }
+
+  /// Of the clusters of a cut.
+  private func centres(
+    _ hierarchy: Hierarchy, _ cut: Hierarchy.Cut, _ pool: ThreadPool, _ budget: Budget,
+    _ monitor: Monitor
+  ) throws(CoveyError) -> Centres {
+    guard cut.isLeftOpen, var finer = try MotionCut(hierarchy, cut, monitor: monitor) else {
+      return try hierarchy.centres(cut, monitor: monitor, budget: budget)
+    }
+    let some = MotionCut.sample(of: frames.count).map { frames[$0] }
+    let number = grid.rows * grid.columns
+    let patches = try PatchClusters(some.count * number, hasNear: false, budget: budget)
+    defer { withExtendedLifetime((some, patches)) {} }
+    try Assignment.run(
+      WholeVideo.queries(some), patches: number, affinity: affinity,
+      to: hierarchy.centres(finer.groups, budget: budget), smoothing: grid, pool: pool,
+      monitor: monitor, budget: budget, into: patches)
+    for (index, frame) in some.enumerated() {
+      guard let motion = frame.motion else { continue }
+      finer.add(patches.labels.base + index * number, motion.evidence.base, count: number)
+    }
+    return try hierarchy.centres(finer.partition(), budget: budget)
   }
 
   private static func queries(_ frames: [EncodedFrame]) -> [UnsafePointer<Float>] {

@@ -89,7 +89,6 @@
         claims = 0
         process = cv_process_id()
       }
-      cv_set_turns(productsAtOnce)
       if claims == 0 {
         threadsBefore = openblas_get_num_threads()
         if threadsBefore != 1 { openblas_set_num_threads(1) }
@@ -121,7 +120,7 @@
       into c: UnsafeMutablePointer<Float>, _ cStride: Int,
       add: Float = 0
     ) {
-      cv_take_turn()
+      cv_take_turn(productsAtOnce)
       if !isConcurrent { openblas_set_num_threads(1) }
       cblas_sgemm(
         CblasRowMajor, CblasNoTrans, transposed ? CblasTrans : CblasNoTrans,
@@ -139,7 +138,7 @@
       into c: UnsafeMutablePointer<Float>, _ cStride: Int,
       add: Float = 0
     ) {
-      cv_take_turn()
+      cv_take_turn(productsAtOnce)
       if !isConcurrent { openblas_set_num_threads(1) }
       cblas_sgemm(
         CblasRowMajor, CblasTrans, CblasNoTrans, blasint(m), blasint(n), blasint(k), 1, a,
