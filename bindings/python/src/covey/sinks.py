@@ -145,10 +145,13 @@ class Sheet(Sink):
 
     def write(self, result: Result, name: str, frame: SourceFrame | None) -> None:
         if frame is not None:
-            image = frame.image
-            self._pairs.offer(
-                result.index, lambda: (image, images.overlay(image, result.labels))
-            )
+            pixels = frame.image
+
+            def pair() -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+                image, labels = images.smaller(pixels, result.labels, images.SHEET_WIDTH)
+                return image, images.overlay(image, labels)
+
+            self._pairs.offer(result.index, pair)
 
     def close(self) -> None:
         if pairs := self._pairs.items():
