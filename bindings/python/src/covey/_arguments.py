@@ -10,10 +10,18 @@ import argparse
 import ctypes
 import re
 from collections.abc import Callable
+from typing import NoReturn
 
 
 class UsageError(ValueError):
     """An argument that only the model, or the other arguments, show to be wrong."""
+
+
+class Parser(argparse.ArgumentParser):
+    """Tells what is wrong in a line; --help tells what is right, in as many as it takes."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog}: error: {message}\n")
 
 
 def size_in_bytes(text: str) -> int:

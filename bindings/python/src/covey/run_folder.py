@@ -11,7 +11,6 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
 import os
 from collections.abc import Iterator, Sequence
@@ -21,7 +20,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .whole_files import json_line, naming, write_json, written_whole
+from .whole_files import json_line, made_folder, naming, write_json, written_whole
 
 #: Steps that a point of the plotted curve is the mean of, at most.
 _SMOOTHED = 50
@@ -47,24 +46,13 @@ class RunFolder:
     def taken(self) -> Iterator[None]:
         """Makes the folder where there is none, and keeps other processes out of it; ValueError
         where one is in there.  What one that was killed had begun to write is removed."""
-        self.path.mkdir(parents=True, exist_ok=True)
-        handle = os.open(self.path, os.O_RDONLY)
-        try:
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise ValueError(f"{self.path}: another process goes on with this run") from None
-            except OSError:
-                # There are file systems without locks.
-                pass
+        with made_folder(self.path, "another process goes on with this run"):
             begun = [f".{each.name}.[0-9]*" for each in (self.settings, self.log, self.plot)]
             begun += [f".{self.features.name}.[0-9]*", self.checkpoint.name + "." + 8 * "[0-9a-f]"]
             for pattern in begun:
                 for left in self.path.glob(pattern):
                     left.unlink()
             yield
-        finally:
-            os.close(handle)
 
     def begin(self, settings: dict[str, Any]) -> None:
         """Writes the settings of a run that has done nothing yet: what was computed in another

@@ -27,6 +27,7 @@ from .choosing_tau import LARGEST, Choice, choose_tau
 from .clips import Clip, Clips, Footage, read_ahead, reason
 from .display import Display, duration, mebibytes
 from .feature_cache import FeatureCache
+from .machine import usable_cores
 from .model import Model
 from .run_folder import RunFolder, RunLog, TensorBoard, plot_losses, summary_writer
 from .trainer import Trainer
@@ -300,6 +301,7 @@ def train(arguments: argparse.Namespace) -> int:
     folder, settings = (
         training_settings.new(arguments) if fresh else training_settings.resumed(arguments)
     )
+    threads = arguments.threads or min(usable_cores(), 256)
     again = f"covey train --resume {shlex.quote(os.path.relpath(folder.path))}"
     start = time.perf_counter()
     tau, choice, board = None, None, None
@@ -310,7 +312,7 @@ def train(arguments: argparse.Namespace) -> int:
         display = stack.enter_context(Display(arguments.json))
         check_size(settings.working_size, model)
         tau_before = model.info.tau
-        options = settings.options(arguments.threads, arguments.memory_limit)
+        options = settings.options(threads, arguments.memory_limit)
         trainer = stack.enter_context(Trainer(model, **options))
         if settings.tensorboard:
             summary_writer()
@@ -341,7 +343,7 @@ def train(arguments: argparse.Namespace) -> int:
                 _steps(folder, settings, trainer, data, cache, log, board, display, stop)
             stop.check()
             tau, choice = _written(
-                settings, model, trainer, data, display, stop, arguments.threads
+                settings, model, trainer, data, display, stop, threads
             )
             done = True
         except _Stopped:

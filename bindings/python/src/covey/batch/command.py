@@ -6,7 +6,6 @@ import argparse
 import contextlib
 import json
 import logging
-import os
 import time
 from collections.abc import Iterator
 from concurrent.futures import Executor, ThreadPoolExecutor
@@ -15,8 +14,9 @@ from typing import Any
 
 from .._arguments import UsageError
 from ..display import Display, counted, duration
+from ..machine import usable_cores
 from .folder import BatchFolder
-from .manifest import Entry, entry_of, read_manifest
+from .manifest import Entry, entries_of, read_manifest
 from .mapping import map_videos
 from .planning import plan
 from .task import Outcome, Task, kept, read_result
@@ -58,7 +58,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _entries(arguments: argparse.Namespace) -> list[Entry]:
-    entries = [entry_of(each) for each in arguments.sources]
+    entries = [entry for each in arguments.sources for entry in entries_of(each)]
     for manifest in arguments.manifest:
         entries += read_manifest(manifest)
     if not entries:
@@ -68,7 +68,7 @@ def _entries(arguments: argparse.Namespace) -> list[Entry]:
 
 def _shared_out(tasks: list[Task], workers: int | None) -> tuple[list[Task], int]:
     """With threads, where none were asked for; and how many are to run at once."""
-    cores = len(os.sched_getaffinity(0))
+    cores = usable_cores()
     at_once = max(1, min(workers or cores, len(tasks)))
     threads = max(1, cores // at_once)
     return [replace(task, threads=task.threads or threads) for task in tasks], at_once

@@ -17,7 +17,7 @@ from .._method_arguments import check_mode, check_size, session_options
 from ..display import Display
 from ..model import Model
 from ..run_result import model_identity
-from ..whole_files import json_line, write_json, write_text, written_whole
+from ..whole_files import json_line, refuse_link, write_json, write_text, written_whole
 from .datasets import DATASETS, open_dataset
 from .evaluate import Evaluation, VideoFigures, evaluate
 from .labelled import LabelledVideo, names_in
@@ -101,6 +101,8 @@ class _Folder:
     def save(self, video: LabelledVideo, found: Prediction) -> None:
         """The labels."""
         paths = self._labels(video)
+        for folder in (paths[0].parent.parent, paths[0].parent):
+            refuse_link(folder)
         paths[0].parent.mkdir(parents=True, exist_ok=True)
         if video.identifier is not None:
             write_json(paths[0], coco.video_tracks(found.labels, found.scores, video.identifier))
