@@ -8,6 +8,7 @@ import json
 import os
 import shlex
 import sys
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -346,6 +347,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     if isinstance(sys.stdout, io.TextIOWrapper):
         # Of a file's name that is no text the escapes are printed, which are JSON's too.
         sys.stdout.reconfigure(errors="backslashreplace")
+    # Large pictures are read, as is told where they are too large.
+    warnings.filterwarnings("ignore", "Image size .* could be decompression bomb")
     arguments = _parse(sys.argv[1:] if argv is None else argv)
     run = {
         "segment": _segment,

@@ -20,6 +20,8 @@ def _groups(controller: str) -> Iterator[Path]:
     except OSError:
         return
     for line in lines:
+        if line.count(":") < 2:
+            continue
         _, controllers, path = line.split(":", 2)
         if controllers and controller not in controllers.split(","):
             continue

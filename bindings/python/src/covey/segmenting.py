@@ -367,11 +367,13 @@ def _tell(arguments: argparse.Namespace, folder: Path, figures: dict[str, Any]) 
         print(json.dumps({**figures, "output": written}, ensure_ascii=False))
         return
     kind = "cluster" if arguments.clusters else "object"
+    # Not in results of before it was told.
+    writing = figures.get("seconds_write")
     print(
         f"{counted(figures['frames'], 'frame')}, {counted(figures[f'{kind}s'], kind)}, "
-        f"{figures['seconds_per_frame']:.3f} s a frame and "
-        f"{figures['seconds_write'] / figures['frames']:.3f} s to write it, "
-        f"{figures['seconds']:.1f} s in all"
+        f"{figures['seconds_per_frame']:.3f} s a frame"
+        + ("" if writing is None else f" and {writing / figures['frames']:.3f} s to write it")
+        + f", {figures['seconds']:.1f} s in all"
     )
     if figures["shots"] > 1:
         print(f"{figures['shots']} shots, each with ids of its own (--keep-shots: as one)")
