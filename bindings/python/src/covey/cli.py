@@ -29,6 +29,7 @@ from ._segment_arguments import add_segment
 from ._train_arguments import add_train
 from .checkpoint_formats import POSITION_RESIZES
 from .errors import CoveyError
+from .terminal import say
 
 #: Exit statuses: done, failed, wrong usage (argparse's), interrupted (a shell's
 #: 128 + SIGINT).
@@ -183,22 +184,22 @@ def _info(arguments: argparse.Namespace) -> int:
         told = {**info, "clustering": clustering, "int8": summary, "metadata": metadata}
         if arguments.tensors:
             told["tensors"] = described(tensors)
-        print(json.dumps(told, ensure_ascii=False))
+        say(json.dumps(told, ensure_ascii=False))
         return DONE
-    print(
+    say(
         f"{info['name']}: {info['parameter_count']:,} parameters, {info['dtype']}, "
         f"{info['weight_bytes']:,} bytes"
     )
     if summary is not None:
-        print(as_text(summary))
-    print("clustering where nothing else is asked for (edge is the default mode):")
+        say(as_text(summary))
+    say("clustering where nothing else is asked for (edge is the default mode):")
     for mode, knobs_of_mode in clustering.items():
-        print(f"  {mode:10} {knobs_as_text(knobs_of_mode)}")
+        say(f"  {mode:10} {knobs_as_text(knobs_of_mode)}")
     if arguments.tensors:
         print_tensors(tensors)
     width = max((len(key) for key in metadata), default=0)
     for key, value in metadata.items():
-        print(f"  {key:{width}}  {value}")
+        say(f"  {key:{width}}  {value}")
     return DONE
 
 
@@ -224,7 +225,7 @@ def _convert(arguments: argparse.Namespace) -> int:
     )
     info = done.info
     if arguments.json:
-        print(
+        say(
             json.dumps(
                 {
                     "output": str(done.path),
@@ -242,22 +243,22 @@ def _convert(arguments: argparse.Namespace) -> int:
             )
         )
         return DONE
-    print(
+    say(
         f"{done.path}: {info.name}, patch {info.patch_size}, {info.embed_dim} channels, "
         f"depth {info.depth}, {info.heads} heads, position grid {info.position_grid}, "
         f"block with {info.correlator_heads} heads"
     )
-    print(f"read as {done.format}: {done.title}")
-    print(
+    say(f"read as {done.format}: {done.title}")
+    say(
         f"{done.tensors} tensors, {info.parameter_count:,} parameters, "
         f"{info.dtype.name.lower()}, {info.weight_bytes:,} bytes"
     )
     if done.folded:
-        print(f"folded into attn.proj and mlp.fc2: {len(done.folded)} layer scales")
+        say(f"folded into attn.proj and mlp.fc2: {len(done.folded)} layer scales")
     if done.dropped:
-        print(f"left out: {', '.join(done.dropped)}")
+        say(f"left out: {', '.join(done.dropped)}")
     if not done.has_block:
-        print(
+        say(
             "no spatio-temporal block in it: features are compared as they are. tau "
             f"({info.tau:g}) needs choosing; `covey train --start identity -m {done.path}` trains "
             "a block (docs/CONVERTING.md)"
@@ -309,7 +310,8 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
     if arguments.command == "batch":
         arguments.passed_on = [*arguments.passed_on, *behind]
     if wrong := _wrong_with(arguments, left):
-        parser.exit(USAGE, f"covey {arguments.command}: error: {wrong}\n")
+        say(f"covey {arguments.command}: error: {wrong}", error=True)
+        parser.exit(USAGE)
     return arguments
 
 
@@ -365,10 +367,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stdout.flush()
         return status
     except UsageError as error:
-        print(f"covey {arguments.command}: error: {error}", file=sys.stderr)
+        say(f"covey {arguments.command}: error: {error}", error=True)
         return USAGE
     except KeyboardInterrupt:
-        print("covey: interrupted", file=sys.stderr)
+        say("covey: interrupted", error=True)
         return INTERRUPTED
     except BrokenPipeError:
         # Nobody reads on: neither does the interpreter's own flush at exit.
@@ -377,7 +379,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except Exception as error:
         if os.environ.get("COVEY_TRACEBACK"):
             raise
-        print(f"covey: error: {_one_line(error)}", file=sys.stderr)
+        say(f"covey: error: {_one_line(error)}", error=True)
         return FAILED
 
 

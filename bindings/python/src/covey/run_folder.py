@@ -11,7 +11,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -20,7 +19,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .whole_files import json_line, made_folder, naming, write_json, written_whole
+from .whole_files import (
+    json_line,
+    made_folder,
+    naming,
+    parsed_json,
+    write_json,
+    written_whole,
+)
 
 #: Steps that a point of the plotted curve is the mean of, at most.
 _SMOOTHED = 50
@@ -68,7 +74,7 @@ class RunFolder:
         if not self.checkpoint.exists() or not self.settings.exists():
             raise FileNotFoundError(f"{self.path}: holds no run to go on with")
         try:
-            settings = json.loads(self.settings.read_text(encoding="utf-8"))
+            settings = parsed_json(self.settings.read_text(encoding="utf-8"))
         except ValueError as error:
             raise ValueError(f"{self.settings}: {error}") from None
         if not isinstance(settings, dict):
@@ -87,7 +93,7 @@ def read_log(path: Path, last: int | None = None) -> list[dict[str, Any]]:
     with open(path, encoding="utf-8", errors="replace") as file:
         for line in file:
             try:
-                row = json.loads(line)
+                row = parsed_json(line)
                 step = row["step"]
             except (ValueError, KeyError, TypeError):
                 break

@@ -9,7 +9,6 @@ import os
 import resource
 import signal
 import socket
-import sys
 import threading
 import time
 from collections import deque
@@ -32,6 +31,7 @@ from .run_result import Made, differences, read_made, remove_made, settings_of, 
 from .session import Session
 from .sinks import Arrays, Coco, Film, Masks, Sheet, Sink, YoutubeVis
 from .summary import Summary
+from .terminal import say
 from .video import SourceFrame, Video
 from .whole_files import naming
 
@@ -284,7 +284,7 @@ def _segment(arguments: argparse.Namespace, output: Output, video: Video) -> Non
     if arguments.resume and earlier is not None:
         if earlier.settings == settings and earlier.is_complete(output.folder):
             if not arguments.json:
-                print(f"{output.folder}: is whole, and of these settings; kept")
+                say(f"{output.folder}: is whole, and of these settings; kept")
             _tell(arguments, output.folder, earlier.figures)
             return
     began = time.time()
@@ -364,19 +364,19 @@ def _tell(arguments: argparse.Namespace, folder: Path, figures: dict[str, Any]) 
     """``figures``: with their paths relative to ``folder``."""
     written = {kind: str(folder / name) for kind, name in figures["output"].items()}
     if arguments.json:
-        print(json.dumps({**figures, "output": written}, ensure_ascii=False))
+        say(json.dumps({**figures, "output": written}, ensure_ascii=False))
         return
     kind = "cluster" if arguments.clusters else "object"
     # Not in results of before it was told.
     writing = figures.get("seconds_write")
-    print(
+    say(
         f"{counted(figures['frames'], 'frame')}, {counted(figures[f'{kind}s'], kind)}, "
         f"{figures['seconds_per_frame']:.3f} s a frame"
         + ("" if writing is None else f" and {writing / figures['frames']:.3f} s to write it")
         + f", {figures['seconds']:.1f} s in all"
     )
     if figures["shots"] > 1:
-        print(f"{figures['shots']} shots, each with ids of its own (--keep-shots: as one)")
+        say(f"{figures['shots']} shots, each with ids of its own (--keep-shots: as one)")
     kind = f"{figures['mode']} mode{', streaming' if figures['streaming'] else ''}"
     # None: not asked for; of this one: no bound.
     knobs = {
@@ -384,17 +384,17 @@ def _tell(arguments: argparse.Namespace, folder: Path, figures: dict[str, Any]) 
         for name, value in figures["clustering"].items()
         if value is not None or name == "key_budget"
     }
-    print(f"{kind}: {knobs_as_text(knobs)}")
-    print(
+    say(f"{kind}: {knobs_as_text(knobs)}")
+    say(
         f"peak memory: session {mebibytes(figures['session_peak_bytes'])}, "
         f"process {mebibytes(figures['process_peak_bytes'])}"
     )
     if figures["masks_removed"]:
-        print(f"removed {counted(figures['masks_removed'], 'mask')} of an earlier run")
+        say(f"removed {counted(figures['masks_removed'], 'mask')} of an earlier run")
     for what, where in written.items():
-        print(f"{what}: {where}")
+        say(f"{what}: {where}")
     others = [name for kind, name in KINDS.items() if kind not in written]
     if left := [name for name in others if (folder / name).exists()]:
-        print(f"of an earlier run, not this one: {', '.join(left)}")
+        say(f"of an earlier run, not this one: {', '.join(left)}")
     if figures["mask_bits"] > 8:
-        print("ids beyond 255: masks are 16-bit gray where they have one", file=sys.stderr)
+        say("ids beyond 255: masks are 16-bit gray where they have one", error=True)

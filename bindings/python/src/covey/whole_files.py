@@ -16,6 +16,7 @@ __all__ = [
     "json_line",
     "made_folder",
     "naming",
+    "parsed_json",
     "refuse_link",
     "write_json",
     "write_text",
@@ -102,6 +103,14 @@ def write_json(path: Path, told: Any, indent: int | None = None) -> None:
     """Whole or not at all."""
     with written_whole(path) as file:
         file.write(json_line(told, indent))
+
+
+def parsed_json(text: str | bytes) -> Any:
+    """What a file of others holds.  ValueError for what is no JSON, or nested too deeply."""
+    try:
+        return json.loads(text)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
 
 
 def json_line(told: Any, indent: int | None = None) -> bytes:

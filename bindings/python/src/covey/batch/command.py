@@ -15,6 +15,7 @@ from typing import Any
 from .._arguments import UsageError
 from ..display import Display, counted, duration
 from ..machine import usable_cores
+from ..terminal import say
 from .folder import BatchFolder
 from .manifest import Entry, entries_of, read_manifest
 from .mapping import map_videos
@@ -151,17 +152,17 @@ def _note_untold(tasks: list[Task], folder: BatchFolder, rows: dict[str, Outcome
 
 def _report(arguments: argparse.Namespace, folder: BatchFolder, told: dict[str, Any]) -> None:
     if arguments.json:
-        print(json.dumps(told, ensure_ascii=False))
+        say(json.dumps(told, ensure_ascii=False))
         return
     counts = ", ".join(
         f"{told[status]} {status}" for status in ("done", "kept", "failed") if told[status]
     )
-    print(
+    say(
         f"{counted(len(told['videos']), 'video')}: {counts}; "
         f"{counted(told['frames'], 'frame')}, "
         f"{duration(told['seconds'])}"
     )
     for row in told["videos"]:
         if row["status"] == "failed":
-            print(f"failed: {row['name']}: {row['error']}")
-    print(f"summary: {folder.table}, .json; attempts: {folder.log}")
+            say(f"failed: {row['name']}: {row['error']}")
+    say(f"summary: {folder.table}, .json; attempts: {folder.log}")

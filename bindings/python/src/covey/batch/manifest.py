@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import glob
-import json
 import os
 import re
 import sys
@@ -16,6 +15,7 @@ from typing import Any
 
 from .._arguments import UsageError
 from ..video import is_live, videos_in
+from ..whole_files import parsed_json
 
 #: Files of OUT itself.
 RESERVED = frozenset({"batch.jsonl", "summary.json", "summary.csv"})
@@ -122,7 +122,7 @@ def _of_json_lines(lines: list[str], path: str) -> Iterator[_Row]:
         if not line.strip():
             continue
         try:
-            told: Any = json.loads(line)
+            told: Any = parsed_json(line)
         except ValueError as error:
             raise UsageError(f"{path}: line {number}: {error}") from None
         if not isinstance(told, dict) or set(told) - {"source", "name", "options"}:

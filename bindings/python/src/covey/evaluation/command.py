@@ -17,7 +17,15 @@ from .._method_arguments import check_mode, check_size, session_options
 from ..display import Display
 from ..model import Model
 from ..run_result import model_identity
-from ..whole_files import json_line, refuse_link, write_json, write_text, written_whole
+from ..terminal import say
+from ..whole_files import (
+    json_line,
+    parsed_json,
+    refuse_link,
+    write_json,
+    write_text,
+    written_whole,
+)
 from .datasets import DATASETS, open_dataset
 from .evaluate import Evaluation, VideoFigures, evaluate
 from .labelled import LabelledVideo, names_in
@@ -38,7 +46,7 @@ class _Folder:
         """Reads only, and raises ValueError for what another command or run wrote."""
         self.path = path
         # As it will be read again: tuples are lists.
-        self._settings: dict[str, Any] = json.loads(json_line(settings))
+        self._settings: dict[str, Any] = parsed_json(json_line(settings))
         self._run, self._log = path / "run.json", path / "videos.jsonl"
         self.known: dict[str, VideoFigures] = {}
         if self._run.exists():
@@ -46,7 +54,7 @@ class _Folder:
 
     def _read(self, resume: bool) -> None:
         try:
-            before = json.loads(self._run.read_bytes())
+            before = parsed_json(self._run.read_bytes())
         except ValueError as error:
             raise ValueError(f"{self._run}: {error}") from None
         if not isinstance(before, dict) or not {"dataset", "protocol"} <= set(before):
@@ -64,7 +72,7 @@ class _Folder:
         for line in self._log.read_bytes().split(b"\n"):
             # A crash leaves the last one cut short.
             with contextlib.suppress(ValueError, TypeError):
-                figures = VideoFigures(**json.loads(line))
+                figures = VideoFigures(**parsed_json(line))
                 self.known[figures.video] = figures
 
     def begin(self, videos: Sequence[LabelledVideo], save: bool) -> list[LabelledVideo]:
@@ -120,7 +128,7 @@ class _Folder:
         """Those of these videos, and of no earlier run."""
         numbered = [each for each in videos if each.identifier is not None]
         if numbered:
-            parts = [json.loads(self._labels(each)[0].read_bytes()) for each in numbered]
+            parts = [parsed_json(self._labels(each)[0].read_bytes()) for each in numbered]
             write_json(self.path / "ytvis.json", [entry for part in parts for entry in part])
 
 
@@ -193,8 +201,8 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.save:
         folder.join_tracks(videos)
     if arguments.json:
-        print(json.dumps({**as_dict(found), "settings": settings}, ensure_ascii=False))
+        say(json.dumps({**as_dict(found), "settings": settings}, ensure_ascii=False))
     else:
         print_tables(found)
-        print(f"results: {folder.path / 'results.md'}, .csv, .json")
+        say(f"results: {folder.path / 'results.md'}, .csv, .json")
     return 0
