@@ -105,7 +105,9 @@ def test_what_an_edit_list_hides_is_not_missing(tmp_path, first):
     assert 5 < len(list(video)) < 30 and "could be read" in video.cut_short
 
 
-@pytest.mark.parametrize("name", ["cam1:front.mp4", "lavfi:x.mp4", "x11grab::0", "http:", "a%03d:b"])
+@pytest.mark.parametrize("name", [
+    "cam1:front.mp4", "lavfi:x.mp4", "x11grab::0", "http:", "a%03d:b",
+])  # fmt: skip
 def test_names_like_protocols(tmp_path, monkeypatch, name, model_path, capsys):
     """Read, trained on, and in batches; and folders to write to."""
     monkeypatch.chdir(tmp_path)
@@ -250,8 +252,9 @@ def test_one_picture_of_more_bits_is_named(tmp_path):
         list(covey.Video(tmp_path))
 
 
-@pytest.mark.parametrize("codec, name, kind", [("png", "a.png", "rgb48be"),
-                                               ("tiff", "a.tif", "rgb48le")])  # fmt: skip
+@pytest.mark.parametrize("codec, name, kind", [
+    ("png", "a.png", "rgb48be"), ("png", "a.png", "rgba64be"), ("tiff", "a.tif", "rgb48le"),
+])  # fmt: skip
 def test_deep_colours(tmp_path, codec, name, kind):
     def save(pixels):
         context = av.CodecContext.create(codec, "w")
@@ -285,13 +288,13 @@ def test_folders_of_films(tmp_path):
     expected = [str(tmp_path / "b9.MKV"), str(tmp_path / "b10.mp4")]
     assert videos_in(str(tmp_path)) == expected
     assert videos_in(expected[0]) == [expected[0]]
-    with pytest.raises(ValueError, match="films are named one by one, as .*b9.MKV; covey batch"):
+    with pytest.raises(ValueError, match=r"films are named one by one, as .*b9\.MKV; covey batch"):
         covey.Video(tmp_path)
     Image.new("RGB", (6, 4)).save(tmp_path / "cover.jpg")
     with pytest.raises(ValueError, match="holds films and pictures; name which"):
         videos_in(str(tmp_path))
     (tmp_path / "above" / "inner").mkdir(parents=True)
-    with pytest.raises(ValueError, match="named one by one, as .*above/inner"):
+    with pytest.raises(ValueError, match=r"named one by one, as .*above/inner"):
         covey.Video(tmp_path / "above")
 
 
@@ -328,3 +331,68 @@ def jpeg(frame):
     file = io.BytesIO()
     Image.fromarray(frame).save(file, "JPEG", quality=95)
     return file.getvalue()
+
+
+# ---- Sound -----------------------------------------------------------------------------------
+
+
+def with_sound(path, frames, codec, seconds):
+    """A film with a tone that rises."""
+    with av.open(str(path), "w") as container:
+        picture = container.add_stream("mpeg4", rate=25)
+        picture.width, picture.height, picture.pix_fmt = 60, 40, "yuv420p"
+        sound = container.add_stream(codec, rate=48000)
+        sound.layout = "mono"
+        for frame in frames:
+            container.mux(picture.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
+        container.mux(picture.encode(None))
+        format = sound.codec_context.format.name
+        times = np.arange(int(seconds * 48000)) / 48000
+        tone = (np.sin(2 * np.pi * (200 + 400 * times) * times) * 0.5).astype(np.float32)
+        resampler = av.AudioResampler(format=format, layout="mono", rate=48000)
+        for start in range(0, len(tone), 1024):
+            frame = av.AudioFrame.from_ndarray(tone[None, start : start + 1024], "fltp", "mono")
+            frame.sample_rate, frame.pts, frame.time_base = 48000, start, Fraction(1, 48000)
+            for each in resampler.resample(frame):
+                container.mux(sound.encode(each))
+        container.mux(sound.encode(None))
+    return path
+
+
+def heard(path):
+    """Packets of sound: time in seconds, and what is in them."""
+    with av.open(str(path)) as container:
+        if not container.streams.audio:
+            return None
+        return [(float(packet.pts * packet.time_base), bytes(packet))
+                for packet in container.demux(audio=0) if packet.size]  # fmt: skip
+
+
+@pytest.mark.parametrize("options, first, last", [
+    ([], 0, 50), (["--stream"], 0, 50), (["--every", "2"], 0, 50),
+    (["--first", "10", "--last", "29"], 10, 30),
+], ids=str)  # fmt: skip
+def test_overlays_have_the_sound_of_the_film(tmp_path, model_path, options, first, last):
+    frames = list(np.resize(moving_square(6), (50, 40, 60, 3)))
+    film = with_sound(tmp_path / "a.mp4", frames, "aac", 2)
+    command = ["segment", str(film), "-o", str(tmp_path / "out"), "--model", str(model_path)]
+    assert main([*command, "--overlay", *options]) == 0
+    before, after = heard(film), heard(tmp_path / "out/overlay.mp4")
+    there = [(time, data) for time, data in before if first / 25 <= time < last / 25]
+    assert [data for _, data in after] == [data for _, data in there]
+    shifts = [now - then for (then, _), (now, _) in zip(there, after, strict=True)]
+    np.testing.assert_allclose(shifts, -first / 25, atol=1e-3)  # as edit lists have it
+
+
+@pytest.mark.parametrize("codec", ["pcm_s16le", None])
+def test_overlays_without_sound(tmp_path, model_path, codec):
+    frames = moving_square(4)
+    film = tmp_path / "a.mkv"
+    if codec is None:
+        coded(film, frames)
+    else:
+        with_sound(film, frames, codec, 0.16)
+    command = ["segment", str(film), "-o", str(tmp_path / "out"), "--model", str(model_path)]
+    assert main([*command, "--overlay"]) == 0
+    assert heard(tmp_path / "out/overlay.mp4") is None
+    assert len(list(covey.Video(tmp_path / "out/overlay.mp4"))) == 4

@@ -107,6 +107,25 @@ def test_several_videos_are_a_batch(covey_says, films, words, tmp_path):
     assert covey_says(*typed)["done"] == 2
 
 
+def test_pictures_are_no_batch(covey_says):
+    """As a shell makes them of a pattern without quotes."""
+    says = covey_says("segment", "shots/1.jpg", "shots/2.jpg", "shots/3.JPG", "-o", "a", status=2)
+    assert says.endswith("name their folder, or their pattern in quotes, as 'shots/*.jpg'")
+
+
+@pytest.mark.parametrize("name, data, hint", [
+    ("a.mp4", b"nothing of the kind", ""),
+    ("empty.gguf", b"", ""),
+    ("a.gguf", b"GG", ""),
+    ("a.pth", b"PK\3\4 and more", "; covey convert makes one of a checkpoint"),
+])  # fmt: skip
+def test_what_is_no_weight_file(covey_says, films, tmp_path, name, data, hint):
+    (tmp_path / name).write_bytes(data)
+    for words in (["info", name], ["segment", "films/one.mp4", "-o", "a", "-m", name]):
+        says = covey_says(*words, status=1)
+        assert says == f"covey: error: {name}: not a weight file (GGUF){hint}"
+
+
 @pytest.mark.parametrize("command", [
     "segment", "batch", "train", "evaluate", "plot attention", "info", "quantize", "convert", "",
 ])  # fmt: skip
@@ -156,7 +175,8 @@ def test_what_writing_takes_is_told(films, tmp_path, model_path, capsys, monkeyp
         told = json.loads(capsys.readouterr().out)
         assert told["seconds_write"] >= 0.25 > told["seconds_per_frame"] * 5
         assert main(command) == 0
-        says = re.search(r"([0-9.]+) s a frame and ([0-9.]+) s to write it", capsys.readouterr().out)
+        out = capsys.readouterr().out
+        says = re.search(r"([0-9.]+) s a frame and ([0-9.]+) s to write it", out)
         assert float(says[1]) < 0.05 <= float(says[2])
 
 

@@ -52,8 +52,8 @@ def refuse_paths(found: object, what: str) -> None:
     """TypeError for what is not read here."""
     if isinstance(found, (str, bytes, os.PathLike)):
         raise TypeError(
-            f"{what}, found a {type(found).__name__}; covey.Video({os.fsdecode(found)!r}) gives the "
-            "frames of a file"
+            f"{what}, found a {type(found).__name__}; "
+            f"covey.Video({os.fsdecode(found)!r}) gives the frames of a file"
         )
 
 

@@ -30,6 +30,7 @@ from ._train_arguments import add_train
 from .checkpoint_formats import POSITION_RESIZES
 from .errors import CoveyError
 from .terminal import say
+from .video import is_picture_name
 
 #: Exit statuses: done, failed, wrong usage (argparse's), interrupted (a shell's
 #: 128 + SIGINT).
@@ -325,6 +326,11 @@ def _wrong_with(arguments: argparse.Namespace, left: list[str]) -> str | None:
         arguments.sources += left
     elif arguments.command == "train":
         arguments.videos += left
+    elif left and all(is_picture_name(each) for each in [arguments.source, *left]):
+        return (
+            f"one SOURCE, found {1 + len(left)} pictures; for those of one video name their "
+            "folder, or their pattern in quotes, as 'shots/*.jpg'"
+        )
     elif left:
         some = shlex.join([arguments.source, *left[:2]]) + (" ..." if left[2:] else "")
         return (

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .palette import davis_palette, overlay_colours
+from .sound import Sound
 from .video import film_name
 
 #: Rows that are blended at a time: of a large picture there are no copies in floats.
@@ -213,14 +214,22 @@ def write_image(
 
 class VideoWriter:
     """An .mp4 written frame by frame: H.264 where PyAV can, else MPEG-4; in the colours of
-    BT.709 from 720 lines on, else of BT.601, and marked so.
+    BT.709 from 720 lines on, else of BT.601, and marked so.  sound: of a film, whose frame at
+    ``begin`` seconds is the first.
 
     A context manager; write() takes [H, W, 3] RGB frames of one size.  Both
     encoders want even sizes: an odd edge is repeated once.
     """
 
-    def __init__(self, path: str | os.PathLike[str], fps: float = 25.0) -> None:
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        fps: float = 25.0,
+        sound: Sound | None = None,
+        begin: float = 0.0,
+    ) -> None:
         self._av = _pyav()
+        self._sound, self._begin, self._count = sound, begin, 0
         # As films are written down, 30000/1001 among them, but to numbers of 16 bits, which
         # is what MPEG-4 keeps.
         largest = max(1, min(1001, int(65535 / max(fps, 1))))
@@ -244,6 +253,9 @@ class VideoWriter:
             dst_color_range=self._av.video.reformatter.ColorRange.MPEG,
         )
         self._container.mux(self._stream.encode(coded))
+        self._count += 1
+        if self._sound is not None:
+            self._sound.copy(self._begin, self._begin + float(self._count / self._rate))
 
     def _add_stream(self, width: int, height: int) -> Any:
         try:
@@ -258,6 +270,8 @@ class VideoWriter:
         context = stream.codec_context
         context.colorspace, context.color_primaries, context.color_trc = self._colours
         context.color_range = self._av.video.reformatter.ColorRange.MPEG
+        if self._sound is not None:
+            self._sound.add_to(self._container)
         return stream
 
     def close(self) -> None:

@@ -111,6 +111,7 @@ class _PictureFile:
         self._path, self._ops, self._unknown = path, ImageOps, UnidentifiedImageError
         self._refusals = (Image.DecompressionBombError,)
         self.pages = [0]
+        self._picture: Any = None
         with self._naming():
             self._picture = Image.open(path)
             if (count := getattr(self._picture, "n_frames", 1)) > 1:
@@ -131,8 +132,8 @@ class _PictureFile:
         scaled, uint16 [H, W, 3] or [H, W], or float32 [H, W]."""
         with self._naming():
             self._picture.seek(self.pages[index])
-            # The rows as they are stored, before they are decoded.
-            stored = [str(part) for tile in self._picture.tile for part in tile[3:]]
+            # How the file has them, which is forgotten when they are loaded.
+            stored = str([tile[3:] for tile in self._picture.tile])
             self._picture.load()
             picture, mode = self._picture, self._picture.mode
             if mode.startswith("I"):
@@ -147,11 +148,9 @@ class _PictureFile:
                 return np.asarray(self._ops.exif_transpose(picture))
             if self._picture.getexif().get(0x0112, 1) != 1:
                 picture = self._ops.exif_transpose(picture)
-            if mode != "RGB":
-                return _copied(picture.convert("RGB"))
-            pixels = _copied(picture)
+            pixels = _copied(picture if mode == "RGB" else picture.convert("RGB"))
             # Of colours of 16 bits Pillow keeps the upper 8.
-            return pixels * np.uint16(257) if any(";16" in part for part in stored) else pixels
+            return pixels * np.uint16(257) if ";16" in stored else pixels
 
     @contextlib.contextmanager
     def _naming(self) -> Iterator[None]:

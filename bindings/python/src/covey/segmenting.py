@@ -157,7 +157,9 @@ class _Writer:
 def _sinks_of(output: Output, video: Video, reader: _Reader) -> dict[str, Sink]:
     """By the kind of what they write."""
     makers: dict[str, Callable[[Path], Sink]] = {
-        "overlay": lambda path: Film(path, video.fps or 25.0),
+        "overlay": lambda path: Film(
+            path, video.fps or 25.0, video.path if video.fps is not None else None
+        ),
         "sheet": Sheet,
         "coco": lambda path: Coco(path, video.name, reader.files),
         "ytvis": YoutubeVis,

@@ -67,9 +67,9 @@ class Video:
       standard input; a camera ("/dev/video0"); FORMAT:NAME, of an input device of FFmpeg's,
       such as "x11grab::0"; a URL.  A file or folder of that very name comes first.
 
-    Iterating gives [H, W, 3] uint8 RGB arrays, upright as the file's rotation
-    metadata says, and mirrored where it says so; frames() gives them with names and times.  Each iteration
-    reads from the start and holds one frame at a time.
+    Iterating gives [H, W, 3] uint8 RGB arrays, turned and mirrored as the file's metadata
+    says; frames() gives them with names and times.  Each iteration reads from the start and
+    holds one frame at a time.
 
     first, last: indices of frames, from 0, the last one included; every: keep each n-th
     from the first only; max_frames: stop after so many; resize: frames of another size than
@@ -224,8 +224,8 @@ class Video:
                     # A live source may have no next one to find that out with.
                     return
             if self._live is None:
-                there = None if begin is None or end is None else end - begin
-                self.cut_short = _cut_short(container, stream, index + 1, there)
+                span = None if begin is None or end is None else end - begin
+                self.cut_short = _cut_short(container, stream, index + 1, span)
 
 
 def _decode(container: Any, stream: Any, forgiving: bool) -> Iterator[Any]:
@@ -245,20 +245,19 @@ def _seconds(container: Any, stream: Any) -> float | None:
     return container.duration / 1e6 if container.duration else None
 
 
-def _cut_short(container: Any, stream: Any, count: int, there: float | None) -> str | None:
-    """Of a film of which ``count`` frames could be read, the last one ``there`` seconds after
+def _cut_short(container: Any, stream: Any, count: int, span: float | None) -> str | None:
+    """Of a film of which ``count`` frames could be read, the last one ``span`` seconds after
     the first: what is missing, if that is a tenth and more."""
-    seconds = _seconds(container, stream)
-    missing = None
-    if seconds is not None and there is not None:
-        there += float(1 / stream.average_rate) if stream.average_rate else 0.0
-        missing = seconds - there
+    seconds = _seconds(container, stream) or 0.0
+    after = float(1 / stream.average_rate) if stream.average_rate else 0.0
+    # Without times the frames alone tell.
+    there = 0.0 if span is None else span + after
     if stream.frames:
         # Neither alone: an edit list hides frames that are there, and a rate varies.
-        if count > 0.9 * stream.frames or (missing is not None and missing < 0.1 * seconds):
+        if count > 0.9 * stream.frames or (seconds and there > 0.9 * seconds):
             return None
         return f"{count} of {stream.frames} frames could be read"
-    if missing is not None and missing >= max(0.1 * seconds, 0.5):
+    if span is not None and seconds - there >= max(0.1 * seconds, 0.5):
         return f"{there:.1f} of {seconds:.1f} seconds could be read"
     return None
 
@@ -305,6 +304,11 @@ def videos_in(source: str) -> list[str]:
             f"{source.rstrip('/')}/*{films[0].suffix} is films"
         )
     return list(map(str, films)) or [source]
+
+
+def is_picture_name(name: str) -> bool:
+    """Whether a file of this name counts as a picture."""
+    return Path(name).suffix.lower() in IMAGE_SUFFIXES
 
 
 def _films_in(folder: Path) -> list[Path]:

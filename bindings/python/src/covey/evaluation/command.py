@@ -20,6 +20,7 @@ from ..run_result import model_identity
 from ..terminal import say
 from ..whole_files import (
     json_line,
+    made_folder,
     parsed_json,
     refuse_link,
     write_json,
@@ -76,7 +77,7 @@ class _Folder:
                 self.known[figures.video] = figures
 
     def begin(self, videos: Sequence[LabelledVideo], save: bool) -> list[LabelledVideo]:
-        """Makes the folder; returns the videos that are not known, as they are now."""
+        """Returns the videos that are not known, as they are now."""
         left = [
             video
             for video in videos
@@ -86,7 +87,6 @@ class _Folder:
         ]
         for video in left:
             self.known.pop(video.name, None)
-        self.path.mkdir(parents=True, exist_ok=True)
         write_json(self._run, self._settings, indent=1)
         # Anew: a line that a crash cut short must not be continued.
         with written_whole(self._log) as file:
@@ -190,16 +190,20 @@ def run(arguments: argparse.Namespace) -> int:
         if arguments.save:
             folder.save(video, found)
 
-    with _predictor(arguments, protocol) as predictor, Display(arguments.json) as display:
+    with (
+        _predictor(arguments, protocol) as predictor,
+        Display(arguments.json) as display,
+        made_folder(folder.path, "another covey evaluate is writing there"),
+    ):
         left = folder.begin(videos, arguments.save)
         display.update("evaluate", len(videos) - len(left), len(videos), "videos")
         for done, figures in enumerate(evaluate(left, predictor, protocol, kept), start=1):
             folder.add(figures)
             display.update("evaluate", len(videos) - len(left) + done, len(videos), "videos")
-    found = Evaluation(protocol, [folder.known[video.name] for video in videos])
-    folder.write(found)
-    if arguments.save:
-        folder.join_tracks(videos)
+        found = Evaluation(protocol, [folder.known[video.name] for video in videos])
+        folder.write(found)
+        if arguments.save:
+            folder.join_tracks(videos)
     if arguments.json:
         say(json.dumps({**as_dict(found), "settings": settings}, ensure_ascii=False))
     else:
