@@ -65,7 +65,7 @@ class Video:
       file of several, TIFF, WebP, PNG or MPO;
     - what can be read only once, which ``is_live`` tells: "-", a YUV4MPEG2 stream on
       standard input; a camera ("/dev/video0"); FORMAT:NAME, of an input device of FFmpeg's,
-      such as "x11grab::0"; a URL.  A file or folder of that very name comes first.
+      such as "x11grab::0"; a URL.  But for "-" a file or folder of that very name comes first.
 
     Iterating gives [H, W, 3] uint8 RGB arrays, turned and mirrored as the file's metadata
     says; frames() gives them with names and times.  Each iteration reads from the start and
@@ -365,11 +365,11 @@ def is_live(name: str) -> bool:
 
 
 def _live_source(name: str) -> _Live | None:
-    """None for files and folders, whatever they are called."""
-    if os.path.isfile(name) or os.path.isdir(name):
-        return None
+    """None for files and folders, whatever they are called but "-"."""
     if name == "-":
         return _Live(sys.stdin.buffer, "yuv4mpegpipe")
+    if os.path.isfile(name) or os.path.isdir(name):
+        return None
     if re.fullmatch(r"/dev/video[0-9]+", name):
         return _Live(name, "v4l2")
     if re.match(r"[a-z][a-z0-9+.-]*://", name):
