@@ -16,6 +16,7 @@ import covey
 from covey import images
 from covey.cli import main
 from covey.clips import Footage
+from covey.evaluation.labelled import of_pictures
 from covey.video import read_image, videos_in
 
 ONE = 65536
@@ -240,6 +241,9 @@ def test_bits_that_are_used(tmp_path, bits, suffix):
     np.testing.assert_allclose(shown[..., 0], ramp * (255 / most), atol=0.51)
     assert dark.max() <= 3 and abs(int(half.max()) - 127) <= 1
     np.testing.assert_array_equal(Footage(tmp_path).read([0, 1]), [dark, shown])
+    files = covey.Video(tmp_path).files
+    labelled = of_pictures("a", files, files, None)
+    np.testing.assert_array_equal(list(labelled.frames()), [dark, shown, half])
 
 
 def test_one_picture_of_more_bits_is_named(tmp_path):
