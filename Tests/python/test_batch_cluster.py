@@ -17,6 +17,7 @@ from processes import children, processes_of, wait_for
 from covey import images
 from covey.batch.work import _threads_of_worker
 from covey.cli import main
+from covey.machine import usable_cores
 
 VIDEOS = 6
 
@@ -151,7 +152,7 @@ def test_threads_of_workers():
     """Evenly among the videos that one does at a time."""
     from distributed import Client
 
-    cores = len(os.sched_getaffinity(0))
+    cores = usable_cores()
     for at_once in (1, 2, 4 * cores):
         with Client(processes=False, n_workers=1, threads_per_worker=at_once,
                     dashboard_address=None, set_as_default=False) as client:  # fmt: skip

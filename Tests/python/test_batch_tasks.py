@@ -30,7 +30,7 @@ def task(model_path, tmp_path):
     ("workers", "at_once", "threads"), [(None, 3, 2), (2, 2, 4), (8, 3, 2), (1, 1, 8)]
 )
 def test_cores_are_shared(task, monkeypatch, workers, at_once, threads):
-    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)))
+    monkeypatch.setattr("covey.batch.command.usable_cores", lambda: 8)
     task = replace(task, threads=None)
     shared, together = command._shared_out([task, task, replace(task, threads=5)], workers)
     assert together == at_once

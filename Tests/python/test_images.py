@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from covey import davis_palette, images
+from covey import davis_palette, images, palette
 from covey.palette import colour_indices
 from covey.video import Video, natural_key, read_image
 
@@ -127,13 +127,65 @@ def test_overlay():
     ids[:, :4] = 1
     shown = images.overlay(frame, ids, alpha=0.25)
     assert (frame == 100).all()
-    assert shown[0, 0].tolist() == [107, 75, 75]
+    assert shown[0, 0].tolist() == [121, 96, 96]
     assert shown[0, 3].tolist() == [255, 255, 255]
-    assert shown[0, 4].tolist() == [100, 100, 100]
+    assert shown[0, 4].tolist() == [0, 0, 0]
+    assert shown[0, 5].tolist() == [100, 100, 100]
     plain = images.overlay(frame, ids, alpha=1, outline=False)
-    assert plain[0, 3].tolist() == [128, 0, 0]
+    assert plain[0, 3].tolist() == [182, 85, 85]
     with pytest.raises(ValueError, match=r"\[6, 6, 3\]"):
         images.overlay(frame, ids[:5])
+
+
+@pytest.mark.parametrize("colour", [
+    (255, 0, 0), (128, 0, 0), (64, 0, 0), (0, 255, 0), (0, 128, 0), (0, 64, 0), (0, 0, 0),
+    (255, 255, 255), (255, 85, 85), (128, 128, 128),
+])  # fmt: skip
+def test_overlays_are_visible(colour):
+    """Whatever is under them: an object is told from its frame, and from what is around it."""
+    frame = np.full((40, 60, 3), colour, np.uint8)
+    ids = np.zeros((40, 60), np.uint16)
+    ids[10:30, 10:50] = 1
+    for number in range(1, 256):
+        shown = images.overlay(frame, ids * number)
+        changed = np.abs(shown.astype(int) - frame).sum(2)
+        outline = changed[9:31, 9:51]
+        # The line, or the one around it.
+        assert max(outline[0].max(), outline[1].max()) >= 300
+        if sorted(colour)[1] == 0:  # red and green themselves, and black
+            assert changed[11:29, 11:49].min() >= 80
+    colours = palette.overlay_colours(np.arange(1, 256))
+    assert len({tuple(each) for each in colours.tolist()}) == 255
+
+
+def test_smaller_pictures_are_of_the_same_places():
+    frame = np.zeros((40, 60, 3), np.uint8)
+    frame[10:30, 12:48] = 200
+    labels = (frame[..., 0] > 0).astype(np.uint16) * 7
+    image, ids = images.smaller(frame, labels, 30)
+    assert image.shape == (20, 30, 3)
+    np.testing.assert_array_equal(ids, labels[::2, ::2])
+    np.testing.assert_array_equal(image[..., 0] > 0, ids > 0)
+    assert images.smaller(frame, labels, 60)[0] is frame
+
+
+@pytest.mark.parametrize("size, matrix", [((720, 1280), 1), ((480, 854), 6)], ids=["HD", "SD"])
+def test_films_are_marked_as_they_are_coded(tmp_path, size, matrix):
+    path = tmp_path / "film.mp4"
+    colours = np.array([[230, 40, 40], [40, 200, 40], [60, 60, 220], [240, 240, 30]], np.uint8)
+    frame = np.repeat(np.repeat(colours.reshape(2, 2, 3), size[0] // 2, 0), size[1] // 2, 1)
+    images.write_video(path, [frame] * 2)
+    with av.open(str(path)) as film:
+        decoded = next(film.decode(video=0))
+        context = film.streams.video[0].codec_context
+        assert (decoded.colorspace, context.color_primaries, context.color_trc) == (matrix,) * 3
+        # As a player converts it that goes by the mark.
+        luma = decoded.to_ndarray(format="yuv420p")[: size[0]].astype(float)
+    red, _, blue = (0.2126, 0.7152, 0.0722) if matrix == 1 else (0.299, 0.587, 0.114)
+    weights = np.array([red, 1 - red - blue, blue])
+    assert np.abs(luma - (16 + 219 / 255 * (frame @ weights))).mean() < 1
+    (shown, _) = Video(path)
+    assert np.abs(shown.astype(int) - frame)[8:-8, 8:-8].mean() < 3
 
 
 def test_contact_sheet():

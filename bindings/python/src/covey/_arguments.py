@@ -10,10 +10,21 @@ import argparse
 import ctypes
 import re
 from collections.abc import Callable
+from typing import NoReturn
+
+from .terminal import say
 
 
 class UsageError(ValueError):
     """An argument that only the model, or the other arguments, show to be wrong."""
+
+
+class Parser(argparse.ArgumentParser):
+    """Tells what is wrong in a line; --help tells what is right, in as many as it takes."""
+
+    def error(self, message: str) -> NoReturn:
+        say(f"{self.prog}: error: {message}", error=True)
+        self.exit(2)
 
 
 def size_in_bytes(text: str) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import os
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -47,7 +48,17 @@ def pixel_format(value: FormatLike) -> PixelFormat | None:
     return enumerator(PixelFormat, "format", value)
 
 
+def refuse_paths(found: object, what: str) -> None:
+    """TypeError for what is not read here."""
+    if isinstance(found, (str, bytes, os.PathLike)):
+        raise TypeError(
+            f"{what}, found a {type(found).__name__}; "
+            f"covey.Video({os.fsdecode(found)!r}) gives the frames of a file"
+        )
+
+
 def _bytes(array: FrameLike) -> NDArray[np.uint8]:
+    refuse_paths(array, "frame: expected an array")
     converted = np.asarray(array)
     if converted.dtype != np.uint8:
         raise TypeError(f"frame: expected uint8, found {converted.dtype}")
@@ -164,6 +175,7 @@ def video_frames(frames: Iterable[FrameLike], format: FormatLike) -> Iterable[Fr
     An array [H, W, 3] or [H, W, 4] would pass for H gray frames of W x 3 or
     W x 4: ValueError, unless the format says that it is.
     """
+    refuse_paths(frames, "frames: expected an iterable of arrays")
     shape = getattr(frames, "shape", ())
     planar = (PixelFormat.GRAY8, PixelFormat.I420, PixelFormat.NV12)
     if len(shape) == 3 and shape[2] in (3, 4) and pixel_format(format) not in planar:

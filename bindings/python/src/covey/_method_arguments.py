@@ -14,6 +14,7 @@ from ._arguments import (
     whole,
 )
 from ._options import Options
+from .machine import usable_cores
 
 if TYPE_CHECKING:
     from .model import Model
@@ -140,6 +141,7 @@ def session_options(arguments: argparse.Namespace) -> Options:
         if name != "output"  # the command's is a folder
     }
     options["streaming"] = arguments.stream
+    options["threads"] = arguments.threads or min(usable_cores(), 256)
     if arguments.working_size:
         options["working_height"], options["working_width"] = arguments.working_size
     given = {name: value for name, value in options.items() if value is not None}

@@ -32,7 +32,8 @@ def add_train(commands: Any) -> None:
         "videos",
         metavar="VIDEO",
         nargs="*",
-        help="video files and folders of pictures; one shot each; with --resume none",
+        help="video files, folders of them and folders of pictures; one shot each; with --resume "
+        "none",
     )
     command.add_argument(
         "-m", "--model", metavar="FILE", help="weight file; default: as of segment"

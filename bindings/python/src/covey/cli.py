@@ -6,27 +6,31 @@ import argparse
 import io
 import json
 import os
+import shlex
 import sys
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
 from . import __version__
 from ._arguments import (
+    Parser,
     UsageError,
     above_zero,
     height_by_width_of_a_model,
-    index,
     positive,
     three_numbers,
     whole,
 )
 from ._batch_arguments import add_batch, split_off_options
 from ._evaluate_arguments import add_evaluate
-from ._method_arguments import add_method, add_running
 from ._plot_arguments import add_plot
+from ._segment_arguments import add_segment
 from ._train_arguments import add_train
 from .checkpoint_formats import POSITION_RESIZES
 from .errors import CoveyError
+from .terminal import say
+from .video import is_picture_name
 
 #: Exit statuses: done, failed, wrong usage (argparse's), interrupted (a shell's
 #: 128 + SIGINT).
@@ -35,12 +39,12 @@ DONE, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
 
 def build_parser() -> argparse.ArgumentParser:
     """The arguments of the command."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="covey", description="Object segmentation of video, without supervision."
     )
     parser.add_argument("--version", action="version", version=f"covey {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    _add_segment(commands)
+    add_segment(commands)
     add_batch(commands)
     add_train(commands)
     add_evaluate(commands)
@@ -49,84 +53,6 @@ def build_parser() -> argparse.ArgumentParser:
     _add_quantize(commands)
     _add_convert(commands)
     return parser
-
-
-def _add_segment(commands: Any) -> None:
-    command = commands.add_parser(
-        "segment",
-        help="a video or a folder of pictures to label maps",
-        description="Writes OUT/masks/NAME.png for every frame: indexed PNG with the DAVIS "
-        "palette, 0 is background, an object has the same id in all frames. NAME is the "
-        "picture's, or the number of the frame in five digits. Masks of an earlier run that "
-        "this one does not write, named by a number or as a picture of the source, are removed "
-        "from OUT/masks; with other PNG files in there, nothing is written. OUT/result.json, the "
-        "settings and figures, is written last: without it, a run was broken off.",
-    )
-    command.add_argument(
-        "source",
-        metavar="SOURCE",
-        help="a video file; a folder of pictures, or a pattern (\"shots/*.jpg\", frame_%%04d.png); "
-        "and, which imply --stream: - for YUV4MPEG2 on standard input, a camera (/dev/video0), an "
-        "input device of FFmpeg (x11grab::0), a URL (rtsp://...); Ctrl-C ends these",
-    )
-    command.add_argument("-o", "--output", required=True, metavar="OUT", help="folder to write to")
-    command.add_argument(
-        "--resume",
-        action="store_true",
-        help="keep what is in OUT if it is whole and of the same source, model and options; else "
-        "begin anew",
-    )
-    command.add_argument(
-        "-m",
-        "--model",
-        metavar="FILE",
-        help="weight file; default: $COVEY_MODEL, else the one that came with covey",
-    )
-    command.add_argument("--overlay", action="store_true", help="also OUT/overlay.mp4")
-    command.add_argument(
-        "--sheet", action="store_true", help="also OUT/sheet.png: frames beside their overlays"
-    )
-    command.add_argument(
-        "--report",
-        action="store_true",
-        help="also OUT/report.html: frames, when objects are seen, settings and times in one file",
-    )
-    command.add_argument(
-        "--coco",
-        action="store_true",
-        help="also OUT/coco.json: images, and run lengths of the objects with their track_id",
-    )
-    command.add_argument(
-        "--ytvis",
-        action="store_true",
-        help="also OUT/ytvis.json: the objects as YouTube-VIS has results",
-    )
-    command.add_argument(
-        "--npz", action="store_true", help="also OUT/labels.npz: labels [T, H, W] and names [T]"
-    )
-    command.add_argument(
-        "--clusters", action="store_true", help="every cluster gets an id, background too"
-    )
-    command.add_argument(
-        "--json", action="store_true", help="one JSON object on standard output, no progress"
-    )
-    reading = command.add_argument_group("reading")
-    reading.add_argument(
-        "--first", type=index, default=0, metavar="N", help="begin with frame N; the first is 0"
-    )
-    reading.add_argument("--last", type=index, metavar="N", help="end with frame N")
-    reading.add_argument("--max-frames", type=positive, metavar="N", help="stop after N frames")
-    reading.add_argument(
-        "--every", type=positive, default=1, metavar="N", help="take each N-th frame only"
-    )
-    reading.add_argument(
-        "--stream",
-        action="store_true",
-        help="write masks while frames are read, at most a window late: memory does not grow with "
-        "the video; edge mode only",
-    )
-    add_method(command)
-    add_running(command)
 
 
 def _add_info(commands: Any) -> None:
@@ -259,22 +185,22 @@ def _info(arguments: argparse.Namespace) -> int:
         told = {**info, "clustering": clustering, "int8": summary, "metadata": metadata}
         if arguments.tensors:
             told["tensors"] = described(tensors)
-        print(json.dumps(told, ensure_ascii=False))
+        say(json.dumps(told, ensure_ascii=False))
         return DONE
-    print(
+    say(
         f"{info['name']}: {info['parameter_count']:,} parameters, {info['dtype']}, "
         f"{info['weight_bytes']:,} bytes"
     )
     if summary is not None:
-        print(as_text(summary))
-    print("clustering where nothing else is asked for (edge is the default mode):")
+        say(as_text(summary))
+    say("clustering where nothing else is asked for (edge is the default mode):")
     for mode, knobs_of_mode in clustering.items():
-        print(f"  {mode:10} {knobs_as_text(knobs_of_mode)}")
+        say(f"  {mode:10} {knobs_as_text(knobs_of_mode)}")
     if arguments.tensors:
         print_tensors(tensors)
     width = max((len(key) for key in metadata), default=0)
     for key, value in metadata.items():
-        print(f"  {key:{width}}  {value}")
+        say(f"  {key:{width}}  {value}")
     return DONE
 
 
@@ -300,7 +226,7 @@ def _convert(arguments: argparse.Namespace) -> int:
     )
     info = done.info
     if arguments.json:
-        print(
+        say(
             json.dumps(
                 {
                     "output": str(done.path),
@@ -318,22 +244,22 @@ def _convert(arguments: argparse.Namespace) -> int:
             )
         )
         return DONE
-    print(
+    say(
         f"{done.path}: {info.name}, patch {info.patch_size}, {info.embed_dim} channels, "
         f"depth {info.depth}, {info.heads} heads, position grid {info.position_grid}, "
         f"block with {info.correlator_heads} heads"
     )
-    print(f"read as {done.format}: {done.title}")
-    print(
+    say(f"read as {done.format}: {done.title}")
+    say(
         f"{done.tensors} tensors, {info.parameter_count:,} parameters, "
         f"{info.dtype.name.lower()}, {info.weight_bytes:,} bytes"
     )
     if done.folded:
-        print(f"folded into attn.proj and mlp.fc2: {len(done.folded)} layer scales")
+        say(f"folded into attn.proj and mlp.fc2: {len(done.folded)} layer scales")
     if done.dropped:
-        print(f"left out: {', '.join(done.dropped)}")
+        say(f"left out: {', '.join(done.dropped)}")
     if not done.has_block:
-        print(
+        say(
             "no spatio-temporal block in it: features are compared as they are. tau "
             f"({info.tau:g}) needs choosing; `covey train --start identity -m {done.path}` trains "
             "a block (docs/CONVERTING.md)"
@@ -377,6 +303,45 @@ def _plot(arguments: argparse.Namespace) -> int:
     return run(arguments)
 
 
+def _parse(argv: Sequence[str]) -> argparse.Namespace:
+    """The arguments, with what argparse leaves of them.  SystemExit for wrong usage."""
+    words, behind = split_off_options(argv)
+    parser = build_parser()
+    arguments, left = parser.parse_known_args(words)
+    if arguments.command == "batch":
+        arguments.passed_on = [*arguments.passed_on, *behind]
+    if wrong := _wrong_with(arguments, left):
+        say(f"covey {arguments.command}: error: {wrong}", error=True)
+        parser.exit(USAGE)
+    return arguments
+
+
+def _wrong_with(arguments: argparse.Namespace, left: list[str]) -> str | None:
+    """In words; None where nothing is.  Takes up the videos that are ``left``: argparse does
+    not join those behind an option with those before."""
+    options = [each for each in left if each.startswith("-") and each != "-"]
+    if options or (left and arguments.command not in ("segment", "batch", "train")):
+        return f"unrecognized arguments: {' '.join(left)}"
+    if arguments.command == "batch":
+        arguments.sources += left
+    elif arguments.command == "train":
+        arguments.videos += left
+    elif left and all(is_picture_name(each) for each in [arguments.source, *left]):
+        return (
+            f"one SOURCE, found {1 + len(left)} pictures; for those of one video name their "
+            "folder, or their pattern in quotes, as 'shots/*.jpg'"
+        )
+    elif left:
+        some = shlex.join([arguments.source, *left[:2]]) + (" ..." if left[2:] else "")
+        return (
+            f"one SOURCE at a time, found {1 + len(left)}; many, with the same options: "
+            f"covey batch {some} -o {shlex.quote(arguments.output or 'OUT')}"
+        )
+    elif arguments.command == "segment" and arguments.output is None:
+        return "the following arguments are required: -o/--output"
+    return None
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command and returns its exit status.
 
@@ -390,9 +355,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     if isinstance(sys.stdout, io.TextIOWrapper):
         # Of a file's name that is no text the escapes are printed, which are JSON's too.
         sys.stdout.reconfigure(errors="backslashreplace")
-    words, passed_on = split_off_options(sys.argv[1:] if argv is None else argv)
-    arguments = build_parser().parse_args(words)
-    arguments.passed_on = passed_on
+    # Large pictures are read, as is told where they are too large.
+    warnings.filterwarnings("ignore", "Image size .* could be decompression bomb")
+    arguments = _parse(sys.argv[1:] if argv is None else argv)
     run = {
         "segment": _segment,
         "batch": _batch,
@@ -408,10 +373,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stdout.flush()
         return status
     except UsageError as error:
-        print(f"covey {arguments.command}: error: {error}", file=sys.stderr)
+        say(f"covey {arguments.command}: error: {error}", error=True)
         return USAGE
     except KeyboardInterrupt:
-        print("covey: interrupted", file=sys.stderr)
+        say("covey: interrupted", error=True)
         return INTERRUPTED
     except BrokenPipeError:
         # Nobody reads on: neither does the interpreter's own flush at exit.
@@ -420,7 +385,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except Exception as error:
         if os.environ.get("COVEY_TRACEBACK"):
             raise
-        print(f"covey: error: {_one_line(error)}", file=sys.stderr)
+        say(f"covey: error: {_one_line(error)}", error=True)
         return FAILED
 
 

@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import video
-from .video import Video, read_image
+from .video import Video
 
 #: Other clips tried where one cannot be read.
 _ATTEMPTS = 50
@@ -47,7 +47,7 @@ class Footage:
             self.count, self.digest = self._index.count, self._index.digest
         else:
             self.count = len(self._pictures)
-            told = [f"{each.name} {each.stat().st_size}\n" for each in self._pictures]
+            told = [f"{each.name} {each.stat().st_size}\n" for each in self._pictures.files]
             self.digest = hashlib.sha256("".join(told).encode(errors="surrogateescape")).hexdigest()
 
     def read(self, indices: Sequence[int]) -> list[NDArray[np.uint8]]:
@@ -57,7 +57,7 @@ class Footage:
             if not 0 <= index < self.count:
                 raise ValueError(f"{self.path}: frame {index}: expected 0 to {self.count - 1}")
         if self._pictures is not None:
-            found = [read_image(self._pictures[index]) for index in indices]
+            found = list(self._pictures.read(indices))
         else:
             by_index = self._sought(indices) or self._counted(indices)
             if by_index is None:
@@ -108,8 +108,7 @@ def _picked(
         if number > missing[0]:
             return None
         if number == missing[0]:
-            picture = frame.to_ndarray(format="rgb24")
-            found[missing.pop(0)] = video.upright(picture, frame.rotation)
+            found[missing.pop(0)] = video.pixels(frame)
         if not missing:
             return found
     return None

@@ -8,6 +8,7 @@ import time
 from typing import Any
 
 from ._abi import Stage
+from .terminal import say, shown
 
 
 def duration(seconds: float) -> str:
@@ -59,7 +60,7 @@ class _Lines:
         else:
             clock = f"{duration((now - began) * (total - done) / (done - before))} left"
         of = "?" if total is None else total
-        print(f"{name:8} {done}/{of} {unit:6} {clock}".rstrip(), file=sys.stderr, flush=True)
+        say(f"{name:8} {done}/{of} {unit:6} {clock}".rstrip(), error=True)
 
 
 class Display:
@@ -147,9 +148,9 @@ class Display:
         if self._silent:
             return
         if self._tasks:
-            self._progress.console.print(text, markup=False, highlight=False, soft_wrap=True)
+            self._progress.console.print(shown(text), markup=False, highlight=False, soft_wrap=True)
         else:
-            print(text, file=sys.stderr)
+            say(text, error=True)
 
     def __enter__(self) -> Display:
         return self

@@ -11,7 +11,18 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .palette import colours, davis_palette
+from .palette import davis_palette, overlay_colours
+from .sound import Sound
+from .video import film_name
+
+#: Rows that are blended at a time: of a large picture there are no copies in floats.
+_ROWS = 256
+#: Of a picture on a sheet.
+SHEET_WIDTH = 320
+#: Heights from which films are of HDTV, whose colours are coded otherwise.
+_HD = 720
+#: BT.709 and BT.601, by their numbers in H.273: matrix, primaries, transfer.
+_BT709, _BT601 = (1, 1, 1), (6, 6, 6)
 
 
 def _pillow() -> Any:
@@ -75,6 +86,8 @@ def read_labels(
     name = str(path) if name is None else name
     try:
         with pictures.open(path) as picture:
+            if (count := getattr(picture, "n_frames", 1)) > 1:
+                raise ValueError(f"holds {count} pictures, expected one")
             kind, mode = picture.format, picture.mode
             ids = np.asarray(picture)
     except (OSError, SyntaxError, ValueError, pictures.DecompressionBombError) as error:
@@ -122,8 +135,8 @@ def overlay(
     alpha: float = 0.5,
     outline: bool = True,
 ) -> NDArray[np.uint8]:
-    """[H, W, 3]: the frame [H, W, 3], the objects' colours over it with weight
-    ``alpha``, their outlines in white."""
+    """[H, W, 3]: the frame [H, W, 3], the objects' colours (overlay_colours()) over it with
+    weight ``alpha``, their outlines in white, and black around them."""
     pixels, ids = np.asarray(frame), np.asarray(labels)
     if pixels.shape != (*ids.shape, 3):
         raise ValueError(
@@ -131,19 +144,41 @@ def overlay(
             f"found {list(pixels.shape)}"
         )
     shown = pixels.copy()
-    inside = ids != 0
-    blended = (1 - alpha) * pixels[inside] + alpha * colours(ids[inside])
-    shown[inside] = np.clip(blended + 0.5, 0, 255).astype(np.uint8)
+    for top in range(0, len(ids), _ROWS):
+        rows = slice(top, top + _ROWS)
+        inside = ids[rows] != 0
+        blended = (1 - alpha) * pixels[rows][inside] + alpha * overlay_colours(ids[rows][inside])
+        shown[rows][inside] = np.clip(blended + 0.5, 0, 255).astype(np.uint8)
     if outline:
         # One line in 480 of the height, so that it shows when scaled down.
-        shown[contours(ids, max(1, round(ids.shape[0] / 480)))] = 255
+        thickness = max(1, round(ids.shape[0] / 480))
+        # One of the two differs from any frame.
+        shown[contours(ids == 0, thickness)] = 0
+        shown[contours(ids, thickness)] = 255
     return shown
+
+
+def smaller(
+    frame: NDArray[np.uint8], labels: NDArray[np.integer], width: int
+) -> tuple[NDArray[np.uint8], NDArray[np.integer]]:
+    """Both no wider than ``width``."""
+    rows, columns = labels.shape
+    if columns <= width:
+        return frame, labels
+    image = _pillow()
+    height = max(1, round(rows * width / columns))
+    # Where the middle of each new pixel was.
+    vertical = (np.arange(height) * 2 + 1) * rows // (2 * height)
+    horizontal = (np.arange(width) * 2 + 1) * columns // (2 * width)
+    picture = image.fromarray(np.ascontiguousarray(frame))
+    small = picture.resize((width, height), image.Resampling.BOX)
+    return np.asarray(small), labels[np.ix_(vertical, horizontal)]
 
 
 def contact_sheet(
     pairs: Sequence[tuple[NDArray[np.uint8], NDArray[np.uint8]]],
     columns: int = 2,
-    width: int = 320,
+    width: int = SHEET_WIDTH,
     gap: int = 4,
 ) -> NDArray[np.uint8]:
     """[H, W, 3]: each pair (frame, overlay) side by side, ``columns`` pairs a
@@ -178,20 +213,30 @@ def write_image(
 
 
 class VideoWriter:
-    """An .mp4 written frame by frame: H.264 where PyAV can, else MPEG-4.
+    """An .mp4 written frame by frame: H.264 where PyAV can, else MPEG-4; in the colours of
+    BT.709 from 720 lines on, else of BT.601, and marked so.  sound: of a film, whose frame at
+    ``begin`` seconds is the first.
 
     A context manager; write() takes [H, W, 3] RGB frames of one size.  Both
     encoders want even sizes: an odd edge is repeated once.
     """
 
-    def __init__(self, path: str | os.PathLike[str], fps: float = 25.0) -> None:
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        fps: float = 25.0,
+        sound: Sound | None = None,
+        begin: float = 0.0,
+    ) -> None:
         self._av = _pyav()
+        self._sound, self._begin, self._count = sound, begin, 0
         # As films are written down, 30000/1001 among them, but to numbers of 16 bits, which
         # is what MPEG-4 keeps.
         largest = max(1, min(1001, int(65535 / max(fps, 1))))
         self._rate = max(Fraction(1, 1000), Fraction(fps).limit_denominator(largest))
-        self._container = self._av.open(os.fspath(path), "w", format="mp4")
+        self._container = self._av.open(film_name(path), "w", format="mp4")
         self._stream: Any = None
+        self._colours = _BT601
 
     def write(self, frame: NDArray[np.uint8]) -> None:
         """Appends one frame."""
@@ -202,7 +247,15 @@ class VideoWriter:
         if self._stream is None:
             self._stream = self._add_stream(pixels.shape[1], pixels.shape[0])
         picture = self._av.VideoFrame.from_ndarray(np.ascontiguousarray(pixels), format="rgb24")
-        self._container.mux(self._stream.encode(picture))
+        coded = picture.reformat(
+            format="yuv420p",
+            dst_colorspace=self._colours[0],
+            dst_color_range=self._av.video.reformatter.ColorRange.MPEG,
+        )
+        self._container.mux(self._stream.encode(coded))
+        self._count += 1
+        if self._sound is not None:
+            self._sound.copy(self._begin, self._begin + float(self._count / self._rate))
 
     def _add_stream(self, width: int, height: int) -> Any:
         try:
@@ -213,6 +266,12 @@ class VideoWriter:
             stream = self._container.add_stream("mpeg4", rate=self._rate)
             stream.bit_rate = 4_000_000
         stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
+        self._colours = _BT709 if height >= _HD else _BT601
+        context = stream.codec_context
+        context.colorspace, context.color_primaries, context.color_trc = self._colours
+        context.color_range = self._av.video.reformatter.ColorRange.MPEG
+        if self._sound is not None:
+            self._sound.add_to(self._container)
         return stream
 
     def close(self) -> None:

@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Union, overload
 
 import numpy as np
@@ -19,7 +20,7 @@ from ._frames import FormatLike, Frame, FrameLike, frame_array, reference
 from ._handle import Handle, HandleOwner
 from ._library import default_model_path, lib
 from ._options import enumerator, integer
-from .errors import check
+from .errors import FormatError, check
 from .result import values
 from .session import Memory, Session
 
@@ -120,7 +121,10 @@ class Model(HandleOwner):
                 )
             if out.value:
                 self._handle = Handle(out.value, lib().covey_model_free, "model", keeps)
-            check(status)
+            try:
+                check(status)
+            except FormatError as error:
+                raise FormatError(_plainly(error, source)) from None
 
     @classmethod
     def _adopted(cls, address: int, keeps: object) -> Model:
@@ -330,6 +334,19 @@ class Model(HandleOwner):
                 )
             )
         return queries, keys
+
+
+def _plainly(error: FormatError, source: Source) -> str:
+    """What is wrong with a weight file; of what is none, that."""
+    if not isinstance(source, (str, os.PathLike)) or not os.path.isfile(source):
+        return str(error)
+    with open(source, "rb") as file:
+        if file.read(4) == b"GGUF":
+            return str(error)
+    path = Path(source)
+    checkpoint = path.suffix.lower() in (".bin", ".ckpt", ".pt", ".pth", ".safetensors")
+    hint = "; covey convert makes one of a checkpoint" if checkpoint else ""
+    return f"{path}: not a weight file (GGUF){hint}"
 
 
 def encoded_path(path: str | os.PathLike[str]) -> bytes:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import tempfile
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from . import coco, images
 from .run_result import RESULT
 from .video import Video
+from .whole_files import made_folder, refuse_link
 
 #: Masks of films, and of pictures whose own names would clash.
 _NUMBERED = re.compile(r"[0-9]{5,}")
@@ -57,6 +59,7 @@ class Output:
         self.folder = Path(folder)
         self.masks = self.folder / "masks"
         self.files = {kind: self.folder / KINDS[kind] for kind in kinds}
+        refuse_link(self.masks)
         for each in (self.folder, self.masks):
             if each.exists() and not each.is_dir():
                 raise NotADirectoryError(f"{each}: not a folder")
@@ -89,9 +92,18 @@ class Output:
                 "empty it or name another folder"
             )
 
-    def create(self) -> None:
-        """Makes the folders.  OSError where they, or the files, cannot be written."""
-        self.masks.mkdir(parents=True, exist_ok=True)
+    @contextlib.contextmanager
+    def taken(self) -> Iterator[None]:
+        """Makes the folders, which go again after a failure that leaves them empty; ValueError
+        where another process writes there."""
+        with (
+            made_folder(self.folder, "another covey segment is writing there"),
+            made_folder(self.masks, "another covey segment is writing there"),
+        ):
+            yield
+
+    def try_out(self) -> None:
+        """OSError where the folders, or the files, cannot be written."""
         for folder in (self.masks, self.folder) if self.files else (self.masks,):
             try:
                 with tempfile.TemporaryFile(dir=folder):
@@ -120,7 +132,9 @@ class Output:
         return sorted(
             each
             for each in self.masks.iterdir()
-            if each.suffix == ".png" and not each.name.startswith(".") and each.is_file()
+            if each.suffix == ".png"
+            and not each.name.startswith(".")
+            and (each.is_file() or each.is_symlink())
         )
 
 

@@ -37,6 +37,12 @@ def colour_indices(labels: NDArray[np.integer]) -> NDArray[np.uint8]:
     return np.where(ids == 0, 0, wrapped).astype(np.uint8)
 
 
+def overlay_colours(labels: NDArray[np.integer]) -> NDArray[np.uint8]:
+    """As colours(), lighter, from 85 to 255: dark ones, as those of 1 and 2 are, would be lost
+    over what is red or green itself."""
+    return (85 + colours(labels).astype(np.uint16) * 170 // 224).astype(np.uint8)
+
+
 def colours(labels: NDArray[np.integer]) -> NDArray[np.uint8]:
     """[..., 3] RGB for ids [...]."""
     return davis_palette()[colour_indices(labels)]

@@ -10,6 +10,7 @@ from typing import Any
 
 from ._abi import Dtype
 from .model import Model, TensorInfo
+from .terminal import say, shown
 
 
 def summarize(tensors: Sequence[TensorInfo]) -> dict[str, Any] | None:
@@ -87,7 +88,7 @@ def quantize(arguments: argparse.Namespace) -> int:
     summary = summarize(tensors)
     matrices = [each for each in tensors if each.dtype is Dtype.Q8]
     if arguments.json:
-        print(
+        say(
             json.dumps(
                 {
                     "input": str(source),
@@ -108,11 +109,11 @@ def quantize(arguments: argparse.Namespace) -> int:
             ("layer", "shape", "relative error"),
             [(each.name.removesuffix(".weight"), _shape(each), _error(each)) for each in matrices],
         )
-    print(
+    say(
         f"{output}: {name}, {arguments.dtype}, {before:,} -> {after:,} bytes ({after / before:.0%})"
     )
     if summary is not None:
-        print(as_text(summary))
+        say(as_text(summary))
     return 0
 
 
@@ -133,6 +134,7 @@ def _percent(error: float) -> str:
 
 def _print_table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """On standard output: names on the left, and never cut, figures on the right."""
+    rows = [list(map(shown, row)) for row in rows]
     try:
         from rich import box
         from rich.console import Console
@@ -145,7 +147,7 @@ def _print_table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
                 cell.ljust(width) if index == 0 else cell.rjust(width)
                 for index, (cell, width) in enumerate(zip(row, widths, strict=True))
             ]
-            print("  ".join(cells).rstrip())
+            say("  ".join(cells).rstrip())
         return
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for index, title in enumerate(titles):

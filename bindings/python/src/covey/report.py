@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from . import images
 from .display import counted, mebibytes
-from .palette import colours
+from .palette import overlay_colours
 from .result import Result
 from .sinks import Sink, Spread
 from .video import SourceFrame
@@ -96,18 +96,15 @@ def _halved(seen: dict[int, float]) -> dict[int, float]:
 
 
 def _picture(name: str, frame: NDArray[np.uint8], labels: NDArray[np.uint16]) -> _Picture:
-    return _Picture(name, _jpeg(frame), _jpeg(images.overlay(frame, labels)))
+    image, ids = images.smaller(frame, labels, _WIDTH)
+    return _Picture(name, _jpeg(image), _jpeg(images.overlay(image, ids)))
 
 
 def _jpeg(pixels: NDArray[np.uint8]) -> str:
     from PIL import Image
 
-    picture = Image.fromarray(np.ascontiguousarray(pixels))
-    if picture.width > _WIDTH:
-        height = max(1, round(picture.height * _WIDTH / picture.width))
-        picture = picture.resize((_WIDTH, height), Image.Resampling.BOX)
     file = io.BytesIO()
-    picture.save(file, "JPEG", quality=85)
+    Image.fromarray(np.ascontiguousarray(pixels)).save(file, "JPEG", quality=85)
     return "data:image/jpeg;base64," + base64.b64encode(file.getvalue()).decode()
 
 
@@ -125,7 +122,7 @@ def _frames(pictures: list[_Picture]) -> str:
 
 
 def _colour(number: int) -> str:
-    return "#" + bytes(colours(np.array([number]))[0]).hex()
+    return "#" + bytes(overlay_colours(np.array([number]))[0]).hex()
 
 
 def _runs(frames: list[int]) -> list[tuple[int, int]]:

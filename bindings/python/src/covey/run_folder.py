@@ -11,8 +11,6 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
-import json
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -21,7 +19,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .whole_files import json_line, naming, write_json, written_whole
+from .whole_files import (
+    json_line,
+    made_folder,
+    naming,
+    parsed_json,
+    write_json,
+    written_whole,
+)
 
 #: Steps that a point of the plotted curve is the mean of, at most.
 _SMOOTHED = 50
@@ -47,24 +52,13 @@ class RunFolder:
     def taken(self) -> Iterator[None]:
         """Makes the folder where there is none, and keeps other processes out of it; ValueError
         where one is in there.  What one that was killed had begun to write is removed."""
-        self.path.mkdir(parents=True, exist_ok=True)
-        handle = os.open(self.path, os.O_RDONLY)
-        try:
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise ValueError(f"{self.path}: another process goes on with this run") from None
-            except OSError:
-                # There are file systems without locks.
-                pass
+        with made_folder(self.path, "another process goes on with this run"):
             begun = [f".{each.name}.[0-9]*" for each in (self.settings, self.log, self.plot)]
             begun += [f".{self.features.name}.[0-9]*", self.checkpoint.name + "." + 8 * "[0-9a-f]"]
             for pattern in begun:
                 for left in self.path.glob(pattern):
                     left.unlink()
             yield
-        finally:
-            os.close(handle)
 
     def begin(self, settings: dict[str, Any]) -> None:
         """Writes the settings of a run that has done nothing yet: what was computed in another
@@ -80,7 +74,7 @@ class RunFolder:
         if not self.checkpoint.exists() or not self.settings.exists():
             raise FileNotFoundError(f"{self.path}: holds no run to go on with")
         try:
-            settings = json.loads(self.settings.read_text(encoding="utf-8"))
+            settings = parsed_json(self.settings.read_text(encoding="utf-8"))
         except ValueError as error:
             raise ValueError(f"{self.settings}: {error}") from None
         if not isinstance(settings, dict):
@@ -99,7 +93,7 @@ def read_log(path: Path, last: int | None = None) -> list[dict[str, Any]]:
     with open(path, encoding="utf-8", errors="replace") as file:
         for line in file:
             try:
-                row = json.loads(line)
+                row = parsed_json(line)
                 step = row["step"]
             except (ValueError, KeyError, TypeError):
                 break

@@ -18,7 +18,7 @@ from typing import Any
 
 from ._library import default_model_path
 from .video import Video
-from .whole_files import write_json
+from .whole_files import parsed_json, write_json
 
 #: In the folder of every result.
 RESULT = "result.json"
@@ -68,7 +68,7 @@ def read_made(folder: Path) -> Made | None:
     """What is in its RESULT; None where it is not there.  ValueError for a file of something
     else."""
     try:
-        told = json.loads((folder / RESULT).read_text(encoding="utf-8"))
+        told = parsed_json((folder / RESULT).read_text(encoding="utf-8"))
         made = Made(**{name: told[name] for name in Made.__dataclass_fields__})
         if not isinstance(made.settings, dict) or not isinstance(made.figures, dict):
             raise TypeError

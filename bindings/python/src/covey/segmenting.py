@@ -9,7 +9,6 @@ import os
 import resource
 import signal
 import socket
-import sys
 import threading
 import time
 from collections import deque
@@ -23,6 +22,7 @@ from ._arguments import UsageError
 from ._method_arguments import check_mode, check_range, check_size, session_options
 from ._options import Options
 from .display import Display, counted, mebibytes
+from .machine import usable_memory
 from .model import Model
 from .output import KINDS, Output, knobs_as_text, unique_names
 from .report import Report
@@ -31,6 +31,7 @@ from .run_result import Made, differences, read_made, remove_made, settings_of, 
 from .session import Session
 from .sinks import Arrays, Coco, Film, Masks, Sheet, Sink, YoutubeVis
 from .summary import Summary
+from .terminal import say
 from .video import SourceFrame, Video
 from .whole_files import naming
 
@@ -38,27 +39,43 @@ from .whole_files import naming
 _LONG = 100_000
 
 
-class _Forecast:
-    """The most memory that the session may need, beside its limit."""
+def _with_less(arguments: argparse.Namespace) -> str:
+    """What takes less memory than the run of ``arguments``."""
+    if arguments.stream:
+        return "a smaller --working-size needs less"
+    if arguments.mode == "reference" or arguments.target_clusters:
+        return "--every N, which leaves frames out, needs less"
+    return "--stream, or --every N, which leaves frames out, needs less"
 
-    def __init__(self, model: Model, options: Options, display: Display) -> None:
+
+class _Forecast:
+    """The most memory that the session may need, beside its limit and what the machine has."""
+
+    def __init__(
+        self, model: Model, options: Options, display: Display, with_less: str
+    ) -> None:
         self.limit = options.get("memory_limit")
         self.bytes: int | None = None
         self._model, self._options, self._display = model, options, display
-        self._has_warned = False
+        self._with_less, self._has_warned = with_less, False
 
-    def make(self, frame: SourceFrame, count: int, endless: bool = False) -> None:
-        """For ``count`` frames like this one, or a stream of them; warns, once."""
-        height, width = frame.image.shape[:2]
+    def make(self, size: tuple[int, int], count: int, endless: bool = False) -> None:
+        """For ``count`` frames of this height and width, or a stream of them; warns, once."""
+        height, width = size
         self.bytes = self._model.estimate_memory(width, height, count, **self._options).peak
-        if self.limit is None or self.bytes <= self.limit or self._has_warned:
+        usable = usable_memory()
+        if self.limit is not None and self.bytes > self.limit:
+            bound = f"--memory-limit allows, {mebibytes(self.limit)}"
+        elif self.limit is None and usable is not None and self.bytes > usable:
+            bound = f"there is, {mebibytes(usable)}"
+        else:
             return
-        self._has_warned = True
-        self._display.warn(
-            f"{'a stream' if endless else count} {'' if endless else 'frames '}"
-            f"of {width}x{height} may need up to {mebibytes(self.bytes)}, more "
-            f"than --memory-limit allows, {mebibytes(self.limit)}"
-        )
+        if not self._has_warned:
+            self._has_warned = True
+            self._display.warn(
+                f"{'a stream' if endless else f'{count} frames'} of {width}x{height} may need up "
+                f"to {mebibytes(self.bytes)}, more than {bound}; {self._with_less}"
+            )
 
 
 def _source_of(frame: SourceFrame, video: Video) -> str:
@@ -79,21 +96,20 @@ class _Reader:
 
     def __iter__(self) -> Iterator[SourceFrame]:
         expected = self._video.frame_count
-        first: SourceFrame | None = None
+        first, size = "", (0, 0)
         for frame in self._video.frames():
-            if first is None:
-                # One frame is kept for its size, and for its name.
-                first = frame
+            rows, columns = frame.image.shape[:2]
+            if not first:
+                first, size = _source_of(frame, self._video), (rows, columns)
                 if self._endless:
-                    self._forecast.make(first, min(expected or _LONG, _LONG), endless=True)
+                    self._forecast.make(size, min(expected or _LONG, _LONG), endless=True)
                 elif expected is not None:
-                    self._forecast.make(first, expected)
+                    self._forecast.make(size, expected)
                 self._display.update(self._stage, 0, expected)
-            (height, width), (rows, columns) = first.image.shape[:2], frame.image.shape[:2]
-            if (rows, columns) != (height, width):
+            if (rows, columns) != size:
                 raise ValueError(
-                    f"{_source_of(frame, self._video)}: expected {width}x{height} like "
-                    f"{_source_of(first, self._video)}, found {columns}x{rows}"
+                    f"{_source_of(frame, self._video)}: expected {size[1]}x{size[0]} like "
+                    f"{first}, found {columns}x{rows}; --resize makes it so"
                 )
             self.names.append(frame.name)
             self.files.append(frame.name if frame.path is None else frame.path.name)
@@ -107,8 +123,8 @@ class _Reader:
         self._display.update(self._stage, count, count)
         if self._video.cut_short:
             self._display.warn(f"{self._video.name}: {self._video.cut_short}; cut off, or damaged?")
-        if first is not None and not self._endless and (expected is None or count > expected):
-            self._forecast.make(first, count)
+        if first and not self._endless and (expected is None or count > expected):
+            self._forecast.make(size, count)
 
 
 class _Writer:
@@ -141,7 +157,9 @@ class _Writer:
 def _sinks_of(output: Output, video: Video, reader: _Reader) -> dict[str, Sink]:
     """By the kind of what they write."""
     makers: dict[str, Callable[[Path], Sink]] = {
-        "overlay": lambda path: Film(path, video.fps or 25.0),
+        "overlay": lambda path: Film(
+            path, video.fps or 25.0, video.path if video.fps is not None else None
+        ),
         "sheet": Sheet,
         "coco": lambda path: Coco(path, video.name, reader.files),
         "ytvis": YoutubeVis,
@@ -157,6 +175,7 @@ class _Times:
     """Seconds; encode and cluster are None for a stream, which does both by turns."""
 
     computing: float = 0.0
+    writing: float = 0.0
     encode: float | None = None
     cluster: float | None = None
 
@@ -168,6 +187,7 @@ def _segment_whole(
     start = time.perf_counter()
     for frame in reader:
         session.push(frame.image, frame.index)
+    del frame
     encoded = time.perf_counter()
     session.finish()
     finished = time.perf_counter()
@@ -181,7 +201,8 @@ def _segment_whole(
                 raise ValueError(f"{video.name}: fewer frames than when it was read first")
             writer.write(result, names[result.index], again)
             display.update("write", result.index + 1, len(names))
-    return _Times(finished - start, encoded - start, finished - encoded)
+    writing = time.perf_counter() - finished
+    return _Times(finished - start, writing, encoded - start, finished - encoded)
 
 
 @contextlib.contextmanager
@@ -211,7 +232,7 @@ def _segment_stream(session: Session, reader: _Reader, video: Video, writer: _Wr
             name, frame = waiting.popleft()
             begun = time.perf_counter()
             writer.write(result, name, frame)
-            times.computing -= time.perf_counter() - begun
+            times.writing += time.perf_counter() - begun
 
     start = time.perf_counter()
     try:
@@ -227,17 +248,21 @@ def _segment_stream(session: Session, reader: _Reader, video: Video, writer: _Wr
             raise
     session.finish()
     write()
-    times.computing += time.perf_counter() - start
+    times.computing = time.perf_counter() - start - times.writing
     return times
 
 
 def segment(arguments: argparse.Namespace) -> int:
     """Runs the command; returns 0, or raises."""
-    start = time.perf_counter()
     check_range(arguments)
     output = Output(arguments.output, [kind for kind in KINDS if getattr(arguments, kind)])
     video = Video(
-        arguments.source, arguments.max_frames, arguments.every, arguments.first, arguments.last
+        arguments.source,
+        arguments.max_frames,
+        arguments.every,
+        arguments.first,
+        arguments.last,
+        arguments.resize,
     )
     output.check(video)
     # What is read only once, and may have no end, is segmented as it comes.
@@ -245,14 +270,25 @@ def segment(arguments: argparse.Namespace) -> int:
     check_mode(arguments)
     if video.is_live and arguments.resume:
         raise UsageError("argument --resume: not with a source that can be read only once")
+    with output.taken():
+        try:
+            _segment(arguments, output, video)
+        except MemoryError as error:
+            raise MemoryError(f"{error or 'out of memory'}; {_with_less(arguments)}") from None
+    return 0
+
+
+def _segment(arguments: argparse.Namespace, output: Output, video: Video) -> None:
+    """With the folder of the output to itself."""
+    start = time.perf_counter()
     earlier = read_made(output.folder)
     settings = None if video.is_live else settings_of(arguments, arguments.source)
     if arguments.resume and earlier is not None:
         if earlier.settings == settings and earlier.is_complete(output.folder):
             if not arguments.json:
-                print(f"{output.folder}: is whole, and of these settings; kept")
+                say(f"{output.folder}: is whole, and of these settings; kept")
             _tell(arguments, output.folder, earlier.figures)
-            return 0
+            return
     began = time.time()
     with Model(arguments.model) as model, Display(arguments.json) as display:
         if arguments.resume and earlier is not None and settings is not None:
@@ -261,7 +297,7 @@ def segment(arguments: argparse.Namespace) -> int:
         options = session_options(arguments)
         options["output"] = "clusters" if arguments.clusters else "objects"
         check_size(arguments.working_size, model)
-        forecast = _Forecast(model, options, display)
+        forecast = _Forecast(model, options, display, _with_less(arguments))
         # The fractions of a stream are of one push: frames tell more.
         progress = None if arguments.stream else display.stage
         with (
@@ -269,7 +305,7 @@ def segment(arguments: argparse.Namespace) -> int:
             contextlib.ExitStack() as stack,
         ):
             # Before the work: what cannot be written need not be computed.
-            output.create()
+            output.try_out()
             reader = _Reader(video, display, forecast, arguments.stream)
             by_kind = _sinks_of(output, video, reader)
             writer = _Writer(output, [stack.enter_context(each) for each in by_kind.values()])
@@ -298,6 +334,7 @@ def segment(arguments: argparse.Namespace) -> int:
         "seconds": time.perf_counter() - start,
         "seconds_encode": times.encode,
         "seconds_cluster": times.cluster,
+        "seconds_write": times.writing,
         "seconds_per_frame": times.computing / summary.frames,
         "estimated_peak_bytes": forecast.bytes,
         "memory_limit_bytes": forecast.limit,
@@ -323,22 +360,25 @@ def segment(arguments: argparse.Namespace) -> int:
         made = Made(__version__, worker, began, time.time() - began, settings, figures)
         write_made(output.folder, made, [each.path for each in by_kind.values()])
     _tell(arguments, output.folder, figures)
-    return 0
 
 
 def _tell(arguments: argparse.Namespace, folder: Path, figures: dict[str, Any]) -> None:
     """``figures``: with their paths relative to ``folder``."""
     written = {kind: str(folder / name) for kind, name in figures["output"].items()}
     if arguments.json:
-        print(json.dumps({**figures, "output": written}, ensure_ascii=False))
+        say(json.dumps({**figures, "output": written}, ensure_ascii=False))
         return
     kind = "cluster" if arguments.clusters else "object"
-    print(
+    # Not in results of before it was told.
+    writing = figures.get("seconds_write")
+    say(
         f"{counted(figures['frames'], 'frame')}, {counted(figures[f'{kind}s'], kind)}, "
-        f"{figures['seconds_per_frame']:.3f} s a frame, {figures['seconds']:.1f} s in all"
+        f"{figures['seconds_per_frame']:.3f} s a frame"
+        + ("" if writing is None else f" and {writing / figures['frames']:.3f} s to write it")
+        + f", {figures['seconds']:.1f} s in all"
     )
     if figures["shots"] > 1:
-        print(f"{figures['shots']} shots, each with ids of its own (--keep-shots: as one)")
+        say(f"{figures['shots']} shots, each with ids of its own (--keep-shots: as one)")
     kind = f"{figures['mode']} mode{', streaming' if figures['streaming'] else ''}"
     # None: not asked for; of this one: no bound.
     knobs = {
@@ -346,17 +386,17 @@ def _tell(arguments: argparse.Namespace, folder: Path, figures: dict[str, Any]) 
         for name, value in figures["clustering"].items()
         if value is not None or name == "key_budget"
     }
-    print(f"{kind}: {knobs_as_text(knobs)}")
-    print(
+    say(f"{kind}: {knobs_as_text(knobs)}")
+    say(
         f"peak memory: session {mebibytes(figures['session_peak_bytes'])}, "
         f"process {mebibytes(figures['process_peak_bytes'])}"
     )
     if figures["masks_removed"]:
-        print(f"removed {counted(figures['masks_removed'], 'mask')} of an earlier run")
+        say(f"removed {counted(figures['masks_removed'], 'mask')} of an earlier run")
     for what, where in written.items():
-        print(f"{what}: {where}")
+        say(f"{what}: {where}")
     others = [name for kind, name in KINDS.items() if kind not in written]
     if left := [name for name in others if (folder / name).exists()]:
-        print(f"of an earlier run, not this one: {', '.join(left)}")
+        say(f"of an earlier run, not this one: {', '.join(left)}")
     if figures["mask_bits"] > 8:
-        print("ids beyond 255: masks are 16-bit gray where they have one", file=sys.stderr)
+        say("ids beyond 255: masks are 16-bit gray where they have one", error=True)

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from . import coco, images
 from .result import Result
+from .sound import Sound
 from .video import SourceFrame
 from .whole_files import naming, write_json, written_whole
 
@@ -71,13 +72,14 @@ class Masks(Sink):
 
 
 class Film(Sink):
-    """The frames with their objects over them."""
+    """The frames with their objects over them; with the sound of the film at ``source``."""
 
     wants_pixels = True
 
-    def __init__(self, path: Path, rate: float) -> None:
+    def __init__(self, path: Path, rate: float, source: Path | None) -> None:
         super().__init__(path)
         self._rate = rate
+        self._sound = None if source is None else Sound(source)
         # One name, so that what a killed run leaves is the next one's.
         self._beside = path.with_name(f".{path.name}.partial")
         self._film: images.VideoWriter | None = None
@@ -86,7 +88,9 @@ class Film(Sink):
         if frame is None:
             return
         if self._film is None:
-            self._film = images.VideoWriter(self._beside, self._rate)
+            self._film = images.VideoWriter(
+                self._beside, self._rate, self._sound, frame.time or 0.0
+            )
         self._film.write(images.overlay(frame.image, result.labels))
 
     def close(self) -> None:
@@ -95,7 +99,7 @@ class Film(Sink):
                 self._film.close()
                 os.replace(self._beside, self.path)
         finally:
-            self._beside.unlink(missing_ok=True)
+            self._end()
 
     def abandon(self) -> None:
         try:
@@ -104,7 +108,12 @@ class Film(Sink):
                 if self._film is not None:
                     self._film.close()
         finally:
-            self._beside.unlink(missing_ok=True)
+            self._end()
+
+    def _end(self) -> None:
+        self._beside.unlink(missing_ok=True)
+        if self._sound is not None:
+            self._sound.close()
 
 
 Kept = TypeVar("Kept")
@@ -145,10 +154,13 @@ class Sheet(Sink):
 
     def write(self, result: Result, name: str, frame: SourceFrame | None) -> None:
         if frame is not None:
-            image = frame.image
-            self._pairs.offer(
-                result.index, lambda: (image, images.overlay(image, result.labels))
-            )
+            pixels = frame.image
+
+            def pair() -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+                image, labels = images.smaller(pixels, result.labels, images.SHEET_WIDTH)
+                return image, images.overlay(image, labels)
+
+            self._pairs.offer(result.index, pair)
 
     def close(self) -> None:
         if pairs := self._pairs.items():

@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from . import _abi, _options
 from ._calls import deferred_signals
-from ._frames import FormatLike, FrameLike, frame_array
+from ._frames import FormatLike, FrameLike, frame_array, refuse_paths
 from ._handle import Handle, HandleOwner
 from ._library import lib
 from .errors import check
@@ -195,6 +195,7 @@ class Trainer(HandleOwner):
         """
         info = self.info
         count = info.total_steps - info.step if steps is None else steps
+        refuse_paths(clips, "clips: expected an iterable of clips")
         source = iter(clips)
         for _ in range(count):
             batch = list(islice(source, info.clips_per_step))
@@ -203,6 +204,8 @@ class Trainer(HandleOwner):
             if all(_is_features(clip) for clip in batch):
                 yield self.step_features(np.stack([np.asarray(clip) for clip in batch]))
             else:
+                for clip in batch:
+                    refuse_paths(clip, "clip: expected frames")
                 yield self.step([frame for clip in batch for frame in clip], format)
 
     def save(self, path: str | os.PathLike[str]) -> None:

@@ -9,7 +9,6 @@ import os
 import resource
 import shlex
 import signal
-import sys
 import threading
 import time
 from collections.abc import Generator, Iterator
@@ -27,8 +26,10 @@ from .choosing_tau import LARGEST, Choice, choose_tau
 from .clips import Clip, Clips, Footage, read_ahead, reason
 from .display import Display, duration, mebibytes
 from .feature_cache import FeatureCache
+from .machine import usable_cores
 from .model import Model
 from .run_folder import RunFolder, RunLog, TensorBoard, plot_losses, summary_writer
+from .terminal import say
 from .trainer import Trainer
 from .training_settings import Recorded, Settings
 
@@ -300,6 +301,7 @@ def train(arguments: argparse.Namespace) -> int:
     folder, settings = (
         training_settings.new(arguments) if fresh else training_settings.resumed(arguments)
     )
+    threads = arguments.threads or min(usable_cores(), 256)
     again = f"covey train --resume {shlex.quote(os.path.relpath(folder.path))}"
     start = time.perf_counter()
     tau, choice, board = None, None, None
@@ -310,7 +312,7 @@ def train(arguments: argparse.Namespace) -> int:
         display = stack.enter_context(Display(arguments.json))
         check_size(settings.working_size, model)
         tau_before = model.info.tau
-        options = settings.options(arguments.threads, arguments.memory_limit)
+        options = settings.options(threads, arguments.memory_limit)
         trainer = stack.enter_context(Trainer(model, **options))
         if settings.tensorboard:
             summary_writer()
@@ -341,14 +343,14 @@ def train(arguments: argparse.Namespace) -> int:
                 _steps(folder, settings, trainer, data, cache, log, board, display, stop)
             stop.check()
             tau, choice = _written(
-                settings, model, trainer, data, display, stop, arguments.threads
+                settings, model, trainer, data, display, stop, threads
             )
             done = True
         except _Stopped:
             done = False
         except BaseException:
             # With --json too.
-            print(f"covey: the last checkpoint is kept; to go on: {again}", file=sys.stderr)
+            say(f"covey: the last checkpoint is kept; to go on: {again}", error=True)
             raise
         made, memory = trainer.step_count, trainer.info.memory_peak
         losses = _ends(log.rows)
@@ -431,24 +433,24 @@ def _median(rows: list[dict[str, Any]]) -> float | None:
 
 def _report(arguments: argparse.Namespace, figures: dict[str, Any]) -> None:
     if arguments.json:
-        print(json.dumps(figures, ensure_ascii=False))
+        say(json.dumps(figures, ensure_ascii=False))
         return
     speed = figures["seconds_per_step"]
-    print(
+    say(
         f"{figures['steps']} of {figures['total_steps']} steps"
         + ("" if speed is None else f", {speed:.2f} s a step")
         + f", {duration(figures['seconds'])} in all; {figures['videos']} videos, "
         f"{figures['frames']} frames"
     )
     for name, (first, last) in (figures["losses"] or {}).items():
-        print(f"{name} loss: {first:.3f} at first, {last:.3f} at last")
-    print(
+        say(f"{name} loss: {first:.3f} at first, {last:.3f} at last")
+    say(
         f"peak memory: trainer {mebibytes(figures['trainer_peak_bytes'])}, "
         f"process {mebibytes(figures['process_peak_bytes'])}"
     )
-    print(f"run: {figures['run']}")
+    say(f"run: {figures['run']}")
     if not figures["done"]:
-        print(f"stopped; to go on: {figures['resume']}")
+        say(f"stopped; to go on: {figures['resume']}")
         return
     now = f"tau: {figures['tau']:.4g}, before training {figures['tau_before']:.4g}"
     if figures["clusters_per_clip"] is not None:
@@ -456,5 +458,5 @@ def _report(arguments: argparse.Namespace, figures: dict[str, Any]) -> None:
             f": {figures['clusters_per_clip']:.1f} clusters a clip, "
             f"before {figures['clusters_per_clip_before']:.1f}"
         )
-    print(now)
-    print(f"model: {figures['output']}")
+    say(now)
+    say(f"model: {figures['output']}")

@@ -13,6 +13,7 @@ from ._arguments import UsageError
 from ._library import default_model_path
 from ._options import TrainerOptions
 from .run_folder import RunFolder
+from .video import videos_in
 
 #: Options of the trainer that the command passes on, as they are called there.
 _METHOD = (
@@ -124,6 +125,14 @@ def _is_weight_file(path: Path) -> bool:
         return file.read(4) == b"GGUF"
 
 
+def _paths(sources: list[str]) -> list[str]:
+    """Absolute; of folders of films the films."""
+    try:
+        return [os.path.abspath(path) for each in sources for path in videos_in(each)]
+    except ValueError as error:
+        raise UsageError(f"argument VIDEO: {error}") from None
+
+
 def new(arguments: argparse.Namespace) -> tuple[RunFolder, Settings]:
     """Of a run that begins; its videos have not been looked into.
 
@@ -136,7 +145,7 @@ def new(arguments: argparse.Namespace) -> tuple[RunFolder, Settings]:
         raise UsageError("the following arguments are required: -o/--output")
     output = Path(os.path.abspath(arguments.output))
     model = os.path.abspath(arguments.model or default_model_path())
-    videos = [Recorded(os.path.abspath(each)) for each in arguments.videos]
+    videos = [Recorded(each) for each in _paths(arguments.videos)]
     folder = RunFolder(arguments.run or output.with_name(f"{output.stem}-run"))
     _check_output(output, folder, model, videos)
     if folder.holds_a_run:
@@ -176,7 +185,7 @@ def resumed(arguments: argparse.Namespace) -> tuple[RunFolder, Settings]:
         settings.output = os.path.abspath(arguments.output)
     _check_output(Path(settings.output), folder, settings.model, settings.videos)
     if arguments.videos:
-        given = {os.path.abspath(each) for each in arguments.videos}
+        given = set(_paths(arguments.videos))
         used = {each.path for each in settings.videos}
         for path in sorted(given - used - {*settings.left_out}):
             raise UsageError(

@@ -6,7 +6,6 @@ import argparse
 import contextlib
 import json
 import logging
-import os
 import time
 from collections.abc import Iterator
 from concurrent.futures import Executor, ThreadPoolExecutor
@@ -15,8 +14,10 @@ from typing import Any
 
 from .._arguments import UsageError
 from ..display import Display, counted, duration
+from ..machine import usable_cores
+from ..terminal import say
 from .folder import BatchFolder
-from .manifest import Entry, entry_of, read_manifest
+from .manifest import Entry, entries_of, read_manifest
 from .mapping import map_videos
 from .planning import plan
 from .task import Outcome, Task, kept, read_result
@@ -58,7 +59,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _entries(arguments: argparse.Namespace) -> list[Entry]:
-    entries = [entry_of(each) for each in arguments.sources]
+    entries = [entry for each in arguments.sources for entry in entries_of(each)]
     for manifest in arguments.manifest:
         entries += read_manifest(manifest)
     if not entries:
@@ -68,7 +69,7 @@ def _entries(arguments: argparse.Namespace) -> list[Entry]:
 
 def _shared_out(tasks: list[Task], workers: int | None) -> tuple[list[Task], int]:
     """With threads, where none were asked for; and how many are to run at once."""
-    cores = len(os.sched_getaffinity(0))
+    cores = usable_cores()
     at_once = max(1, min(workers or cores, len(tasks)))
     threads = max(1, cores // at_once)
     return [replace(task, threads=task.threads or threads) for task in tasks], at_once
@@ -151,17 +152,17 @@ def _note_untold(tasks: list[Task], folder: BatchFolder, rows: dict[str, Outcome
 
 def _report(arguments: argparse.Namespace, folder: BatchFolder, told: dict[str, Any]) -> None:
     if arguments.json:
-        print(json.dumps(told, ensure_ascii=False))
+        say(json.dumps(told, ensure_ascii=False))
         return
     counts = ", ".join(
         f"{told[status]} {status}" for status in ("done", "kept", "failed") if told[status]
     )
-    print(
+    say(
         f"{counted(len(told['videos']), 'video')}: {counts}; "
         f"{counted(told['frames'], 'frame')}, "
         f"{duration(told['seconds'])}"
     )
     for row in told["videos"]:
         if row["status"] == "failed":
-            print(f"failed: {row['name']}: {row['error']}")
-    print(f"summary: {folder.table}, .json; attempts: {folder.log}")
+            say(f"failed: {row['name']}: {row['error']}")
+    say(f"summary: {folder.table}, .json; attempts: {folder.log}")

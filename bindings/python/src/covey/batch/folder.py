@@ -13,8 +13,6 @@ from __future__ import annotations
 
 import contextlib
 import csv
-import errno
-import fcntl
 import io
 import os
 from collections.abc import Iterator, Sequence
@@ -23,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from .. import __version__
-from ..whole_files import json_line, write_json, write_text
+from ..whole_files import hold, json_line, write_json, write_text
 from .task import PARTIAL, Outcome
 from .work import discard
 
@@ -57,16 +55,8 @@ class BatchFolder:
         still works on it ends."""
         self.path.mkdir(parents=True, exist_ok=True)
         with open(self.path / ".lock", "wb") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise BlockingIOError(
-                    f"{self.path}: another covey batch is writing there"
-                ) from None
-            except OSError as error:
-                # Some network file systems know no locks.
-                if error.errno not in (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS):
-                    raise
+            if not hold(file.fileno()):
+                raise BlockingIOError(f"{self.path}: another covey batch is writing there")
             self.stop()
             self._partial.mkdir(exist_ok=True)
             try:

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import csv
 import glob
-import json
 import os
 import re
 import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from .._arguments import UsageError
-from ..video import is_live
+from ..video import is_live, videos_in
+from ..whole_files import parsed_json
 
 #: Files of OUT itself.
 RESERVED = frozenset({"batch.jsonl", "summary.json", "summary.csv"})
@@ -31,6 +31,24 @@ class Entry:
     options: tuple[str, ...] = ()
 
 
+def entries_of(
+    source: str,
+    name: str | None = None,
+    options: tuple[str, ...] = (),
+    folder: str = "",
+    where: str = "",
+) -> list[Entry]:
+    """As entry_of(); of a folder of films one for each."""
+    entry = entry_of(source, name, options, folder, where)
+    try:
+        sources = videos_in(entry.source)
+    except ValueError as error:
+        raise UsageError(f"{where}{error}") from None
+    if name is not None and sources[1:]:
+        raise UsageError(f"{where}{source}: holds {len(sources)} films, for the one name {name}")
+    return [replace(entry, source=each) for each in sources]
+
+
 def entry_of(
     source: str,
     name: str | None = None,
@@ -40,13 +58,14 @@ def entry_of(
 ) -> Entry:
     """An entry with an absolute path; relative ones are of ``folder``.  UsageError, which
     begins with ``where``, for a live source and a name that none may have."""
-    if is_live(source):
+    path = os.path.abspath(os.path.join(folder, source))
+    if is_live(source) and not (os.path.isfile(path) or os.path.isdir(path)):
         raise UsageError(f"{where}{source}: can be read only once; covey segment reads it")
     if name is not None and (
         not name or name.startswith(".") or "/" in name or "\0" in name or name in RESERVED
     ):
         raise UsageError(f"{where}expected the name of a folder, found {name!r}")
-    return Entry(os.path.abspath(os.path.join(folder, source)), name, options)
+    return Entry(path, name, options)
 
 
 def read_manifest(path: str) -> list[Entry]:
@@ -67,8 +86,9 @@ def read_manifest(path: str) -> list[Entry]:
     forms = {".csv": _of_csv, ".jsonl": _of_json_lines, ".ndjson": _of_json_lines}
     form = forms.get(Path(path).suffix.lower(), _of_text)
     return [
-        entry_of(source, name, options, folder, f"{path}: line {line}: ")
+        entry
         for line, source, name, options in form(lines, path)
+        for entry in entries_of(source, name, options, folder, f"{path}: line {line}: ")
     ]
 
 
@@ -102,7 +122,7 @@ def _of_json_lines(lines: list[str], path: str) -> Iterator[_Row]:
         if not line.strip():
             continue
         try:
-            told: Any = json.loads(line)
+            told: Any = parsed_json(line)
         except ValueError as error:
             raise UsageError(f"{path}: line {number}: {error}") from None
         if not isinstance(told, dict) or set(told) - {"source", "name", "options"}:

@@ -18,6 +18,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from .. import __version__
+from ..machine import usable_cores
 from ..run_result import Made, read_made, source_identity, write_made
 from .child import command
 from .task import Outcome, Task, kept, read_result
@@ -138,7 +139,7 @@ def _threads_of_worker() -> int | None:
         at_once: int = distributed.get_worker().state.nthreads
     except ValueError:
         return None
-    return max(1, len(os.sched_getaffinity(0)) // at_once)
+    return max(1, usable_cores() // at_once)
 
 
 def _signed(attempt: Outcome, place: Path) -> Made:

@@ -17,7 +17,16 @@ from .._method_arguments import check_mode, check_size, session_options
 from ..display import Display
 from ..model import Model
 from ..run_result import model_identity
-from ..whole_files import json_line, write_json, write_text, written_whole
+from ..terminal import say
+from ..whole_files import (
+    json_line,
+    made_folder,
+    parsed_json,
+    refuse_link,
+    write_json,
+    write_text,
+    written_whole,
+)
 from .datasets import DATASETS, open_dataset
 from .evaluate import Evaluation, VideoFigures, evaluate
 from .labelled import LabelledVideo, names_in
@@ -38,7 +47,7 @@ class _Folder:
         """Reads only, and raises ValueError for what another command or run wrote."""
         self.path = path
         # As it will be read again: tuples are lists.
-        self._settings: dict[str, Any] = json.loads(json_line(settings))
+        self._settings: dict[str, Any] = parsed_json(json_line(settings))
         self._run, self._log = path / "run.json", path / "videos.jsonl"
         self.known: dict[str, VideoFigures] = {}
         if self._run.exists():
@@ -46,7 +55,7 @@ class _Folder:
 
     def _read(self, resume: bool) -> None:
         try:
-            before = json.loads(self._run.read_bytes())
+            before = parsed_json(self._run.read_bytes())
         except ValueError as error:
             raise ValueError(f"{self._run}: {error}") from None
         if not isinstance(before, dict) or not {"dataset", "protocol"} <= set(before):
@@ -64,11 +73,11 @@ class _Folder:
         for line in self._log.read_bytes().split(b"\n"):
             # A crash leaves the last one cut short.
             with contextlib.suppress(ValueError, TypeError):
-                figures = VideoFigures(**json.loads(line))
+                figures = VideoFigures(**parsed_json(line))
                 self.known[figures.video] = figures
 
     def begin(self, videos: Sequence[LabelledVideo], save: bool) -> list[LabelledVideo]:
-        """Makes the folder; returns the videos that are not known, as they are now."""
+        """Returns the videos that are not known, as they are now."""
         left = [
             video
             for video in videos
@@ -78,7 +87,6 @@ class _Folder:
         ]
         for video in left:
             self.known.pop(video.name, None)
-        self.path.mkdir(parents=True, exist_ok=True)
         write_json(self._run, self._settings, indent=1)
         # Anew: a line that a crash cut short must not be continued.
         with written_whole(self._log) as file:
@@ -101,6 +109,8 @@ class _Folder:
     def save(self, video: LabelledVideo, found: Prediction) -> None:
         """The labels."""
         paths = self._labels(video)
+        for folder in (paths[0].parent.parent, paths[0].parent):
+            refuse_link(folder)
         paths[0].parent.mkdir(parents=True, exist_ok=True)
         if video.identifier is not None:
             write_json(paths[0], coco.video_tracks(found.labels, found.scores, video.identifier))
@@ -118,7 +128,7 @@ class _Folder:
         """Those of these videos, and of no earlier run."""
         numbered = [each for each in videos if each.identifier is not None]
         if numbered:
-            parts = [json.loads(self._labels(each)[0].read_bytes()) for each in numbered]
+            parts = [parsed_json(self._labels(each)[0].read_bytes()) for each in numbered]
             write_json(self.path / "ytvis.json", [entry for part in parts for entry in part])
 
 
@@ -180,19 +190,23 @@ def run(arguments: argparse.Namespace) -> int:
         if arguments.save:
             folder.save(video, found)
 
-    with _predictor(arguments, protocol) as predictor, Display(arguments.json) as display:
+    with (
+        _predictor(arguments, protocol) as predictor,
+        Display(arguments.json) as display,
+        made_folder(folder.path, "another covey evaluate is writing there"),
+    ):
         left = folder.begin(videos, arguments.save)
         display.update("evaluate", len(videos) - len(left), len(videos), "videos")
         for done, figures in enumerate(evaluate(left, predictor, protocol, kept), start=1):
             folder.add(figures)
             display.update("evaluate", len(videos) - len(left) + done, len(videos), "videos")
-    found = Evaluation(protocol, [folder.known[video.name] for video in videos])
-    folder.write(found)
-    if arguments.save:
-        folder.join_tracks(videos)
+        found = Evaluation(protocol, [folder.known[video.name] for video in videos])
+        folder.write(found)
+        if arguments.save:
+            folder.join_tracks(videos)
     if arguments.json:
-        print(json.dumps({**as_dict(found), "settings": settings}, ensure_ascii=False))
+        say(json.dumps({**as_dict(found), "settings": settings}, ensure_ascii=False))
     else:
         print_tables(found)
-        print(f"results: {folder.path / 'results.md'}, .csv, .json")
+        say(f"results: {folder.path / 'results.md'}, .csv, .json")
     return 0

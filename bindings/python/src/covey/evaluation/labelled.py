@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..images import read_labels
-from ..video import Video, read_image
+from ..pictures import Pictures
+from ..video import Video
 
 __all__ = ["DatasetError", "LabelledVideo", "names_in", "of_pictures", "pictures", "stacked"]
 
@@ -105,10 +106,11 @@ def of_pictures(
     both = [each for each in frames if each.stem in masks]
     if not both:
         raise DatasetError(f"{name}: no frame has a mask of its name")
+    sequence = Pictures(both)
     return LabelledVideo(
         name,
         tuple(each.stem for each in both),
-        lambda index: read_image(both[index]),
+        lambda index: next(sequence.read([index])),
         lambda index: read_labels(masks[both[index].stem]),
         void,
     )

@@ -8,6 +8,7 @@ import io
 from dataclasses import asdict
 from typing import Any
 
+from ..terminal import shown
 from .evaluate import Evaluation
 
 __all__ = ["as_csv", "as_dict", "as_markdown", "print_tables"]
@@ -108,9 +109,9 @@ def print_tables(found: Evaluation) -> None:
     if len(found.videos) > 1:
         for video in found.worst():
             table.add_row(
-                f"worst: {video.video}", *(_shown(video.mean(column)) for column in columns)
+                f"worst: {shown(video.video)}", *(_shown(video.mean(column)) for column in columns)
             )
     # Names in brackets are names.
     console = Console(markup=False)
     console.print(table)
-    console.print(f"{_about(found)}; 95 %: of a bootstrap over videos", highlight=False)
+    console.print(shown(f"{_about(found)}; 95 %: of a bootstrap over videos"), highlight=False)

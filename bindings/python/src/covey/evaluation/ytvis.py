@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import operator
 import os
 from pathlib import Path
@@ -12,6 +11,7 @@ import numpy as np
 
 from ..coco import decode
 from ..video import read_image
+from ..whole_files import parsed_json
 from .labelled import DatasetError, Ids, LabelledVideo
 
 __all__ = ["ytvis"]
@@ -32,7 +32,7 @@ def ytvis(root: Path, split: str = "train") -> list[LabelledVideo]:
     if listed is None:
         raise DatasetError(f"{places[0]}: no such file, nor {places[1]}, nor {places[2]}")
     try:
-        told = json.loads(listed.read_text(encoding="utf-8"))
+        told = parsed_json(listed.read_text(encoding="utf-8"))
         videos, annotations = told["videos"], told["annotations"]
         if annotations is None:
             raise DatasetError(

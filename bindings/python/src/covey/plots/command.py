@@ -7,6 +7,7 @@ from pathlib import Path
 
 from .._arguments import UsageError
 from ..model import Model
+from ..terminal import say
 from ..video import Video
 from . import figures
 from .grid import figure_format
@@ -42,7 +43,7 @@ def run(arguments: argparse.Namespace) -> int:
                 figures.plot_affinities(path, model, frames, arguments.clusters, shown)
             else:
                 figures.plot_hierarchy(path, model, frames, arguments.tau, shown)
-    print(f"{path}: {arguments.figure} of {len(frames)} frames")
+    say(f"{path}: {arguments.figure} of {len(frames)} frames")
     return 0
 
 
