@@ -24,8 +24,8 @@ struct MotionCut {
   }
 
   private let tree: MergeTree
-  private let fine: Int  // merges made by the fine cut
-  private let coarse: Int  // and by the plain one
+  let fine: Int  // merges made by the fine cut
+  let coarse: Int  // and by the plain one
   /// The clusters of the fine cut.
   let groups: MergeTree.Partition
   private var sums: [Sums]
@@ -35,9 +35,9 @@ struct MotionCut {
   private static let finest = 64
   private static let finestShare: Float = 0.3
   /// What a further cluster costs, as a part of the squared deviations of all patches.
-  private static let price = 0.003
+  static let price = 0.003
   /// Squared deviation of a patch where nothing moves.
-  private static let noise = 0.0025
+  static let noise = 0.0025
   /// Frames whose patches tell, at most.
   private static let frames = 32
 
@@ -77,7 +77,7 @@ struct MotionCut {
   }
 
   /// Whether each merge that the plain cut makes is made.
-  private func merges() -> [Bool] {
+  func merges() -> [Bool] {
     let leaves = tree.leafCount
     var parent = [Int](repeating: -1, count: leaves + coarse)
     for index in 0..<coarse {
