@@ -295,8 +295,11 @@ typedef int32_t (*covey_progress_fn)(
     void *user_data, covey_stage stage, float fraction);
 
 typedef enum covey_output {
-    COVEY_OUTPUT_OBJECTS  = 0,  /* ids 1..; what is no object is 0           */
-    COVEY_OUTPUT_CLUSTERS = 1   /* every cluster gets an id 1..; 0 is unused */
+    COVEY_OUTPUT_OBJECTS  = 0,  /* ids 1.., one each; what is no object is 0 */
+    COVEY_OUTPUT_CLUSTERS = 1,  /* every cluster gets an id 1..; 0 is unused */
+    COVEY_OUTPUT_KINDS    = 2   /* as objects, but those of one cluster, which
+                                 * look alike, have one id together: max_objects
+                                 * counts objects all the same               */
 } covey_output;
 
 /* How the maps are clustered (docs/ALGORITHM.md): */
@@ -415,6 +418,10 @@ typedef struct covey_session_options {
                                  * next begins, which is known a frame later;
                                  * it remembers nothing of the one before.  In
                                  * reference mode, and with 1: all is one    */
+    double   least_objectness;  /* what is less an object than this is
+                                 * background: below 1; 0: 0.3.  Of one that is
+                                 * found with 0.3 much less also makes more;
+                                 * not of OUTPUT_CLUSTERS                    */
 } covey_session_options;
 
 /* Zeroes the struct and sets struct_size, so that everything is at its
@@ -578,6 +585,10 @@ typedef struct covey_object {
     int64_t  first_frame;                   /* where it first has a patch, of
                                              * a stream as far as its memory
                                              * goes                          */
+    float    motion_x, motion_y;            /* pixels since the frame before, to
+                                             * the right and down: mean of its
+                                             * patches, see
+                                             * covey_result_get_motion       */
 } covey_object;
 
 COVEY_API covey_status covey_result_get_info(
@@ -619,6 +630,13 @@ COVEY_API covey_status covey_result_get_polygons(
  * to a cluster, in [0,1], of rows x columns patches (out-parameters that may be
  * NULL); borrowed from the result.  NULL only for a NULL result. */
 COVEY_API const float *covey_result_get_confidence(
+    const covey_result *result, int32_t *rows, int32_t *columns);
+/* How every patch moved since the frame before, less what the camera's motion
+ * explains: x, y in pixels of the frame, to the right and down, of rows x columns
+ * patches (out-parameters that may be NULL); borrowed from the result.  To about
+ * a quarter of a pixel of the working size, in surfaces without texture less.
+ * Zeros in the first frame of a shot.  NULL only for a NULL result. */
+COVEY_API const float *covey_result_get_motion(
     const covey_result *result, int32_t *rows, int32_t *columns);
 COVEY_API void covey_result_free(covey_result *result);
 

@@ -14,10 +14,12 @@ typedef struct wrong_value {
     int64_t     integer;    /* of the size of the field                       */
     float       number;     /* where `is_float`                               */
     bool        is_float;
+    double      wide;       /* of a double                                    */
 } wrong_value;
 
-#define INTEGER(field, value) { #field, offsetof(covey_session_options, field), value, 0, false }
-#define NUMBER(field, value) { #field, offsetof(covey_session_options, field), 0, value, true }
+#define INTEGER(field, value) { #field, offsetof(covey_session_options, field), value, 0, false, 0 }
+#define NUMBER(field, value) { #field, offsetof(covey_session_options, field), 0, value, true, 0 }
+#define DOUBLE(field, value) { #field, offsetof(covey_session_options, field), 0, 0, true, value }
 
 static const wrong_value wrong_values[] = {
     INTEGER(threads, -1),        INTEGER(threads, 257),          INTEGER(threads, INT32_MIN),
@@ -27,7 +29,7 @@ static const wrong_value wrong_values[] = {
     INTEGER(key_stride, -1),     INTEGER(key_stride, 10001),     INTEGER(key_stride, INT32_MAX),
     INTEGER(key_pool, -1),       INTEGER(key_pool, 65),          INTEGER(key_pool, INT32_MAX),
     INTEGER(key_rounding, 3),    INTEGER(key_rounding, 99),      INTEGER(key_rounding, -1),
-    INTEGER(output, 2),          INTEGER(output, 99),            INTEGER(output, -1),
+    INTEGER(output, 3),          INTEGER(output, 99),            INTEGER(output, -1),
     INTEGER(mode, 2),            INTEGER(mode, -1),              INTEGER(mode, INT32_MAX),
     INTEGER(streaming, 2),       INTEGER(streaming, -1),         INTEGER(streaming, INT32_MIN),
     INTEGER(query_pool, -1),     INTEGER(query_pool, 65),        INTEGER(query_pool, INT32_MAX),
@@ -47,6 +49,8 @@ static const wrong_value wrong_values[] = {
     NUMBER(tau, INFINITY),       NUMBER(tau, -INFINITY),
     NUMBER(min_area, 1),         NUMBER(min_area, 1.5f),         NUMBER(min_area, NAN),
     NUMBER(min_area, INFINITY),
+    DOUBLE(least_objectness, -0.001), DOUBLE(least_objectness, 1),
+    DOUBLE(least_objectness, NAN),    DOUBLE(least_objectness, INFINITY),
 };
 
 static covey_session_options with_wrong_value(const subject *subject, const wrong_value *wrong)
@@ -54,7 +58,9 @@ static covey_session_options with_wrong_value(const subject *subject, const wron
     covey_session_options options = subject->options;
     uint8_t *field = (uint8_t *)&options + wrong->offset;
     int32_t narrow = (int32_t)wrong->integer;
-    if (wrong->is_float) memcpy(field, &wrong->number, sizeof wrong->number);
+    if (wrong->offset == offsetof(covey_session_options, least_objectness))
+        memcpy(field, &wrong->wide, sizeof wrong->wide);
+    else if (wrong->is_float) memcpy(field, &wrong->number, sizeof wrong->number);
     else if (wrong->offset == offsetof(covey_session_options, memory_limit))
         memcpy(field, &wrong->integer, sizeof wrong->integer);
     else memcpy(field, &narrow, sizeof narrow);

@@ -161,9 +161,43 @@ static void check_confidence(const covey_result *result)
         if (!CHECK(confidence[i] >= 0 && confidence[i] <= 1)) break;
 }
 
+/* That of the objects is the mean of their patches, where patches are their masks. */
+static void check_motion(const covey_result *result, covey_mask mask)
+{
+    int32_t rows = 0, columns = 0;
+    const float *motion = covey_result_get_motion(result, &rows, &columns);
+    if (!CHECK(motion != NULL && rows > 0 && columns > 0)) return;
+    CHECK(covey_result_get_motion(result, NULL, NULL) == motion);
+    covey_result_info info = { .struct_size = sizeof info };
+    CHECK_OK(covey_result_get_info(result, &info));
+    for (int32_t i = 0; i < 2 * rows * columns; i++)
+        if (!CHECK(isfinite(motion[i]) && (info.frame_index > 0 || motion[i] == 0))) break;
+    if (mask != COVEY_MASK_NEAREST || info.width < columns || info.height < rows) return;
+    const uint16_t *labels = covey_result_labels(result);
+    for (int32_t index = 0; index < info.object_count; index++) {
+        covey_object object = { .struct_size = sizeof object };
+        CHECK_OK(covey_result_get_object(result, index, &object));
+        double x = 0, y = 0;
+        int32_t patches = 0;
+        for (int32_t i = 0; i < rows * columns; i++) {
+            /* The first pixel of the patch. */
+            const int32_t row = (i / columns * info.height + rows - 1) / rows;
+            const int32_t column = (i % columns * info.width + columns - 1) / columns;
+            if (labels[row * info.width + column] != object.id) continue;
+            x += motion[2 * i];
+            y += motion[2 * i + 1];
+            patches++;
+        }
+        CHECK(patches > 0);
+        CHECK(fabs(object.motion_x - x / patches) <= 1e-4 * (1 + fabs(x / patches)));
+        CHECK(fabs(object.motion_y - y / patches) <= 1e-4 * (1 + fabs(y / patches)));
+    }
+}
+
 static void check_result(const covey_result *result, covey_mask mask, int64_t *first_frames)
 {
     check_confidence(result);
+    check_motion(result, mask);
     covey_result_info info = { .struct_size = sizeof info };
     CHECK_OK(covey_result_get_info(result, &info));
     const uint16_t *labels = covey_result_labels(result);
@@ -278,6 +312,7 @@ static void test_refused(const subject *subject)
     CHECK_OK(covey_result_get_polygons(result, 65535, 0, NULL, 0, &count, NULL, 0, &rings));
     CHECK(count == 0 && rings == 0);
     CHECK(covey_result_get_confidence(NULL, NULL, NULL) == NULL);
+    CHECK(covey_result_get_motion(NULL, NULL, NULL) == NULL);
     covey_result_free(NULL);
 
     CHECK_OK(covey_result_get_info(result, &info));

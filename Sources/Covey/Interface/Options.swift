@@ -26,7 +26,7 @@ func sessionOptions(
     throw CoveyError(.argument, "options.key_rounding: expected 0 to 2, found \(rounding)")
   }
   guard let output = SessionOptions.Output(rawValue: output) else {
-    throw CoveyError(.argument, "options.output: expected 0 or 1, found \(output)")
+    throw CoveyError(.argument, "options.output: expected 0 to 2, found \(output)")
   }
   let mask = Int32(bitPattern: read.mask.rawValue)
   guard let mask = SessionOptions.Mask(rawValue: mask) else {
@@ -47,6 +47,7 @@ func sessionOptions(
     throw CoveyError(.argument, "options.keep_shots: expected 0 or 1, found \(read.keep_shots)")
   }
   options.keepsShots = read.keep_shots == 1
+  options.leastObjectness = read.least_objectness
   options.queryPool = Int(read.query_pool)
   options.keyBudget = Int(read.key_budget)
   options.targetClusters = Int(read.target_clusters)

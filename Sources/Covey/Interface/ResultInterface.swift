@@ -69,6 +69,7 @@ public func covey_result_get_object(
     filled.confidence = Float(region.confidence)
     filled.objectness = track.objectness
     filled.first_frame = Int64(track.firstFrame)
+    (filled.motion_x, filled.motion_y) = (region.motion.x, region.motion.y)
     try writeStruct(filled, to: object, "object", minimum: FirstSize.object)
     return COVEY_OK
   }
@@ -163,6 +164,18 @@ public func covey_result_get_confidence(
   if let rows { rows.pointee = Int32(handle.result.rows) }
   if let columns { columns.pointee = Int32(handle.result.columns) }
   return UnsafePointer(handle.result.confidence.base)
+}
+
+@c @implementation
+public func covey_result_get_motion(
+  _ pointer: OpaquePointer!, _ rows: UnsafeMutablePointer<Int32>!,
+  _ columns: UnsafeMutablePointer<Int32>!
+) -> UnsafePointer<Float>! {
+  guard let pointer else { return nil }
+  let handle = Unmanaged<ResultHandle>.fromOpaque(UnsafeRawPointer(pointer)).takeUnretainedValue()
+  if let rows { rows.pointee = Int32(handle.result.rows) }
+  if let columns { columns.pointee = Int32(handle.result.columns) }
+  return UnsafeRawPointer(handle.result.motion.base).assumingMemoryBound(to: Float.self)
 }
 
 @c @implementation

@@ -14,6 +14,8 @@ struct ObjectRegion {
   var centroidY: Float
   /// Mean of the confidence of its patches.
   var confidence: Float
+  /// Mean of its patches, pixels since the frame before, less the camera's.
+  var motion = SIMD2<Float>(0, 0)
 }
 
 /// How a grid of patches [rows, columns] lies over a frame of height x width

@@ -13,10 +13,18 @@ struct Foreground {
   /// most pictures and their masks are judged by what they share with the truth: the best
   /// threshold of F1 is half of what is reached there (Lipton, Elkan, Naryanaswamy:
   /// Optimal thresholding of classifiers to maximize F1 measure, 2014).
-  static let threshold: Float = 0.25
+  private static let threshold: Float = 0.25
   /// What was of an object a frame before stays one down to here, so that what is near the
   /// threshold does not come and go.
-  static let fading: Float = 0.2
+  private static let fading: Float = 0.2
+  /// The mean over an object's patches: what only just reached the threshold is seldom one.
+  static let leastObjectness: Float = 0.3
+
+  /// Where another is asked for, what patches need changes with it.
+  /// - Parameter wasForeground: the patch, a frame before.
+  static func threshold(_ leastObjectness: Float, wasForeground: Bool) -> Float {
+    (wasForeground ? fading : threshold) * leastObjectness / Foreground.leastObjectness
+  }
 
   /// Fitted on made-up films (docs/ALGORITHM.md).
   private static let bias: Float = -0.87

@@ -1,3 +1,12 @@
+/// What is kept of a frame that has been clustered, until its result is handed out.
+struct ClusteredFrame {
+  let timestamp: Int64
+  let guide: MaskRenderer.Guide?  // where masks are refined
+  let motion: Motion?
+
+  var byteCount: Int { (guide?.planes.byteCount ?? 0) + (motion?.byteCount ?? 0) }
+}
+
 /// What a caller gets of one frame; depends on nothing else.
 struct FrameResult {
   let frameIndex: Int
@@ -8,7 +17,9 @@ struct FrameResult {
   let rows: Int
   let columns: Int
   let confidence: Buffer<Float>  // [rows, columns]
-  let regions: [ObjectRegion]  // by decreasing area
+  /// [rows, columns], pixels of the frame since the frame before, less the camera's.
+  let motion: Buffer<SIMD2<Float>>
+  private(set) var regions: [ObjectRegion]  // by decreasing area
   let tracks: [Segmentation.Track]  // of id 1, 2, ...
   let totalClusters: Int
   let settings: Settings
@@ -17,15 +28,14 @@ struct FrameResult {
 
   /// - Parameters:
   ///   - place: of the frame among those of `segmentation`.
-  ///   - guide: of this frame, where masks are refined.
   ///   - isCancelled: where this becomes true, `init` throws.
   init(
-    _ segmentation: Segmentation, place: Int, frame: Int, timestamp: Int64, width: Int, height: Int,
-    guide: MaskRenderer.Guide?, settings: Settings, pool: ThreadPool, budget: Budget,
+    _ segmentation: Segmentation, place: Int, frame: Int, _ clustered: ClusteredFrame,
+    width: Int, height: Int, settings: Settings, pool: ThreadPool, budget: Budget,
     isCancelled: @escaping () -> Bool
   ) throws(CoveyError) {
     frameIndex = frame
-    self.timestamp = timestamp
+    timestamp = clustered.timestamp
     self.width = width
     self.height = height
     (rows, columns) = (segmentation.rows, segmentation.columns)
@@ -33,6 +43,14 @@ struct FrameResult {
     let grid = segmentation.ids.base + place * patches
     confidence = try Buffer(patches, for: "confidences of a frame")
     confidence.base.copy(from: segmentation.confidence.base + place * patches, count: patches)
+    motion = try Buffer(patches, for: "motion of a frame")
+    let scale = SIMD2<Float>(
+      Float(width) / Float(columns * settings.patchSize),
+      Float(height) / Float(rows * settings.patchSize))
+    for patch in 0..<patches {
+      // From where a patch was to where it is.
+      motion.base[patch] = clustered.motion.map { -$0.residuals.base[patch] * scale } ?? SIMD2(0, 0)
+    }
     labels = try Buffer(width * height, for: "label map")
     tracks = segmentation.objects
     totalClusters = segmentation.totalClusters
@@ -43,7 +61,7 @@ struct FrameResult {
 
     let map = LabelMap(rows: rows, columns: columns, width: width, height: height)
     let isDrawn = try FrameResult.draw(
-      segmentation, place, guide, map, pool, budget, isCancelled, into: labels.base)
+      segmentation, place, clustered.guide, map, pool, budget, isCancelled, into: labels.base)
     guard !isCancelled() else { throw CoveyError(.cancelled, "cancelled") }
     if !isDrawn { map.write(grid, into: labels.base) }
     let least = Double(settings.minRegion) * Double(width) * Double(height)
@@ -52,6 +70,7 @@ struct FrameResult {
       regions = try map.regions(
         grid, confidence: confidence.base, maximumID: segmentation.objects.count,
         budget: budget)
+      addMotion(grid)
       return
     }
     if settings.minRegion >= 0 {
@@ -64,6 +83,19 @@ struct FrameResult {
       labels.base, width: width, height: height, confidence: confidence.base, rows: rows,
       columns: columns, maximumID: segmentation.objects.count,
       budget: budget, isCancelled: isCancelled)
+    addMotion(grid)
+  }
+
+  /// To the objects that of their patches.
+  private mutating func addMotion(_ grid: UnsafePointer<UInt16>) {
+    for index in regions.indices {
+      var (sum, patches) = (SIMD2<Float>(0, 0), 0)
+      for patch in 0..<rows * columns where Int(grid[patch]) == regions[index].id {
+        sum += motion.base[patch]
+        patches += 1
+      }
+      if patches > 0 { regions[index].motion = sum / Float(patches) }
+    }
   }
 
   /// What `init` takes beside the result, with the objects that estimates expect.

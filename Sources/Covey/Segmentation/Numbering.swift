@@ -18,6 +18,36 @@ struct Numbering {
     try self.init(order, count: clusters.count, tau: tau, after: last) { clusters[$0].track }
   }
 
+  /// One id for all instances of a cluster.
+  init(kinds instances: [Instances.Instance], of own: Numbering, after last: Int = 0) {
+    var ids = [UInt16](repeating: 0, count: instances.count)
+    var tracks: [Segmentation.Track] = []
+    var kinds: [(cluster: Int32, patches: Int, probability: Double)] = []
+    // In the order of the instances' ids, which is that in which they come into sight.
+    for index in instances.indices.filter({ own.ids[$0] > 0 }).sorted(by: {
+      own.ids[$0] != own.ids[$1] ? own.ids[$0] < own.ids[$1] : $0 < $1
+    }) {
+      let instance = instances[index]
+      let cluster = (instance.isReally < 0 ? instance : instances[Int(instance.isReally)]).cluster
+      let place = kinds.firstIndex { $0.cluster == cluster } ?? kinds.count
+      if place == kinds.count {
+        kinds.append((cluster, 0, 0))
+        tracks.append(own.tracks[Int(own.ids[index]) - last - 1])
+      }
+      if instance.isReally < 0 {
+        kinds[place].patches += instance.patches
+        kinds[place].probability += instance.probability
+      }
+      ids[index] = UInt16(last + place + 1)
+    }
+    for place in tracks.indices {
+      tracks[place] = Segmentation.Track(
+        objectness: Float(kinds[place].probability / Double(max(kinds[place].patches, 1))),
+        firstFrame: tracks[place].firstFrame)
+    }
+    self.init(ids: ids, tracks: tracks)
+  }
+
   /// - Parameters:
   ///   - patches: of a frame.
   ///   - frames: of the video.
@@ -72,14 +102,12 @@ extension Instances.Instance {
   /// does not wait so long.
   private static let leastFrames = (whole: 5, stream: 3)
   static let leastPatches = 3
-  /// What only just reached the threshold of patches is seldom one.
-  private static let leastObjectness: Float = 0.3
 
   /// - Parameters:
   ///   - patches: of a frame.
   ///   - frames: that there have been.
   func isThing(_ settings: Settings, patches: Int, frames: Int) -> Bool {
-    guard isReally < 0, objectness >= Instances.Instance.leastObjectness else { return false }
+    guard isReally < 0, objectness >= settings.leastObjectness else { return false }
     guard settings.minArea > 0 else { return true }  // none is left out
     let least = Instances.Instance.leastFrames
     return self.frames >= min(settings.isStreaming ? least.stream : least.whole, frames)

@@ -5,6 +5,7 @@
 struct ObjectFinder {
   private let rows: Int
   private let columns: Int
+  private let leastObjectness: Float
   private var scale = MotionScale()
   private var saliency = (sum: 0.0, patches: 0)
   var instances: Instances
@@ -32,8 +33,9 @@ struct ObjectFinder {
     let instances: Buffer<Int32>  // [T, N], -1: none
   }
 
-  init(rows: Int, columns: Int) {
+  init(rows: Int, columns: Int, leastObjectness: Float = Foreground.leastObjectness) {
     (self.rows, self.columns) = (rows, columns)
+    self.leastObjectness = leastObjectness
     instances = Instances(rows: rows, columns: columns)
     wasForeground = [Bool](repeating: false, count: rows * columns)
   }
@@ -88,7 +90,8 @@ struct ObjectFinder {
       let isForeground = (0..<patches).map { patch in
         let origin = origins[index].map { Int($0[patch]) } ?? patch
         let before = origin >= 0 && wasForeground[origin]
-        return probability[patch] >= (before ? Foreground.fading : Foreground.threshold)
+        return probability[patch]
+          >= Foreground.threshold(leastObjectness, wasForeground: before)
       }
       let parts = joined(
         regions[index], isForeground, instances.owners(regions[index].grid, origins[index]))

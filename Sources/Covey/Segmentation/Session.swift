@@ -33,8 +33,7 @@ final class Session {
   private struct Outcome {
     let segmentation: Segmentation
     let firstFrame: Int
-    let guides: [MaskRenderer.Guide?]
-    let timestamps: [Int64]
+    let frames: [ClusteredFrame]
   }
 
   convenience init(
@@ -67,7 +66,7 @@ final class Session {
     for video in videos { bytes += video.featureBytes }
     guard videos.isEmpty else { return bytes }
     for outcome in outcomes {
-      for guide in outcome.guides { bytes += guide?.planes.byteCount ?? 0 }
+      for frame in outcome.frames { bytes += frame.byteCount }
     }
     return bytes
   }
@@ -135,9 +134,7 @@ final class Session {
           Array(frames[range]), grid: grid, settings: settings, channels: config.embedDim,
           heads: settings.affinityHeads(config), pool: pool, budget: budget, monitor: monitor)
       }
-      try label(
-        videos, settings.cut, guides: ranges.map { frames[$0].map { $0.guide } },
-        timestamps: ranges.map { Array(timestamps[$0]) }, monitor)
+      try label(videos, settings.cut, ranges.map { $0.map(clustered) }, monitor)
       // Without a tree nothing but results is asked for.
       if videos[0].hierarchy != nil { self.videos = videos }
       frames = []
@@ -168,9 +165,7 @@ final class Session {
     var cut = settings.cut
     if tau > 0 { (cut.tau, cut.targetClusters, cut.isLeftOpen) = (tau, 0, false) }
     if targetClusters > 0 { (cut.targetClusters, cut.isLeftOpen) = (targetClusters, false) }
-    try label(
-      videos, cut, guides: before.map { $0.guides }, timestamps: before.map { $0.timestamps },
-      monitor)
+    try label(videos, cut, before.map { $0.frames }, monitor)
   }
 
   func hierarchy() throws(CoveyError) -> Hierarchy {
@@ -229,15 +224,21 @@ final class Session {
     outcomes.append(
       Outcome(
         segmentation: segmentation, firstFrame: firstFrame,
-        guides: taken.map { $0.guide }, timestamps: Array(timestamps.prefix(count))))
+        frames: taken.indices.map(clustered)))
     stream = advanced
     frames.removeFirst(count)
     timestamps.removeFirst(count)
   }
 
+  /// What is left of one of `frames`.
+  private func clustered(_ index: Int) -> ClusteredFrame {
+    ClusteredFrame(
+      timestamp: timestamps[index], guide: frames[index].guide, motion: frames[index].motion)
+  }
+
   private func label(
-    _ videos: [WholeVideo], _ cut: Hierarchy.Cut, guides: [[MaskRenderer.Guide?]],
-    timestamps: [[Int64]], _ monitor: Monitor
+    _ videos: [WholeVideo], _ cut: Hierarchy.Cut, _ frames: [[ClusteredFrame]],
+    _ monitor: Monitor
   ) throws(CoveyError) {
     var found: [Segmentation] = []
     var (tracks, clusters, first): ([Segmentation.Track], Int, Int) = ([], 0, 0)
@@ -247,17 +248,15 @@ final class Session {
         monitor: monitor)
       tracks += segmentation.objects
       clusters += segmentation.totalClusters
-      first += timestamps[shot].count
+      first += frames[shot].count
       found.append(segmentation)
     }
     first = 0
     outcomes = found.indices.map { shot in
       found[shot].objects = tracks
       found[shot].totalClusters = clusters
-      defer { first += timestamps[shot].count }
-      return Outcome(
-        segmentation: found[shot], firstFrame: first, guides: guides[shot],
-        timestamps: timestamps[shot])
+      defer { first += frames[shot].count }
+      return Outcome(segmentation: found[shot], firstFrame: first, frames: frames[shot])
     }
     (next, current) = (0, 0)
   }
@@ -278,12 +277,11 @@ final class Session {
     let (flag, wasSet) = (cancelFlag, cancelFlag.isSet)
     do throws(CoveyError) {
       let result = try FrameResult(
-        outcome.segmentation, place: place, frame: next, timestamp: outcome.timestamps[place],
-        width: size.width, height: size.height, guide: outcome.guides[place],
-        settings: settings, pool: pool, budget: budget,
+        outcome.segmentation, place: place, frame: next, outcome.frames[place],
+        width: size.width, height: size.height, settings: settings, pool: pool, budget: budget,
         isCancelled: { !wasSet && flag.isSet })
       next += 1
-      if place + 1 == outcome.timestamps.count {
+      if place + 1 == outcome.frames.count {
         if settings.isStreaming { outcomes.removeFirst() } else { current += 1 }
       }
       return .result(result)

@@ -6,6 +6,8 @@ struct SessionOptions {
     case objects = 0
     /// Ids 1.. for every cluster.
     case clusters = 1
+    /// As objects, but those of one cluster have one id together.
+    case kinds = 2
   }
 
   enum Mode: Int32 {
@@ -49,6 +51,8 @@ struct SessionOptions {
   var keyRounding = KeyRounding.ofMode
   var tau: Float = 0
   var output = Output.objects
+  /// 0: the default.
+  var leastObjectness = 0.0
   var maxObjects = 0
   var minArea: Float = 0
   var memoryLimit = 0
@@ -83,6 +87,7 @@ struct Settings {
   /// a quite different tau, as another affinity needs, finds what it asks for.
   let scale: Float
   let output: SessionOptions.Output
+  let leastObjectness: Float
   let maxObjects: Int
   let minArea: Float
   let memoryLimit: Int
@@ -168,7 +173,7 @@ struct Settings {
     scale = min(max(defaults.tau, tau / 2), 2 * tau)
     output = options.output
     isCutLeftOpen =
-      output == .objects && mode == .edge && options.tau == 0 && targetClusters == 0
+      output != .clusters && mode == .edge && options.tau == 0 && targetClusters == 0
       && maxClusters == 0
     maxObjects = try check("max_objects", options.maxObjects, 65_535, else: 65_535)
     guard options.minArea < 1 else {  // also refuses NaN
@@ -176,6 +181,15 @@ struct Settings {
         .argument, "options.min_area: expected less than 1, found \(NumberText.of(options.minArea))"
       )
     }
+    guard options.leastObjectness >= 0, options.leastObjectness < 1 else {
+      throw CoveyError(
+        .argument,
+        "options.least_objectness: expected 0 to less than 1, found "
+          + "\(NumberText.of(Float(options.leastObjectness)))")
+    }
+    leastObjectness =
+      options.leastObjectness == 0
+      ? Foreground.leastObjectness : max(Float(options.leastObjectness), .leastNormalMagnitude)
     minArea = options.minArea == 0 ? 0.001 : max(options.minArea, 0)
     guard options.memoryLimit >= 0 else {
       throw CoveyError(

@@ -25,7 +25,8 @@ struct Stream {
     keys = KeyBank(budget: settings.keyBudget)
     bank = CentreBank(capacity: settings.bankClusters)
     statistics = ClusterStatistics(rows: grid.rows, columns: grid.columns, clusters: 0)
-    finder = ObjectFinder(rows: grid.rows, columns: grid.columns)
+    finder = ObjectFinder(
+      rows: grid.rows, columns: grid.columns, leastObjectness: settings.leastObjectness)
   }
 
   /// The next shot: nothing is remembered of the one before but what was handed out.
@@ -105,6 +106,10 @@ struct Stream {
         try Segmentation(
           found.instances, of: clusters, numberedInstances(), totalClusters: totalClusters,
           rows: rows, columns: columns, tau: tau, shot: shot, monitor: monitor, budget: budget)
+      case .kinds:
+        try Segmentation(
+          found.instances, of: clusters, numberedKinds(), totalClusters: totalClusters,
+          rows: rows, columns: columns, tau: tau, shot: shot, monitor: monitor, budget: budget)
       case .clusters:
         try Segmentation(
           clusters: clusters, numberedClusters(), totalClusters: totalClusters, rows: rows,
@@ -121,7 +126,7 @@ struct Stream {
     for index in sighting.forgotten {
       statistics.remove(at: index)
       finder.forgetCluster(index)
-      if settings.output == .clusters { numbering.remove(at: index) }
+      if settings.output != .objects { numbering.remove(at: index) }
     }
     for _ in before - sighting.forgotten.count..<bank.count {
       statistics.appendCluster()
@@ -146,6 +151,28 @@ struct Stream {
       isShown: { instances[$0].isThing(settings, patches: patches, frames: time) },
       precedes: { instances[$0].comesIntoSight(before: instances[$1], else: $0 < $1) },
       track: { instances[$0].track })
+  }
+
+  /// Of the instances, those of the cluster that most of one is of.
+  private mutating func numberedKinds() -> Numbering {
+    let (instances, settings, patches, time) = (
+      finder.instances.instances, settings, grid.rows * grid.columns, time
+    )
+    let things = instances.map {
+      $0.cluster >= 0 && $0.isThing(settings, patches: patches, frames: time)
+    }
+    var isShown = [Bool](repeating: false, count: statistics.count)
+    for index in instances.indices where things[index] {
+      isShown[Int(instances[index].cluster)] = true
+    }
+    let clusters = statistics
+    let kinds = numbering.update(
+      count: clusters.count, most: settings.maxObjects, isShown: { isShown[$0] },
+      precedes: { clusters.comesIntoSight($0, before: $1) }, track: { clusters[$0].track })
+    return Numbering(
+      ids: instances.indices.map {
+        things[$0] ? kinds.ids[Int(instances[$0].cluster)] : 0
+      }, tracks: kinds.tracks)
   }
 
   /// While a window is taken in, beside its frames and the bank.

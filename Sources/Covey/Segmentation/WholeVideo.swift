@@ -76,7 +76,8 @@ struct WholeVideo {
       try hierarchy.tau(of: cut, monitor: monitor)
     } ?? cut.tau
     let number = rows * columns
-    var finder = ObjectFinder(rows: rows, columns: columns)
+    var finder = ObjectFinder(
+      rows: rows, columns: columns, leastObjectness: settings.leastObjectness)
     let found = try finder.take(
       frames.enumerated().map { time, frame in
         ObjectFinder.Frame(
@@ -84,13 +85,15 @@ struct WholeVideo {
           motion: frame.motion)
       }, time: firstFrame, patchSize: settings.patchSize, monitor: monitor, budget: budget)
     switch settings.output {
-    case .objects:
+    case .objects, .kinds:
+      let instances = finder.instances.instances
+      var numbering = try Numbering(
+        instances, settings, patches: number, frames: frames.count, tau: tau, after: last)
+      if settings.output == .kinds {
+        numbering = Numbering(kinds: instances, of: numbering, after: last)
+      }
       return try Segmentation(
-        found.instances, of: patches,
-        Numbering(
-          finder.instances.instances, settings, patches: number, frames: frames.count,
-          tau: tau, after: last),
-        totalClusters: count, rows: rows, columns: columns, tau: tau, shot: shot,
+        found.instances, of: patches, numbering, totalClusters: count, rows: rows, columns: columns, tau: tau, shot: shot,
         monitor: monitor, budget: budget)
     case .clusters:
       var clusters = ClusterStatistics(rows: rows, columns: columns, clusters: count)

@@ -99,6 +99,7 @@ class Output(IntEnum):
 
     OBJECTS = 0
     CLUSTERS = 1
+    KINDS = 2
 
 
 # typedef enum covey_key_rounding { ... } covey_key_rounding;
@@ -257,6 +258,7 @@ class covey_session_options(Structure):
         ("bank_clusters", c_int32),
         ("affinity", c_int),
         ("keep_shots", c_int32),
+        ("least_objectness", c_double),
     ]
 
 
@@ -323,6 +325,8 @@ class covey_object(Structure):
         ("confidence", c_float),
         ("objectness", c_float),
         ("first_frame", c_int64),
+        ("motion_x", c_float),
+        ("motion_y", c_float),
     ]
 
 
@@ -621,6 +625,12 @@ FUNCTIONS: dict[str, tuple[Any, list[Any]]] = {
     # const float *covey_result_get_confidence(
     #     const covey_result *result, int32_t *rows, int32_t *columns);
     "covey_result_get_confidence": (
+        c_void_p,
+        [c_void_p, POINTER(c_int32), POINTER(c_int32)],
+    ),
+    # const float *covey_result_get_motion(
+    #     const covey_result *result, int32_t *rows, int32_t *columns);
+    "covey_result_get_motion": (
         c_void_p,
         [c_void_p, POINTER(c_int32), POINTER(c_int32)],
     ),

@@ -96,6 +96,12 @@ def add_method(command: Any) -> None:
     )
     method.add_argument("--max-objects", type=whole(65535), metavar="N", help="keep the best N")
     method.add_argument(
+        "--least-objectness",
+        type=above_zero(0.999),
+        metavar="SCORE",
+        help="what is less an object than this is background; default: 0.3; less finds more",
+    )
+    method.add_argument(
         "--min-area",
         type=fraction_or_none,
         metavar="FRACTION",

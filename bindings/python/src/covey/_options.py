@@ -39,8 +39,9 @@ class Options(TypedDict, total=False):
     max_clusters: no more than this, whatever tau says; edge mode.
     bank_clusters: clusters that a stream remembers; default 64.
     tau: clustering distance threshold in nats; default the model's for the mode.
-    output: "objects" (default; 0 is background) or "clusters" (every cluster
-        an id, 0 unused).
+    output: "objects" (default; an id each, 0 is background), "kinds" (objects that look
+        alike have one id together) or "clusters" (every cluster an id, 0 unused).
+    least_objectness: what is less an object than this is background; below 1, default 0.3.
     max_objects: the best so many are kept, of a stream the first; default 65535.
     min_area: objects that never cover more than this fraction of a frame are
         background; default 0.001, negative: none.
@@ -69,9 +70,10 @@ class Options(TypedDict, total=False):
     key_pool: int | None
     key_rounding: Literal["ceil", "floor"] | KeyRounding | None
     tau: float | None
-    output: Literal["objects", "clusters"] | Output | None
+    output: Literal["objects", "clusters", "kinds"] | Output | None
     max_objects: int | None
     min_area: float | None
+    least_objectness: float | None
     mode: Literal["edge", "reference"] | Mode | None
     streaming: bool | None
     query_pool: int | None
@@ -155,7 +157,7 @@ _INTEGERS = {
     "max_objects": 32,
     "memory_limit": 64,
 }
-_FLOATS = ("tau", "min_area", "min_region")
+_FLOATS = ("tau", "min_area", "min_region", "least_objectness")
 _ENUMS: dict[str, type[IntEnum]] = {
     "key_rounding": KeyRounding,
     "output": Output,

@@ -71,8 +71,12 @@ def add_segment_options(command: Any) -> None:
     command.add_argument(
         "--npz", action="store_true", help="also OUT/labels.npz: labels [T, H, W] and names [T]"
     )
-    command.add_argument(
+    outcome = command.add_mutually_exclusive_group()
+    outcome.add_argument(
         "--clusters", action="store_true", help="every cluster gets an id, background too"
+    )
+    outcome.add_argument(
+        "--kinds", action="store_true", help="objects that look alike get one id together"
     )
     reading = command.add_argument_group("reading")
     reading.add_argument(

@@ -18,6 +18,8 @@ from ._options import integer
 from .errors import check
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from typing_extensions import TypedDict
 
     class RunLengths(TypedDict):
@@ -41,7 +43,9 @@ class Object:
     that its pixels lie in, belong to one object rather than the next best, in
     [0, 1].  objectness: of the object over the whole video, of a stream so far,
     in [0, 1].
-    first_frame: index where it first has a patch.
+    first_frame: index where it first has a patch.  motion_x, motion_y: pixels since
+    the frame before, to the right and down, less the camera's motion; 0 in the first
+    frame of a shot.
     """
 
     id: int
@@ -55,6 +59,8 @@ class Object:
     confidence: float
     objectness: float
     first_frame: int
+    motion_x: float
+    motion_y: float
 
 
 class _Borrowed:
@@ -64,7 +70,7 @@ class _Borrowed:
     __slots__ = ("__array_interface__", "_handle")
 
     def __init__(
-        self, handle: Handle, address: int, shape: tuple[int, int], kind: type[np.generic]
+        self, handle: Handle, address: int, shape: tuple[int, ...], kind: type[np.generic]
     ) -> None:
         self._handle = handle
         self.__array_interface__ = {
@@ -140,12 +146,20 @@ class Result:
         """[rows, columns] of patches, read-only and borrowed as ``labels``: how
         clearly each belongs to its cluster rather than to the next best, in
         [0, 1]."""
+        return self._of_patches(lib().covey_result_get_confidence)
+
+    @cached_property
+    def motion(self) -> NDArray[np.float32]:
+        """[rows, columns, 2] of patches, read-only and borrowed as ``labels``: x, y, how
+        far each moved since the frame before, in pixels, to the right and down, less what
+        the camera's motion explains; zeros in the first frame of a shot."""
+        return self._of_patches(lib().covey_result_get_motion, 2)
+
+    def _of_patches(self, function: Callable[..., int], *each: int) -> NDArray[np.float32]:
         rows, columns = ctypes.c_int32(), ctypes.c_int32()
         with self._handle.using() as address:
-            values = lib().covey_result_get_confidence(
-                address, ctypes.byref(rows), ctypes.byref(columns)
-            )
-        shape = (rows.value, columns.value)
+            values = function(address, ctypes.byref(rows), ctypes.byref(columns))
+        shape = (rows.value, columns.value, *each)
         return np.asarray(_Borrowed(self._handle, values, shape, np.float32))
 
     @cached_property

@@ -295,7 +295,9 @@ def _segment(arguments: argparse.Namespace, output: Output, video: Video) -> Non
             why = differences(earlier.settings, settings) or "files are missing"
             display.note(f"{output.folder}: {why}; begun anew")
         options = session_options(arguments)
-        options["output"] = "clusters" if arguments.clusters else "objects"
+        options["output"] = (
+            "clusters" if arguments.clusters else "kinds" if arguments.kinds else "objects"
+        )
         check_size(arguments.working_size, model)
         forecast = _Forecast(model, options, display, _with_less(arguments))
         # The fractions of a stream are of one push: frames tell more.
@@ -377,6 +379,11 @@ def _tell(arguments: argparse.Namespace, folder: Path, figures: dict[str, Any]) 
         + ("" if writing is None else f" and {writing / figures['frames']:.3f} s to write it")
         + f", {figures['seconds']:.1f} s in all"
     )
+    if not arguments.clusters and figures["objects"] == 0:
+        say(
+            "nothing moves by itself or stands out enough to be an object: "
+            "--least-objectness 0.1 finds more, --clusters shows all there is"
+        )
     if figures["shots"] > 1:
         say(f"{figures['shots']} shots, each with ids of its own (--keep-shots: as one)")
     kind = f"{figures['mode']} mode{', streaming' if figures['streaming'] else ''}"
