@@ -52,17 +52,23 @@
  *            its own callback (ERROR_STATE), but for cancel, get_memory and
  *            get_info, and must not be freed there.
  *            Results do not depend on the number of threads, bit for bit.
- * FORK       In a child after fork(), sessions made before it compute on one
- *            thread.
+ * FORK       In a child after fork(), handles made before it can be used on, but
+ *            for those that another thread was in a call of; sessions and
+ *            trainers compute on one thread.  Products are covey's own there,
+ *            as without OpenBLAS, whose locks and threads do not outlive a
+ *            fork: results may differ from the parent's by rounding.  Where a
+ *            progress callback forks, the call that it came from goes on in
+ *            the parent, and ends in the child with ERROR_STATE.
  * OPENBLAS   covey parallelises by itself.  While one of its calls computes,
  *            OpenBLAS, whose thread count belongs to the process, is set to
  *            one thread; the count found is put back when the call ends.  It
  *            maps 128 MiB for every thread that multiplies, of which little is
- *            used; where the system refuses, so does covey (ERROR_MEMORY).  No
- *            more threads of the process multiply for covey at once than
- *            OpenBLAS was built for (Debian: 64); others wait.  Best with the
- *            flavour on POSIX threads (Debian: libopenblas0-pthread); with the
- *            serial and the OpenMP ones products are made one at a time.
+ *            used, and starts its threads anew after the process has forked;
+ *            where the system refuses, so does covey (ERROR_MEMORY).  No more
+ *            threads of the process multiply for covey at once than OpenBLAS
+ *            was built for (Debian: 64); others wait.  Best with the flavour on
+ *            POSIX threads (Debian: libopenblas0-pthread); with the serial and
+ *            the OpenMP ones products are made one at a time.
  * GROWTH     Every struct starts with struct_size.  Set it to sizeof(the
  *            struct), or have X_init() do so.  Fields are only ever appended,
  *            and zero always means "the default".  Enumerators are never

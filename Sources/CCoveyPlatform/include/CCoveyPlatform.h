@@ -56,22 +56,31 @@ typedef void (*cv_task)(void *context, int32_t index, int32_t worker);
 cv_pool *cv_pool_create(int32_t threads);
 void cv_pool_free(cv_pool *pool);
 // Runs task 0 ..< count, in any order, and returns when all are done.  In a
-// child after fork() everything runs on the calling thread.
+// child after fork() everything runs on the calling thread; where a task has forked,
+// it returns there without what the workers had in hand.
 void cv_pool_run(cv_pool *pool, int32_t count, cv_task task, void *context);
 // Cores this process may run on.
 int32_t cv_core_count(void);
 
-// One mutex for what the process shares: the settings of OpenBLAS.  Whole across
-// fork().
-void cv_process_lock(void);
-void cv_process_unlock(void);
-int32_t cv_process_id(void);
+// Whether the system would start so many more threads.  None is kept.
+bool cv_could_start(int32_t threads);
 
 // At most `at_once` threads of the process have a turn; others wait for theirs.  Set under
-// the lock; the first number stays.
+// the process's lock; the first number stays.
 void cv_set_turns(int32_t at_once);
 void cv_take_turn(void);
 void cv_end_turn(void);
+
+// ---- fork.c ---------------------------------------------------------------
+
+// One mutex for what the process shares: the log sink, the settings of OpenBLAS.
+// Whole across fork(), and so never held while anything of the caller's runs.
+void cv_process_lock(void);
+void cv_process_unlock(void);
+// Forks between the process that loaded the library and this one: 0 in that one.
+int32_t cv_fork_depth(void);
+// Children that this process, and those it descends from, have forked.
+int32_t cv_forks_made(void);
 
 // ---- text.c ---------------------------------------------------------------
 
