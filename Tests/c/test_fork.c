@@ -185,7 +185,7 @@ static int beside_in_child(const subject *subject, const video *video)
 static void test_beside(const subject *subject)
 {
     static const char *const names[] = { "sets the log sink", "fails", "multiplies" };
-    const int forks = subject->quick ? 5 : 150;
+    enum { FORKS = 150 };
     video video = subject_video(subject, 1, 1);
     for (int what = 0; what < 3; what++) {
         beside beside = { .subject = subject, .what = what };
@@ -194,7 +194,7 @@ static void test_beside(const subject *subject)
         if (pthread_create(&thread, NULL, keep_busy, &beside) != 0) check_abort("no thread");
         fflush(stdout);
         bool well = true;
-        for (int i = 0; i < forks && well; i++) {
+        for (int i = 0; i < FORKS && well; i++) {
             pid_t child = fork();
             if (child == 0) _exit(beside_in_child(subject, &video));
             if (child < 0) check_abort("no process");
@@ -255,7 +255,7 @@ static void test_callback(const subject *subject)
     uint16_t *expected = run_video(subject, &options, &video);
     options.progress = fork_in_progress;
     bool forks = true;
-    for (int32_t threads = 1; threads <= 4; threads += 3) {
+    for (int32_t threads = 1; threads <= (subject->quick ? 1 : 4); threads += 3) {
         options.threads = threads;
         forks = true;
         for (int at = 0; forks && at < (subject->quick ? 3 : 60); at++) {
@@ -290,7 +290,9 @@ static void test_callback(const subject *subject)
 void test_fork(const subject *subject)
 {
     test_child(subject);
+    test_callback(subject);
+    /* A checker takes for lost what threads had that are not in the child. */
+    if (subject->quick) return;
     test_poor_child(subject);
     test_beside(subject);
-    test_callback(subject);
 }

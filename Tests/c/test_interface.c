@@ -22,6 +22,7 @@ static const struct {
     { "result", test_result },   { "stages", test_stages },   { "cluster", test_cluster },
     { "tree", test_tree },       { "stream", test_stream },   { "training", test_training },
     { "trainer", test_trainer }, { "shots", test_shots },     { "fork", test_fork },
+    { "floats", test_floats },
 };
 
 static bool is_theme(const char *name)

@@ -35,7 +35,8 @@ void cv_file_close(cv_file *file);
 void cv_file_drop_pages(const cv_file *file);
 
 // A file that appears under its name whole, or not at all: bytes go to a new
-// file beside it, which is flushed to disk and renamed over it by commit.
+// file beside it, which is flushed to disk and renamed over it by commit.  Of a file
+// that is replaced the mode stays, of a symbolic link the link.
 typedef struct cv_writer cv_writer;
 int cv_writer_open(const char *path, cv_writer **writer);
 int cv_writer_write(cv_writer *writer, const void *bytes, size_t size);
@@ -105,6 +106,17 @@ void cv_log_send(int32_t level, const char *message);
 // "glibc 2.36", the library that they were built with.
 const char *cv_c_compiler(void);
 const char *cv_libc(void);
+
+// ---- floats.c -------------------------------------------------------------
+
+// The thread's floating-point environment.
+typedef struct cv_float_environment {
+  uint64_t words[8];
+} cv_float_environment;
+// Rounding to the nearest, no traps, subnormal numbers as they are; the environment
+// found is kept, and put back, flags and all, by the second.
+void cv_floats_default(cv_float_environment *before);
+void cv_floats_restore(const cv_float_environment *before);
 
 // ---- clock.c --------------------------------------------------------------
 
