@@ -138,9 +138,10 @@ int cv_writer_open(const char *given, cv_writer **out) {
   // A link stays, and what it leads to is replaced.
   struct stat link;
   char *path = NULL;
-  if (lstat(given, &link) == 0 && S_ISLNK(link.st_mode)) {
-    path = realpath(given, NULL);
-    if (!path) return errno;  // it leads nowhere
+  if (lstat(given, &link) == 0) {
+    if (S_ISLNK(link.st_mode) && !(path = realpath(given, NULL))) return errno;  // to nowhere
+  } else if (errno != ENOENT) {
+    return errno;
   }
   cv_writer *writer = calloc(1, sizeof *writer);
   int result = writer ? 0 : ENOMEM;
