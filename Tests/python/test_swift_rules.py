@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -91,3 +93,21 @@ def test_no_designated_initialiser_fails():
 )
 def test_that_it_is_noticed(text, count):
     assert len(designated_that_fail({"A.swift": text})) == count
+
+
+#: Globals that are made under the process's lock, or in the parent of a fork only.
+UNDER_THE_LOCK = {"buildInfo", "mostThreads", "isConcurrent", "productsAtOnce", "bufferBytes"}
+
+
+def test_no_global_is_made_lazily():
+    """Embedded Swift's swift_once spins until the thread that makes a global has done so: in
+    the child of a fork, which has no such thread, for ever."""
+    scratch = "-no-blas" if "no-blas" in os.environ.get("COVEY_LIBRARY", "") else ""
+    library = SOURCES.parents[1] / f".build-embedded{scratch}/release/libcovey.so"
+    if not library.exists():
+        pytest.skip("the library was not built here")
+    symbols = subprocess.run(["nm", library], check=True, capture_output=True, text=True).stdout
+    tokens = re.findall(r"\$e5Covey(\w+)_Wz$", symbols, re.M)  # of swift_once
+    assert len(tokens) >= 1
+    lazy = {token for token in tokens if not any(name in token for name in UNDER_THE_LOCK)}
+    assert not lazy

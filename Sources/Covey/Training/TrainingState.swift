@@ -6,7 +6,7 @@ import CCoveyPlatform
 // (docs/FORMAT.md).
 
 extension Trainer {
-  private static let architecture = "covey-training"
+  private static var architecture: String { "covey-training" }
   private static let version: UInt32 = 1
   private static let alignment = 64
 
