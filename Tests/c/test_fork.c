@@ -287,12 +287,93 @@ static void test_callback(const subject *subject)
     free_video(&video);
 }
 
+/* The other calls that report progress: each at its first report, at its second, and so on. */
+typedef covey_status (*reporting)(const subject *subject, const video *video, forking *forking);
+
+static covey_status encode(const subject *subject, const video *video, forking *forking)
+{
+    covey_session_options options = subject->options;
+    options.threads = 4;
+    if (forking) options.progress = fork_in_progress;
+    options.user_data = forking;
+    const size_t count = 48 * (size_t)subject->info.embed_dim;
+    float *keys = take(count * sizeof *keys);
+    covey_grid grid = { .struct_size = sizeof grid };
+    covey_frame frame = video_frame(video, 0);
+    covey_status status =
+        covey_encode(subject->model, &options, &frame, keys, count, NULL, &grid);
+    free(keys);
+    return status;
+}
+
+static covey_status segment(const subject *subject, const video *video, forking *forking)
+{
+    covey_session_options options = subject->options;
+    options.threads = 4;
+    options.streaming = 1;
+    if (forking) options.progress = fork_in_progress;
+    options.user_data = forking;
+    covey_frame frames[3];
+    for (int32_t t = 0; t < 3; t++) frames[t] = video_frame(video, t);
+    uint16_t *labels = take(video_size(video) * sizeof *labels);
+    covey_status status = covey_segment(subject->model, &options, frames, 3, labels,
+                                        video_size(video), NULL);
+    free(labels);
+    return status;
+}
+
+static covey_status train(const subject *subject, const video *video, forking *forking)
+{
+    covey_trainer_options options;
+    covey_trainer_options_init(&options, sizeof options);
+    options.threads = 4;
+    options.clip_length = 3;
+    options.working_height = subject->options.working_height;
+    options.working_width = subject->options.working_width;
+    if (forking) options.progress = fork_in_progress;
+    options.user_data = forking;
+    covey_frame frames[3];
+    for (int32_t t = 0; t < 3; t++) frames[t] = video_frame(video, t);
+    covey_trainer *trainer = NULL;
+    covey_status status = covey_trainer_create(subject->model, &options, &trainer);
+    if (status == COVEY_OK) status = covey_trainer_step(trainer, frames, 3, NULL);
+    /* The step was not made, and can be. */
+    if (forking && forking->in_child && status == COVEY_ERROR_STATE) {
+        if (covey_trainer_step(trainer, frames, 3, NULL) != COVEY_OK) status = COVEY_OK;
+    }
+    covey_trainer_free(trainer);
+    return status;
+}
+
+static void test_callbacks(const subject *subject)
+{
+    static const reporting calls[] = { encode, segment, train };
+    video video = subject_video(subject, 3, 1);
+    for (int i = 0; i < 3; i++) {
+        bool forks = true;
+        for (int at = 0; forks && at < 60; at++) {
+            check_topic("fork in callback %d of call %d", at, i);
+            forking forking = { .at = at };
+            covey_status status = calls[i](subject, &video, &forking);
+            if (forking.in_child)
+                _exit(status != COVEY_ERROR_STATE ? 1 : calls[i](subject, &video, NULL) ? 2 : 0);
+            CHECK_OK(status);
+            forks = forking.child > 0;
+            if (forks) CHECK_CHILD(forking.child);
+            else CHECK(at > 0);
+        }
+        CHECK(!forks);
+    }
+    free_video(&video);
+}
+
 void test_fork(const subject *subject)
 {
     test_child(subject);
     test_callback(subject);
     /* A checker takes for lost what threads had that are not in the child. */
     if (subject->quick) return;
+    test_callbacks(subject);
     test_poor_child(subject);
     test_beside(subject);
 }
