@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup lib demo test test-swift test-kernels test-exports test-c test-valgrind \
+.PHONY: help setup lib demo test test-swift test-kernels test-exports test-c test-faults test-valgrind faults \
   test-python test-oracles test-documents test-packages examples aarch64 install dist api \
   bench bench-clustering bench-quality bench-objects bench-throughput bench-training \
   bench-adaptation \
@@ -75,7 +75,7 @@ $(CLIP): | $(STAMPS)/python
 
 # ---- Tests -----------------------------------------------------------------
 
-test: test-swift test-kernels test-exports test-c test-valgrind test-python ## build and run all tests
+test: test-swift test-kernels test-exports test-c test-faults test-valgrind test-python ## build and run all tests
 
 test-swift: | $(STAMPS)/debian ## the numerics against plain oracles, in ordinary Swift
 	@mkdir -p build/reports
@@ -93,6 +93,15 @@ test-exports: $(LIB) ## the library exports what the header declares, and what w
 test-c: examples ## the C interface, from C; the header as C and C++; the examples
 	@$(MAKE) --no-print-directory -f Tests/c/Makefile test LIB=$(LIB)
 	@python3 Tests/check_examples.py $(BUILD)/c Tests/golden/tiny-f32.gguf
+
+test-faults: $(LIB) ## what the system may refuse, refused, at some of the places; make faults: at all
+	@$(FAULTS) test LIB=$(LIB) LIMIT=2
+
+faults: $(LIB) ## every allocation, thread, open, read, write, ... fails, with and without OpenBLAS; minutes
+	@$(MAKE) --no-print-directory COVEY_BLAS=none lib
+	@for folder in build build/no-blas; do $(FAULTS) test LIB=$$folder/libcovey.so || exit 1; done
+
+FAULTS = $(MAKE) --no-print-directory -f Tests/faults/Makefile
 
 test-valgrind: test-c ## the C tests once more, under valgrind
 	@Tests/c/valgrind.sh

@@ -44,7 +44,10 @@
  *            as it was before the call and can be used on; out-parameters for
  *            handles are NULL, others untouched unless said otherwise, and the
  *            contents of arrays to be filled are undefined.  Bad input never
- *            aborts the process.
+ *            aborts the process.  Memory that the system refuses is
+ *            ERROR_MEMORY, but for small objects: texts of up to 64 KiB, and
+ *            lists with some hundred bytes for every frame, cluster, key or
+ *            tensor.  A process that may not even have those ends.
  * THREADS    A covey_model may be used from any number of threads at once.
  *            Every other handle belongs to one thread at a time, except
  *            covey_session_cancel() and covey_trainer_cancel().  Callbacks run
@@ -52,17 +55,27 @@
  *            its own callback (ERROR_STATE), but for cancel, get_memory and
  *            get_info, and must not be freed there.
  *            Results do not depend on the number of threads, bit for bit.
- * FORK       In a child after fork(), sessions made before it compute on one
- *            thread.
+ * FLOATS     Calls compute with the default floating-point environment: rounding
+ *            to the nearest, no traps, subnormal numbers.  So do the callbacks
+ *            that they make.  When they return, the caller's is back, with the
+ *            flags that were raised before.
+ * FORK       In a child after fork(), handles made before it can be used on, but
+ *            for those that another thread was in a call of; sessions and
+ *            trainers compute on one thread.  Products are covey's own there,
+ *            as without OpenBLAS, whose locks and threads do not outlive a
+ *            fork: results may differ from the parent's by rounding.  Where a
+ *            progress callback forks, the call that it came from goes on in
+ *            the parent, and ends in the child with ERROR_STATE.
  * OPENBLAS   covey parallelises by itself.  While one of its calls computes,
  *            OpenBLAS, whose thread count belongs to the process, is set to
  *            one thread; the count found is put back when the call ends.  It
  *            maps 128 MiB for every thread that multiplies, of which little is
- *            used; where the system refuses, so does covey (ERROR_MEMORY).  No
- *            more threads of the process multiply for covey at once than
- *            OpenBLAS was built for (Debian: 64); others wait.  Best with the
- *            flavour on POSIX threads (Debian: libopenblas0-pthread); with the
- *            serial and the OpenMP ones products are made one at a time.
+ *            used, and starts its threads anew after the process has forked;
+ *            where the system refuses, so does covey (ERROR_MEMORY).  No more
+ *            threads of the process multiply for covey at once than OpenBLAS
+ *            was built for (Debian: 64); others wait.  Best with the flavour on
+ *            POSIX threads (Debian: libopenblas0-pthread); with the serial and
+ *            the OpenMP ones products are made one at a time.
  * GROWTH     Every struct starts with struct_size.  Set it to sizeof(the
  *            struct), or have X_init() do so.  Fields are only ever appended,
  *            and zero always means "the default".  Enumerators are never
@@ -240,7 +253,10 @@ COVEY_API covey_status covey_model_tensor_at(
     const covey_model *model, size_t index, covey_tensor_info *info);
 
 /* Writes the model with its matrices as `dtype`.  The file appears whole or not
- * at all: it is written beside `path` and renamed.  F16 and Q8 round, and
+ * at all: it is written beside `path` and renamed.  So a file that is replaced
+ * keeps its mode (and its owner, where the system allows that) but is another
+ * one: hard links lead to the old.  A symbolic link stays, and the file that it
+ * leads to is replaced; one that leads nowhere is ERROR_IO.  F16 and Q8 round, and
  * refuse what is too large for them (ERROR_ARGUMENT); Q8 notes the error made
  * in every matrix in the file (docs/FORMAT.md).  A Q8 model saved as Q8 keeps
  * its numbers and errors as they are; saved as F32 or F16 it stays as coarse.
@@ -797,8 +813,9 @@ COVEY_API COVEY_CHECK covey_status covey_trainer_step(
     covey_trainer *trainer, const covey_frame *frames, size_t frame_count,
     covey_train_metrics *metrics);
 /* Weights, moments and step, so that training goes on bit for bit
- * (docs/FORMAT.md).  The file appears whole or not at all; what a crash in the
- * middle may leave beside it has its name, a dot and eight letters or digits.
+ * (docs/FORMAT.md).  The file appears whole or not at all, as with
+ * covey_model_save; what a crash in the middle of either may leave beside it has
+ * its name (the first bytes of a long one), a dot and eight letters or digits.
  * Weights that are not finite are not saved: ERROR_STATE. */
 COVEY_API COVEY_CHECK covey_status covey_trainer_save(
     const covey_trainer *trainer, const char *path);
@@ -807,7 +824,8 @@ COVEY_API COVEY_CHECK covey_status covey_trainer_save(
 COVEY_API COVEY_CHECK covey_status covey_trainer_restore(
     covey_trainer *trainer, const char *path);
 /* A model with the block as it is now, of the same dtype, and all else as loaded
- * but that its provenance tells of the steps; tau 0: the model's. */
+ * but that its provenance tells of the steps; tau 0: the model's.  Weights that
+ * are not finite: ERROR_STATE. */
 COVEY_API COVEY_CHECK covey_status covey_trainer_export(
     const covey_trainer *trainer, float tau, covey_model **out_model);
 /* From any thread: the step or encode in progress, or else the next, ends with

@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -74,45 +75,95 @@ void cv_file_drop_pages(const cv_file *file) {
 
 struct cv_writer {
   int descriptor;
-  char *path;       // the name in the end
-  char *temporary;  // the name until then
+  int folder;
+  char *name;            // in the folder, in the end
+  char temporary[NAME_MAX + 1];  // until then
 };
 
 static void writer_free(cv_writer *writer) {
-  free(writer->path);
-  free(writer->temporary);
+  if (writer->folder >= 0) close(writer->folder);
+  free(writer->name);
   free(writer);
 }
 
-int cv_writer_open(const char *path, cv_writer **out) {
-  *out = NULL;
-  struct stat status;
-  if (stat(path, &status) == 0 && !S_ISREG(status.st_mode)) {
-    return S_ISDIR(status.st_mode) ? EISDIR : EINVAL;  // never replace a device
+// The name's first bytes, a dot and eight digits, never longer than a name may be.
+static int open_temporary(cv_writer *writer, mode_t mode) {
+  enum { SUFFIX = 9 };
+  size_t length = strlen(writer->name);
+  if (length > NAME_MAX) return ENAMETOOLONG;
+  if (length > NAME_MAX - SUFFIX) {
+    length = NAME_MAX - SUFFIX;
+    // Cut between characters, not inside one.
+    while (length > 0 && ((unsigned char)writer->name[length] & 0xC0) == 0x80) length--;
   }
-  cv_writer *writer = calloc(1, sizeof *writer);
-  if (!writer) return ENOMEM;
-  writer->path = strdup(path);
-  if (!writer->path || asprintf(&writer->temporary, "%s.%08x", path, 0u) < 0) {
-    writer->temporary = NULL;
-    writer_free(writer);
-    return ENOMEM;
-  }
-  // Not mkostemp, whose files are for their owner only.
-  char *suffix = writer->temporary + strlen(writer->temporary) - 8;
+  memcpy(writer->temporary, writer->name, length);
   for (int attempt = 0; attempt < 100; attempt++) {
     uint32_t number = 0;
     arc4random_buf(&number, sizeof number);
-    snprintf(suffix, 9, "%08x", (unsigned)number);
-    writer->descriptor = open(writer->temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
-    if (writer->descriptor >= 0) {
-      *out = writer;
-      return 0;
-    }
-    if (errno != EEXIST) break;
+    snprintf(writer->temporary + length, SUFFIX + 1, ".%08x", (unsigned)number);
+    // Not mkostemp, whose files are for their owner only.
+    writer->descriptor = openat(writer->folder, writer->temporary,
+                                O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, mode);
+    if (writer->descriptor >= 0) return 0;
+    if (errno != EEXIST) return errno;
   }
-  int result = errno;
-  writer_free(writer);
+  return EEXIST;
+}
+
+// The folder by a descriptor: where the path is as long as one may be, there is no room
+// in it for the longer name of the temporary file.
+static int open_folder(cv_writer *writer, const char *path) {
+  char *folder = strdup(path);
+  if (!folder) return ENOMEM;
+  char *slash = strrchr(folder, '/');
+  writer->name = strdup(slash ? slash + 1 : folder);
+  if (slash) slash[slash == folder] = 0;  // of "/name" the slash stays
+  int result = writer->name ? 0 : ENOMEM;
+  if (result == 0) {
+    writer->folder = open(slash ? folder : ".", O_PATH | O_DIRECTORY | O_CLOEXEC);
+    if (writer->folder < 0) result = errno;
+  }
+  free(folder);
+  return result;
+}
+
+int cv_writer_open(const char *given, cv_writer **out) {
+  *out = NULL;
+  struct stat status;
+  const bool exists = stat(given, &status) == 0;
+  if (!exists && errno != ENOENT) return errno;
+  if (exists && !S_ISREG(status.st_mode)) {
+    return S_ISDIR(status.st_mode) ? EISDIR : EINVAL;  // never replace a device
+  }
+  // A link stays, and what it leads to is replaced.
+  struct stat link;
+  char *path = NULL;
+  if (lstat(given, &link) == 0) {
+    if (S_ISLNK(link.st_mode) && !(path = realpath(given, NULL))) return errno;  // to nowhere
+  } else if (errno != ENOENT) {
+    return errno;
+  }
+  cv_writer *writer = calloc(1, sizeof *writer);
+  int result = writer ? 0 : ENOMEM;
+  if (writer) writer->folder = writer->descriptor = -1;
+  if (result == 0) result = open_folder(writer, path ? path : given);
+  free(path);
+  if (result == 0) result = open_temporary(writer, exists ? status.st_mode & 0777 : 0666);
+  if (result == 0 && exists) {
+    // The mode of the file that is replaced, whatever the umask; its owner where the
+    // system lets us.
+    struct stat made;
+    if (fstat(writer->descriptor, &made) == 0 &&
+        (made.st_uid != status.st_uid || made.st_gid != status.st_gid)) {
+      if (fchown(writer->descriptor, status.st_uid, status.st_gid) != 0) errno = 0;
+    }
+    (void)fchmod(writer->descriptor, status.st_mode & 0777);
+  }
+  if (result == 0) {
+    *out = writer;
+  } else if (writer) {
+    writer_free(writer);
+  }
   return result;
 }
 
@@ -127,38 +178,39 @@ int cv_writer_write(cv_writer *writer, const void *bytes, size_t size) {
   return 0;
 }
 
+static void discard(cv_writer *writer) {
+  unlinkat(writer->folder, writer->temporary, 0);
+  writer_free(writer);
+}
+
 void cv_writer_abandon(cv_writer *writer) {
   close(writer->descriptor);
-  unlink(writer->temporary);
-  writer_free(writer);
+  discard(writer);
 }
 
 // The new name must survive a power cut too; where folders cannot be flushed,
 // nothing can be done about it.
-static void flush_folder(const char *path) {
-  char *folder = strdup(path);
-  if (!folder) return;
-  char *slash = strrchr(folder, '/');
-  if (slash == folder) slash[1] = 0; else if (slash) *slash = 0;
-  int descriptor = open(slash ? folder : ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-  if (descriptor >= 0) {
-    fsync(descriptor);
-    close(descriptor);
-  }
-  free(folder);
+static void flush_folder(const cv_writer *writer) {
+  int descriptor = openat(writer->folder, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  if (descriptor < 0) return;
+  fsync(descriptor);
+  close(descriptor);
 }
 
 int cv_writer_commit(cv_writer *writer) {
   int result = fsync(writer->descriptor) == 0 || errno == EINVAL ? 0 : errno;
   if (close(writer->descriptor) != 0 && result == 0) result = errno;
-  if (result == 0 && rename(writer->temporary, writer->path) != 0) result = errno;
-  if (result == 0) {
-    flush_folder(writer->path);
-  } else {
-    unlink(writer->temporary);
+  if (result == 0 &&
+      renameat(writer->folder, writer->temporary, writer->folder, writer->name) != 0) {
+    result = errno;
   }
+  if (result != 0) {
+    discard(writer);
+    return result;
+  }
+  flush_folder(writer);
   writer_free(writer);
-  return result;
+  return 0;
 }
 
 void cv_errno_text(int number, char *text, size_t capacity) {

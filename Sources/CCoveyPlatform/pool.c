@@ -18,7 +18,7 @@ enum { SPINS = 4000 };
 struct cv_pool {
   pthread_mutex_t mutex;
   pthread_cond_t wake, idle;
-  pid_t process;
+  int32_t fork_depth;     // of the process that it was made in
   int32_t threads;  // workers and the caller
 
   // The job; written under the mutex while no worker is active.
@@ -103,7 +103,7 @@ cv_pool *cv_pool_create(int32_t threads) {
   pthread_mutex_init(&pool->mutex, NULL);
   pthread_cond_init(&pool->wake, NULL);
   pthread_cond_init(&pool->idle, NULL);
-  pool->process = getpid();
+  pool->fork_depth = cv_fork_depth();
   pool->threads = threads;
 
   // The program's signals are for the program's threads.
@@ -132,7 +132,7 @@ cv_pool *cv_pool_create(int32_t threads) {
 
 void cv_pool_free(cv_pool *pool) {
   if (!pool) return;
-  if (pool->process != getpid()) {
+  if (pool->fork_depth != cv_fork_depth()) {
     free(pool);  // the workers, and the right to wait for them, are the parent's
     return;
   }
@@ -141,7 +141,7 @@ void cv_pool_free(cv_pool *pool) {
 }
 
 void cv_pool_run(cv_pool *pool, int32_t count, cv_task task, void *context) {
-  if (pool->threads == 1 || count <= 1 || pool->process != getpid()) {
+  if (pool->threads == 1 || count <= 1 || pool->fork_depth != cv_fork_depth()) {
     for (int32_t i = 0; i < count; i++) task(context, i, 0);
     return;
   }
@@ -156,12 +156,39 @@ void cv_pool_run(cv_pool *pool, int32_t count, cv_task task, void *context) {
   pthread_mutex_unlock(&pool->mutex);
 
   work(pool, 0);
+  // The task has forked, and this is the child: the workers are the parent's.
+  if (pool->fork_depth != cv_fork_depth()) return;
 
   for (int i = 0; i < SPINS && atomic_load(&pool->active) != 0; i++) pause_briefly();
   if (atomic_load(&pool->active) == 0) return;
   pthread_mutex_lock(&pool->mutex);
   while (atomic_load(&pool->active) != 0) pthread_cond_wait(&pool->idle, &pool->mutex);
   pthread_mutex_unlock(&pool->mutex);
+}
+
+static void *wait_for_lock(void *argument) {
+  pthread_mutex_lock(argument);
+  pthread_mutex_unlock(argument);
+  return NULL;
+}
+
+bool cv_could_start(int32_t threads) {
+  if (threads < 1) return true;
+  pthread_t *started = calloc((size_t)threads, sizeof *started);
+  if (!started) return false;
+  pthread_mutex_t gate = PTHREAD_MUTEX_INITIALIZER;
+  sigset_t all, before;
+  sigfillset(&all);
+  pthread_sigmask(SIG_SETMASK, &all, &before);
+  pthread_mutex_lock(&gate);  // so that they are there at the same time
+  int32_t count = 0;
+  while (count < threads && pthread_create(&started[count], NULL, wait_for_lock, &gate) == 0)
+    count++;
+  pthread_mutex_unlock(&gate);
+  pthread_sigmask(SIG_SETMASK, &before, NULL);
+  for (int32_t i = 0; i < count; i++) pthread_join(started[i], NULL);
+  free(started);
+  return count == threads;
 }
 
 // The cores that a container may use at once, by its quota of time; 0 for no
@@ -190,38 +217,16 @@ int32_t cv_core_count(void) {
   return count > 0 ? count : 1;
 }
 
-static pthread_mutex_t process_mutex = PTHREAD_MUTEX_INITIALIZER;
-static pthread_once_t fork_once = PTHREAD_ONCE_INIT;
-
 static sem_t turns;
-static atomic_int turns_at_once;
+static int32_t turns_at_once;
 
-static void before_fork(void) { pthread_mutex_lock(&process_mutex); }
-static void after_fork(void) { pthread_mutex_unlock(&process_mutex); }
-static void after_fork_in_child(void) {
-  // Those that had a turn are not here to end it.
-  if (turns_at_once > 0) sem_init(&turns, 0, (unsigned)turns_at_once);
-  pthread_mutex_unlock(&process_mutex);
+void cv_set_turns(int32_t at_once) {
+  if (turns_at_once > 0) return;
+  turns_at_once = at_once;
+  sem_init(&turns, 0, (unsigned)at_once);
 }
-static void watch_forks(void) { pthread_atfork(before_fork, after_fork, after_fork_in_child); }
 
-void cv_process_lock(void) {
-  pthread_once(&fork_once, watch_forks);
-  pthread_mutex_lock(&process_mutex);
-}
-void cv_process_unlock(void) { pthread_mutex_unlock(&process_mutex); }
-
-void cv_take_turn(int32_t at_once) {
-  if (atomic_load(&turns_at_once) == 0) {
-    cv_process_lock();
-    if (atomic_load(&turns_at_once) == 0) {
-      sem_init(&turns, 0, (unsigned)at_once);
-      atomic_store(&turns_at_once, at_once);
-    }
-    cv_process_unlock();
-  }
+void cv_take_turn(void) {
   while (sem_wait(&turns) != 0) continue;  // a signal came
 }
 void cv_end_turn(void) { sem_post(&turns); }
-
-int32_t cv_process_id(void) { return (int32_t)getpid(); }

@@ -73,31 +73,31 @@ size_t cv_format_float(float value, char *text, size_t capacity) {
   return 0;
 }
 
-static pthread_rwlock_t log_lock = PTHREAD_RWLOCK_INITIALIZER;
+// Under the process's lock, which is whole across fork().
 static cv_log log_sink;
 static void *log_user_data;
 static int32_t log_level;
 
 void cv_log_set(cv_log log, void *user_data, int32_t level) {
-  pthread_rwlock_wrlock(&log_lock);
+  cv_process_lock();
   log_sink = log;
   log_user_data = user_data;
   log_level = level;
-  pthread_rwlock_unlock(&log_lock);
+  cv_process_unlock();
 }
 
 bool cv_log_wants(int32_t level) {
-  pthread_rwlock_rdlock(&log_lock);
+  cv_process_lock();
   bool wants = log_sink != NULL && level <= log_level;
-  pthread_rwlock_unlock(&log_lock);
+  cv_process_unlock();
   return wants;
 }
 
 void cv_log_send(int32_t level, const char *message) {
-  pthread_rwlock_rdlock(&log_lock);
+  cv_process_lock();
   cv_log sink = level <= log_level ? log_sink : NULL;
   void *user_data = log_user_data;
-  pthread_rwlock_unlock(&log_lock);
+  cv_process_unlock();
   // Called without the lock, so that a sink may set another one.
   if (sink) sink(user_data, level, message);
 }

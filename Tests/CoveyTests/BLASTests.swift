@@ -13,6 +13,8 @@ import Testing
   /// As below, with a [k, m].
   @Test(arguments: sizes)
   func transposedLeftSideAgreesWithDouble(size: (Int, Int, Int)) {
+    BLAS.claim()
+    defer { BLAS.release() }
     let (m, n, k) = size
     var random = SeededRandom(seed: UInt64(m * 1_000_000 + n * 1000 + k))
     let a = (0..<k * (m + 2)).map { _ in Float(random.normal()) }
@@ -42,6 +44,8 @@ import Testing
   /// Observed: at most 0.5 of that.
   @Test(arguments: sizes, [false, true])
   func multiplyAgreesWithDouble(size: (Int, Int, Int), transposed: Bool) {
+    BLAS.claim()
+    defer { BLAS.release() }
     let (m, n, k) = size
     var random = SeededRandom(seed: UInt64(m * 1_000_000 + n * 1000 + k))
     for padding in [0, 3] {

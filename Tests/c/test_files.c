@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 static covey_status try_path(const char *path)
 {
@@ -107,6 +108,31 @@ static void test_truncated(const subject *subject, const uint8_t *bytes, size_t 
     CHECK_STATUS(try_bytes(bytes, size - 1), COVEY_ERROR_FORMAT);
 }
 
+/* Bytes behind the tensors are not ours, and would be read for the checksum, however many. */
+static void test_trailing(const subject *subject, const uint8_t *bytes, size_t size)
+{
+    static const size_t counts[] = { 1, 63, 64, 65, 4096, 1 << 20 };
+    uint8_t *longer = calloc(1, size + (1 << 20));
+    if (!longer) check_abort("no memory");
+    memcpy(longer, bytes, size);
+    for (size_t i = 0; i < sizeof counts / sizeof *counts; i++) {
+        check_topic("%zu bytes behind the tensors", counts[i]);
+        CHECK_ERROR(try_bytes(longer, size + counts[i]), COVEY_ERROR_FORMAT, "end with the tensors");
+    }
+    free(longer);
+    /* A hole of 64 GiB takes no room on disk, and must take no time. */
+    check_topic("a hole behind the tensors");
+    folder folder = make_folder();
+    char path[FOLDER_PATH];
+    folder_path(&folder, "hole.gguf", path);
+    write_bytes(path, bytes, size);
+    covey_model_options options = { .struct_size = sizeof options };
+    covey_model *model = NULL;
+    if (!subject->quick && truncate(path, (off_t)64 << 30) == 0)
+        CHECK_STATUS(covey_model_load(path, &options, &model), COVEY_ERROR_FORMAT);
+    free_folder(&folder);
+}
+
 /* A bit turned in the header must be refused, or harm nobody (a letter of a
  * text); one turned in the weights must be found by the checksum. */
 static void test_flipped(const subject *subject, const uint8_t *bytes, size_t size)
@@ -201,6 +227,7 @@ void test_files(const subject *subject)
     /* Each try reads the whole file for its checksum: not with a large one. */
     if (size < 4000000) {
         uint8_t *saved = saved_bytes(subject, &saved_size);
+        test_trailing(subject, saved, saved_size);
         test_flipped(subject, saved, saved_size);
         test_extremes(subject, saved, saved_size);
         free(saved);

@@ -21,7 +21,8 @@ static const struct {
     { "cancel", test_cancel },   { "threads", test_threads }, { "memory", test_memory },
     { "result", test_result },   { "stages", test_stages },   { "cluster", test_cluster },
     { "tree", test_tree },       { "stream", test_stream },   { "training", test_training },
-    { "trainer", test_trainer }, { "shots", test_shots },
+    { "trainer", test_trainer }, { "shots", test_shots },     { "fork", test_fork },
+    { "floats", test_floats },
 };
 
 static bool is_theme(const char *name)

@@ -246,6 +246,38 @@ static void test_every_limit(const subject *subject)
     free_video(&video);
 }
 
+/* A refused push gives back all it had: the heap does not grow with refusals. */
+static void test_no_leak(const subject *subject)
+{
+    enum { ROUNDS = 400 };
+    video video = subject_video(subject, 1, 1);
+    covey_frame frame = video_frame(&video, 0);
+    covey_session_options options = subject->options;
+    covey_memory memory = empty_memory();
+    covey_session *session = new_session(subject, &options);
+    CHECK_OK(covey_session_push(session, &frame));
+    CHECK_OK(covey_session_get_memory(session, &memory));
+    covey_session_free(session);
+    int refused = 0;
+    for (int64_t i = 1; i <= 40; i++) {
+        options.memory_limit = memory.peak * i / 40 - 1;
+        check_topic("refused at %lld of %lld", (long long)options.memory_limit,
+                    (long long)memory.peak);
+        session = new_session(subject, &options);
+        int wrong = covey_session_push(session, &frame) != COVEY_ERROR_MEMORY;
+        const size_t before = mallinfo2().uordblks;
+        for (int round = 0; round < ROUNDS; round++)
+            wrong += covey_session_push(session, &frame) != COVEY_ERROR_MEMORY;
+        /* Less than a byte a push: other parts of the heap may come and go. */
+        CHECK(mallinfo2().uordblks < before + ROUNDS);
+        CHECK_INT(wrong, 0);
+        refused += wrong == 0;
+        covey_session_free(session);
+    }
+    CHECK_INT(refused, 40);
+    free_video(&video);
+}
+
 /* ---- A system without memory --------------------------------------------------------- */
 
 /* Bytes of private writable memory: what RLIMIT_DATA limits.  (RLIMIT_AS would
@@ -324,5 +356,6 @@ void test_memory(const subject *subject)
     test_estimate(subject);
     test_limit(subject);
     test_every_limit(subject);
+    if (!subject->quick) test_no_leak(subject);
     if (!subject->quick) test_little_memory(subject);
 }

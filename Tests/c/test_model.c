@@ -326,6 +326,84 @@ static void test_round_trip(const subject *subject)
     free_folder(&folder);
 }
 
+/* Names as long as the system takes them, paths too. */
+static void test_save_names(const subject *subject)
+{
+    folder folder = make_folder();
+    char path[FOLDER_PATH], name[257];
+    for (int length = 240; length <= 256; length++) {
+        for (int wide = 0; wide <= 1; wide++) {
+            check_topic("save, a name of %d bytes%s", length, wide ? " in UTF-8" : "");
+            memset(name, 'a', sizeof name);
+            for (int i = 0; wide && i + 1 < length; i += 2) memcpy(name + i, "\xC3\xA9", 2);
+            name[length] = 0;
+            folder_path(&folder, name, path);
+            covey_status status = covey_model_save(subject->model, path, COVEY_DTYPE_F32);
+            CHECK_STATUS(status, length <= 255 ? COVEY_OK : COVEY_ERROR_IO);
+            if (status == COVEY_OK) CHECK_INT(remove(path), 0);
+            CHECK_INT(folder_count(&folder), 0);
+        }
+    }
+    check_topic("save, a path of the greatest length");
+    static const char filler[] = "./";
+    char longest[4096];
+    size_t at = (size_t)snprintf(longest, sizeof longest, "%s/", folder.path);
+    while (at < 4095 - 2) at += (size_t)snprintf(longest + at, sizeof longest - at, "%s", filler);
+    while (at < 4095) longest[at++] = 'm';
+    longest[at] = 0;
+    CHECK_OK(covey_model_save(subject->model, longest, COVEY_DTYPE_F32));
+    CHECK_INT(remove(longest), 0);
+
+    check_topic("save, a name without a folder");
+    char here[FOLDER_PATH];
+    if (!getcwd(here, sizeof here) || chdir(folder.path) != 0) check_abort("no folder");
+    CHECK_OK(covey_model_save(subject->model, "m", COVEY_DTYPE_F32));
+    CHECK_INT(folder_count(&folder), 1);
+    if (chdir(here) != 0) check_abort("no folder");
+    free_folder(&folder);
+}
+
+/* A file that is replaced keeps its mode; a link stays, and leads to the new file. */
+static void test_save_over(const subject *subject)
+{
+    folder folder = make_folder();
+    char path[FOLDER_PATH], link[FOLDER_PATH];
+    struct stat status;
+    folder_path(&folder, "file", path);
+    folder_path(&folder, "link", link);
+    const mode_t mask = umask(022);
+    check_topic("save, the mode of a new file");
+    CHECK_OK(covey_model_save(subject->model, path, COVEY_DTYPE_F32));
+    CHECK(stat(path, &status) == 0 && (status.st_mode & 0777) == 0644);
+    static const mode_t modes[] = { 0600, 0640, 0444, 0666, 0777, 0200 };
+    for (size_t i = 0; i < sizeof modes / sizeof *modes; i++) {
+        check_topic("save over a file of mode %o", (unsigned)modes[i]);
+        CHECK_INT(chmod(path, modes[i]), 0);
+        CHECK_OK(covey_model_save(subject->model, path, COVEY_DTYPE_F32));
+        if (CHECK_INT(stat(path, &status), 0)) CHECK_INT(status.st_mode & 0777, modes[i]);
+    }
+    umask(mask);
+
+    check_topic("save over a link");
+    for (int absolute = 0; absolute <= 1; absolute++) {
+        write_bytes(path, "old", 3);
+        CHECK_INT(symlink(absolute ? path : "file", link), 0);
+        CHECK_OK(covey_model_save(subject->model, link, COVEY_DTYPE_F32));
+        CHECK(lstat(link, &status) == 0 && S_ISLNK(status.st_mode));
+        CHECK(stat(path, &status) == 0 && status.st_size > 3);
+        CHECK_INT(folder_count(&folder), 2);
+        remove(link);
+    }
+    check_topic("save over a link that leads nowhere");
+    CHECK_INT(symlink("nothing", link), 0);
+    CHECK_STATUS(covey_model_save(subject->model, link, COVEY_DTYPE_F32), COVEY_ERROR_IO);
+    remove(link);
+    CHECK_INT(symlink("link", link), 0);    /* to itself */
+    CHECK_STATUS(covey_model_save(subject->model, link, COVEY_DTYPE_F32), COVEY_ERROR_IO);
+    CHECK_INT(folder_count(&folder), 2);
+    free_folder(&folder);
+}
+
 static void test_save_refused(const subject *subject)
 {
     check_topic("save refused");
@@ -356,5 +434,7 @@ void test_model(const subject *subject)
     test_metadata(subject);
     test_tensors(subject);
     test_round_trip(subject);
+    test_save_names(subject);
+    test_save_over(subject);
     test_save_refused(subject);
 }

@@ -1,14 +1,12 @@
-/* Thread counts, several threads with one model, fork, OpenBLAS's setting. */
+/* Thread counts, several threads with one model, OpenBLAS's setting. */
 #include "check.h"
 #include "video.h"
 
 #include <dlfcn.h>
 #include <pthread.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 static void test_thread_counts(const subject *subject)
 {
@@ -121,55 +119,6 @@ static void test_handed_over(const subject *subject)
     free_video(&video);
 }
 
-/* ---- fork ----------------------------------------------------------------------- */
-
-/* What the child does with the session is not defined to succeed; it must
- * neither crash nor hang.  A session of its own works as ever. */
-static int in_child(const subject *subject, covey_session *inherited, const video *video,
-                    const uint16_t *expected)
-{
-    alarm(60);
-    covey_frame frame = video_frame(video, 1);
-    covey_status ignored = covey_session_push(inherited, &frame);
-    ignored = covey_session_finish(inherited);
-    (void)ignored;
-    covey_session_free(inherited);
-    covey_session_options options = subject->options;
-    options.threads = 2;
-    uint16_t *labels = run_video(subject, &options, video);
-    bool same = memcmp(labels, expected, video_size(video) * sizeof *labels) == 0;
-    free(labels);
-    return same ? 0 : 3;
-}
-
-static void test_fork(const subject *subject)
-{
-    check_topic("fork");
-    video video = subject_video(subject, 4, 1);
-    covey_session_options options = subject->options;
-    options.threads = 3;
-    uint16_t *expected = run_video(subject, &options, &video);
-    covey_session *session = new_session(subject, &options);
-    covey_frame frame = video_frame(&video, 0);
-    CHECK_OK(covey_session_push(session, &frame));
-    fflush(stdout);
-    pid_t child = fork();
-    if (child == 0) _exit(in_child(subject, session, &video, expected));
-    if (child < 0) check_abort("no process");
-    for (int32_t t = 1; t < video.frames; t++) {
-        frame = video_frame(&video, t);
-        CHECK_OK(covey_session_push(session, &frame));
-    }
-    CHECK_CHILD(child);
-    CHECK_OK(covey_session_finish(session));
-    uint16_t *labels = drain(session, &video);
-    CHECK_BYTES(labels, expected, video_size(&video) * sizeof *labels);
-    covey_session_free(session);
-    free(labels);
-    free(expected);
-    free_video(&video);
-}
-
 /* ---- OpenBLAS -------------------------------------------------------------------- */
 
 static int (*blas_threads)(void);
@@ -223,6 +172,5 @@ void test_threads(const subject *subject)
     test_thread_counts(subject);
     test_shared_model(subject);
     test_handed_over(subject);
-    test_fork(subject);
     test_blas_setting(subject);
 }

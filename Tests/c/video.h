@@ -69,6 +69,8 @@ void test_session(const subject *subject);
 void test_frames(const subject *subject);
 void test_cancel(const subject *subject);
 void test_threads(const subject *subject);
+void test_fork(const subject *subject);
+void test_floats(const subject *subject);
 void test_memory(const subject *subject);
 void test_result(const subject *subject);
 void test_stages(const subject *subject);

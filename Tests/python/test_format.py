@@ -286,6 +286,106 @@ def test_save_as_f32_and_f16(tmp_path, path):
         assert again.read_bytes() == saved.read_bytes()
 
 
+def with_entries(path, entries):
+    """The bytes of a file with these metadata entries, packed, before its own."""
+    data = Path(path).read_bytes()
+    reader = gguf.GGUFReader(path)
+    tensors, count = struct.unpack_from("<QQ", data, 8)
+    end = max(field.offset + sum(part.nbytes for part in field.parts)
+              for field in [*reader.fields.values(), *(t.field for t in reader.tensors)]
+              if not field.name.startswith("GGUF."))
+    head = data[:8] + struct.pack("<QQ", tensors, count + len(entries))
+    head += b"".join(entries) + data[24:end]
+    return head + bytes(-len(head) % int(reader.alignment)) + data[reader.data_offset:]
+
+
+def entry(key, kind, value):
+    return struct.pack("<Q", len(key)) + key + struct.pack("<I", kind) + value
+
+
+def text(count):
+    return struct.pack("<Q", count) + b"a" * count
+
+
+def array(kind, element, count):
+    return struct.pack("<IQ", kind, count) + element * count
+
+
+@pytest.mark.parametrize(
+    "kind, value",
+    [
+        (8, lambda n: text(n - 8)),
+        (9, lambda n: array(0, b"\0", n)),
+        (9, lambda n: array(6, b"\0\0\0\0", n // 4)),
+        (9, lambda n: array(8, text(8), n // 16)),
+    ],
+    ids=["string", "bytes", "floats", "strings"],
+)
+def test_sizes_of_metadata(tmp_path, kind, value):
+    """Texts are made of values, and files written with them: both are bounded."""
+    path = tmp_path / "made.gguf"
+    largest = 64 << 10
+    path.write_bytes(with_entries(GOLDEN / "tiny-f32.gguf", [entry(b"x.y", kind, value(largest))]))
+    with covey.Model(path) as model:
+        assert "x.y" in model.metadata
+        model.save(tmp_path / "again.gguf", "f32")
+        assert metadata(tmp_path / "again.gguf")["x.y"] == metadata(path)["x.y"]
+    for count in (largest + 16, 60_000_000):
+        path.write_bytes(
+            with_entries(GOLDEN / "tiny-f32.gguf", [entry(b"x.y", kind, value(count))]))
+        with pytest.raises(covey.FormatError, match=r"x\.y: expected .* 65536 bytes, found"):
+            covey.Model(path)
+    many = [entry(b"x.%d" % i, kind, value(largest)) for i in range(16)]
+    path.write_bytes(with_entries(GOLDEN / "tiny-f32.gguf", many))
+    with pytest.raises(covey.FormatError, match="metadata: expected .* 1048576 bytes"):
+        covey.Model(path)
+
+
+def test_sizes_of_errors(tmp_path):
+    """Its length is checked before it is read, whatever the file says of it."""
+    path = tmp_path / "made.gguf"
+    value = array(6, b"\0\0\0\0", 16_000)
+    path.write_bytes(with_entries(
+        GOLDEN / "tiny-f32.gguf", [entry(b"covey.quantization.error", 9, value)]))
+    with pytest.raises(covey.FormatError, match=r"expected f32\[0\], found f32\[16000\]"):
+        covey.Model(path)
+
+
+def test_files_of_others_are_told_by_name(tmp_path):
+    """With metadata as language models have it, the first thing to say is what it is."""
+    writer = gguf.GGUFWriter(tmp_path / "llm.gguf", "llama")
+    writer.add_array("tokenizer.ggml.tokens", ["token"] * 100_000)
+    writer.add_tensor("output.weight", np.zeros((4, 4), np.float32))
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    with pytest.raises(covey.FormatError, match="expected covey, found llama"):
+        covey.Model(tmp_path / "llm.gguf")
+
+
+@pytest.mark.parametrize("where", ["between", "behind"])
+@pytest.mark.parametrize("count", [64, 1 << 20])
+def test_nothing_lies_between_tensors_or_behind(tmp_path, where, count):
+    path = GOLDEN / "tiny-f32.gguf"
+    reader = gguf.GGUFReader(path)
+    data = bytearray(path.read_bytes())
+    gap = count // int(reader.alignment) * int(reader.alignment)
+    if where == "between":
+        last = max(reader.tensors, key=lambda tensor: tensor.data_offset)
+        data[last.data_offset:last.data_offset] = bytes(gap)
+        at = last.field.offset + sum(part.nbytes for part in last.field.parts) - 8
+        (before,) = struct.unpack_from("<Q", data, at)
+        assert before + reader.data_offset == last.data_offset
+        struct.pack_into("<Q", data, at, before + gap)
+    else:
+        data += bytes(gap)
+    (tmp_path / "made.gguf").write_bytes(data)
+    message = "begin where padding ends" if where == "between" else "end with the tensors"
+    with pytest.raises(covey.FormatError, match=message):
+        covey.Model(tmp_path / "made.gguf")
+
+
 def test_library_sees_damage(tmp_path):
     data = bytearray((GOLDEN / "tiny-f32.gguf").read_bytes())
     data[-1000] ^= 4

@@ -6,6 +6,7 @@ import sys
 
 import pytest
 import scenes
+from test_format import GOLDEN, entry, text, with_entries
 
 import covey
 
@@ -108,3 +109,40 @@ def test_an_address_space_too_small_for_openblas(call, environment):
         found[allowed] = done.stdout.split()[0]
     # Twice 128 MiB for two threads, and their stacks.
     assert found[10] == found[140] == "refused:" and found[900] == "done", found
+
+
+#: Loads and saves a model in processes that may have so many KiB beyond what is taken.
+_LOADS = """
+import ctypes, os, resource, sys
+from covey._library import lib
+
+library = lib()
+path, again = sys.argv[1].encode(), sys.argv[2].encode()
+model, plain = ctypes.c_void_p(), ctypes.c_void_p()
+assert library.covey_model_load(path, None, ctypes.byref(plain)) == 0
+for allowed in map(int, sys.argv[3:]):
+    sys.stdout.flush(); child = os.fork()
+    if child == 0:
+        for line in open("/proc/self/status"):
+            if line.startswith("VmData:"):
+                taken = int(line.split()[1])
+        resource.setrlimit(resource.RLIMIT_DATA, ((taken + allowed) << 10, -1))
+        loaded = library.covey_model_load(path, None, ctypes.byref(model))
+        saved = library.covey_model_save(plain, again, 1)
+        os._exit(-loaded + 10 * -saved)
+    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"""
+
+
+def test_metadata_as_large_as_may_be(environment, tmp_path):
+    """What the file sizes is small, or may be refused (2 and 20, of loading and saving)."""
+    path = tmp_path / "made.gguf"
+    path.write_bytes(with_entries(
+        GOLDEN / "tiny-f32.gguf", [entry(b"x.%d" % i, 8, text(64000)) for i in range(16)]))
+    limits = [*range(0, 8000, 250), 20000, 60000]
+    done = subprocess.run(
+        [sys.executable, "-c", _LOADS, str(path), str(tmp_path / "again"), *map(str, limits)],
+        env={**environment, "OPENBLAS_NUM_THREADS": "1"}, timeout=60, check=True,
+        capture_output=True, text=True)
+    found = dict(zip(limits, map(int, done.stdout.split()), strict=True))
+    assert set(found.values()) <= {0, 2, 20, 22} and found[60000] == 0, found

@@ -460,6 +460,54 @@ assert len(list(session)) == 2
 
 
 
+@pytest.mark.parametrize("during", [False, True], ids=["between calls", "in a callback"])
+def test_openblas_may_not_start_its_threads_again(model_path, environment, during):
+    """Forking ends them, in the parent, too; 0.3.21 answers with SIGINT where the system
+    then refuses new ones."""
+    if "no BLAS" in covey.build_info():
+        pytest.skip("this library has no OpenBLAS")
+    program = """
+import os, resource, sys
+import numpy as np
+import covey
+
+def fork_and_forbid(*_):
+    global done
+    if not done:
+        done = True
+        if os.fork() == 0:
+            os._exit(0)
+        os.wait()
+        resource.setrlimit(resource.RLIMIT_NPROC, (1, 1))
+        if os.geteuid() == 0:
+            os.setuid(65534)
+
+done, during = False, sys.argv[2] == "True"
+frame = np.zeros((32, 48, 3), np.uint8)
+model = covey.Model(sys.argv[1])
+session = model.session(threads=1, progress=fork_and_forbid if during else None)
+if during:
+    # The call needs no threads of OpenBLAS's, and what it had cannot be put back.
+    session.push(frame)
+else:
+    fork_and_forbid()
+    for _ in range(2):
+        try:
+            session.push(frame)
+        except covey.OutOfMemoryError as error:
+            assert "refused" in str(error)
+        else:
+            sys.exit(1)
+assert done
+os._exit(5)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program, str(model_path), str(during)],
+        env={**environment, "OPENBLAS_NUM_THREADS": "2"}, timeout=60,
+    )  # fmt: skip
+    assert done.returncode == 5
+
+
 def test_more_threads_than_openblas_has_memory_for(make_model, environment):
     """Where more threads multiply at once than OpenBLAS has memory for (Debian: 128), it
     says so and, in 0.3.21, may corrupt the heap.  In a forked child there are turns again."""

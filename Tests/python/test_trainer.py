@@ -4,7 +4,9 @@ test_training.py and in CoveyTests."""
 import subprocess
 import sys
 import threading
+from pathlib import Path
 
+import gguf
 import numpy as np
 import pytest
 from scenes import film
@@ -331,6 +333,21 @@ def test_one_thread_at_a_time(model, frames):
         trainer.step(frames[:3])
     assert "callback" in caught[0]
     assert "two threads" in caught[1]
+
+
+def test_weights_that_are_not_finite_are_not_handed_out(tmp_path, model_path):
+    """A model that was loaded unverified may have them; nobody could load what is made of it."""
+    reader = gguf.GGUFReader(model_path)
+    (tensor,) = [each for each in reader.tensors if each.name == "correlator.norm1.weight"]
+    data = bytearray(Path(model_path).read_bytes())
+    data[tensor.data_offset : tensor.data_offset + 4] = b"\0\0\xc0\x7f"
+    path = tmp_path / "nan.gguf"
+    path.write_bytes(data)
+    with covey.Model(path, skip_checksum=True) as model, covey.Trainer(model, **OPTIONS) as trainer:
+        for call in (trainer.export, lambda: trainer.save(tmp_path / "state.gguf")):
+            with pytest.raises(covey.StateError, match="not finite"):
+                call()
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["nan.gguf"]
 
 
 def test_not_after_fork(environment, model_path):

@@ -35,7 +35,8 @@ void cv_file_close(cv_file *file);
 void cv_file_drop_pages(const cv_file *file);
 
 // A file that appears under its name whole, or not at all: bytes go to a new
-// file beside it, which is flushed to disk and renamed over it by commit.
+// file beside it, which is flushed to disk and renamed over it by commit.  Of a file
+// that is replaced the mode stays, of a symbolic link the link.
 typedef struct cv_writer cv_writer;
 int cv_writer_open(const char *path, cv_writer **writer);
 int cv_writer_write(cv_writer *writer, const void *bytes, size_t size);
@@ -56,21 +57,31 @@ typedef void (*cv_task)(void *context, int32_t index, int32_t worker);
 cv_pool *cv_pool_create(int32_t threads);
 void cv_pool_free(cv_pool *pool);
 // Runs task 0 ..< count, in any order, and returns when all are done.  In a
-// child after fork() everything runs on the calling thread.
+// child after fork() everything runs on the calling thread; where a task has forked,
+// it returns there without what the workers had in hand.
 void cv_pool_run(cv_pool *pool, int32_t count, cv_task task, void *context);
 // Cores this process may run on.
 int32_t cv_core_count(void);
 
-// One mutex for what the process shares: the settings of OpenBLAS.  Whole across
-// fork().
+// Whether the system would start so many more threads.  None is kept.
+bool cv_could_start(int32_t threads);
+
+// At most `at_once` threads of the process have a turn; others wait for theirs.  Set under
+// the process's lock; the first number stays.
+void cv_set_turns(int32_t at_once);
+void cv_take_turn(void);
+void cv_end_turn(void);
+
+// ---- fork.c ---------------------------------------------------------------
+
+// One mutex for what the process shares: the log sink, the settings of OpenBLAS.
+// Whole across fork(), and so never held while anything of the caller's runs.
 void cv_process_lock(void);
 void cv_process_unlock(void);
-int32_t cv_process_id(void);
-
-// At most `at_once` threads of the process have a turn, always the same number; others wait
-// for theirs.
-void cv_take_turn(int32_t at_once);
-void cv_end_turn(void);
+// Forks between the process that loaded the library and this one: 0 in that one.
+int32_t cv_fork_depth(void);
+// Children that this process, and those it descends from, have forked.
+int32_t cv_forks_made(void);
 
 // ---- text.c ---------------------------------------------------------------
 
@@ -95,6 +106,17 @@ void cv_log_send(int32_t level, const char *message);
 // "glibc 2.36", the library that they were built with.
 const char *cv_c_compiler(void);
 const char *cv_libc(void);
+
+// ---- floats.c -------------------------------------------------------------
+
+// The thread's floating-point environment.
+typedef struct cv_float_environment {
+  uint64_t words[8];
+} cv_float_environment;
+// Rounding to the nearest, no traps, subnormal numbers as they are; the environment
+// found is kept, and put back, flags and all, by the second.
+void cv_floats_default(cv_float_environment *before);
+void cv_floats_restore(const cv_float_environment *before);
 
 // ---- clock.c --------------------------------------------------------------
 

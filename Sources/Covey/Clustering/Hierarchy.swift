@@ -31,7 +31,7 @@ struct Hierarchy {
   /// Of all patches; smaller clusters give their patches to the others.
   static let leastShare: Float = 0.005
   /// No cut has more.
-  static let mostClusters = Int((1 / leastShare).rounded())
+  static var mostClusters: Int { Int((1 / leastShare).rounded()) }
 
   /// - Parameter scale: nats; prototypes within it of each other draw together.
   init(

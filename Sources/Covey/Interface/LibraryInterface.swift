@@ -2,7 +2,7 @@ import CCovey
 import CCoveyKernels
 import CCoveyPlatform
 
-/// Made once and kept for the life of the process.
+/// Made once, under the process's lock, and kept for its life.
 private let buildInfo: CText = {
   #if hasFeature(Embedded)
     let runtime = "Embedded Swift"
@@ -43,5 +43,7 @@ public func covey_version() -> Int32 {
 
 @c @implementation
 public func covey_build_info() -> UnsafePointer<CChar>! {
-  buildInfo.pointer
+  cv_process_lock()
+  defer { cv_process_unlock() }
+  return buildInfo.pointer
 }

@@ -4,15 +4,43 @@ public import CCovey
 /// are lent to the caller.
 final class ModelHandle {
   let checkpoint: Checkpoint
-  let name: CText
-  let metadata: [(key: CText, value: CText)]
-  let tensorNames: [CText]
+  private let texts: GrowingList<UInt8>
+  private let places: [Int]  // in `texts`: the name, keys and values by turns, names of tensors
 
-  init(_ checkpoint: Checkpoint) {
+  var name: UnsafePointer<CChar> { text(0) }
+  var metadataCount: Int { checkpoint.metadata.count }
+  var tensorCount: Int { checkpoint.file.tensors.count }
+
+  func key(_ index: Int) -> UnsafePointer<CChar> { text(1 + 2 * index) }
+  func value(_ index: Int) -> UnsafePointer<CChar> { text(2 + 2 * index) }
+  func tensorName(_ index: Int) -> UnsafePointer<CChar> { text(1 + 2 * metadataCount + index) }
+
+  private func text(_ index: Int) -> UnsafePointer<CChar> {
+    UnsafeRawPointer(texts.base + places[index]).assumingMemoryBound(to: CChar.self)
+  }
+
+  /// - Throws: `.memory`.
+  convenience init(_ checkpoint: Checkpoint) throws(CoveyError) {
+    var texts = try GrowingList<UInt8>(for: "texts of a model")
+    var places: [Int] = []
+    func append(_ text: String) throws(CoveyError) {
+      places.append(texts.count)
+      for byte in text.utf8 { try texts.append(byte) }
+      try texts.append(0)
+    }
+    try append(checkpoint.name)
+    for entry in checkpoint.metadata {
+      try append(entry.key)
+      try append(entry.value.text)
+    }
+    for tensor in checkpoint.file.tensors { try append(tensor.name) }
+    self.init(checkpoint, texts, places)
+  }
+
+  private init(_ checkpoint: Checkpoint, _ texts: GrowingList<UInt8>, _ places: [Int]) {
     self.checkpoint = checkpoint
-    name = CText(checkpoint.name)
-    metadata = checkpoint.metadata.map { (CText($0.key), CText($0.value.text)) }
-    tensorNames = checkpoint.file.tensors.map { CText($0.name) }
+    self.texts = texts
+    self.places = places
   }
 
   static func of(_ pointer: OpaquePointer?) throws(CoveyError) -> ModelHandle {
@@ -23,13 +51,14 @@ final class ModelHandle {
 
 private func deliver(
   _ checkpoint: Checkpoint, to out: UnsafeMutablePointer<OpaquePointer?>
-) {
+) throws(CoveyError) {
+  let model = try ModelHandle(checkpoint)
   let config = checkpoint.config
   Log.send(
     .info,
     "model \(checkpoint.name): patch \(config.patchSize), dim \(config.embedDim), depth "
       + "\(config.depth), heads \(config.heads), \(checkpoint.weightBytes) bytes")
-  out.pointee = OpaquePointer(Unmanaged.passRetained(ModelHandle(checkpoint)).toOpaque())
+  out.pointee = OpaquePointer(Unmanaged.passRetained(model).toOpaque())
 }
 
 private func modelOptions(
@@ -50,7 +79,7 @@ public func covey_model_load(
     out.pointee = nil
     let path = try required(path, "path")
     let (copy, verify) = try modelOptions(options)
-    deliver(try Checkpoint(path: path, copy: copy, verify: verify), to: out)
+    try deliver(try Checkpoint(path: path, copy: copy, verify: verify), to: out)
     return COVEY_OK
   }
 }
@@ -69,7 +98,7 @@ public func covey_model_load_memory(
     }
     let (copy, verify) = try modelOptions(options)
     let bytes = UnsafeRawBufferPointer(start: data, count: size)
-    deliver(try Checkpoint(bytes: bytes, copy: copy, verify: verify), to: out)
+    try deliver(try Checkpoint(bytes: bytes, copy: copy, verify: verify), to: out)
     return COVEY_OK
   }
 }
@@ -99,7 +128,7 @@ public func covey_model_get_info(
     filled.tau = config.tau
     filled.parameter_count = Int64(model.checkpoint.parameterCount)
     filled.weight_bytes = Int64(model.checkpoint.weightBytes)
-    filled.name = model.name.pointer
+    filled.name = model.name
     filled.reference_tau = config.referenceTau
     try writeStruct(filled, to: info, "info", minimum: FirstSize.modelInfo)
     return COVEY_OK
@@ -109,7 +138,7 @@ public func covey_model_get_info(
 @c @implementation
 public func covey_model_metadata_count(_ model: OpaquePointer!) -> Int {
   guard let model = try? ModelHandle.of(model) else { return 0 }
-  return model.metadata.count
+  return model.metadataCount
 }
 
 @c @implementation
@@ -122,13 +151,13 @@ public func covey_model_metadata_at(
     let model = try ModelHandle.of(model)
     let key = try required(out_key, "out_key")
     let value = try required(out_value, "out_value")
-    guard model.metadata.indices.contains(index) else {
+    guard index >= 0, index < model.metadataCount else {
       throw CoveyError(
         .argument,
-        "index: expected less than \(model.metadata.count), found \(UInt(bitPattern: index))")
+        "index: expected less than \(model.metadataCount), found \(UInt(bitPattern: index))")
     }
-    key.pointee = model.metadata[index].key.pointer
-    value.pointee = model.metadata[index].value.pointer
+    key.pointee = model.key(index)
+    value.pointee = model.value(index)
     return COVEY_OK
   }
 }
@@ -136,7 +165,7 @@ public func covey_model_metadata_at(
 @c @implementation
 public func covey_model_tensor_count(_ model: OpaquePointer!) -> Int {
   guard let model = try? ModelHandle.of(model) else { return 0 }
-  return model.tensorNames.count
+  return model.tensorCount
 }
 
 @c @implementation
@@ -146,10 +175,10 @@ public func covey_model_tensor_at(
   reporting { () throws(CoveyError) in
     let model = try ModelHandle.of(model)
     let info = try required(info, "info")
-    guard model.tensorNames.indices.contains(index) else {
+    guard index >= 0, index < model.tensorCount else {
       throw CoveyError(
         .argument,
-        "index: expected less than \(model.tensorNames.count), found \(UInt(bitPattern: index))")
+        "index: expected less than \(model.tensorCount), found \(UInt(bitPattern: index))")
     }
     let tensor = model.checkpoint.file.tensors[index]
     var sizes: [Int64] = tensor.shape.map { Int64($0) }
@@ -160,7 +189,7 @@ public func covey_model_tensor_at(
     filled.quantization_error = model.checkpoint.quantizationErrors[index] ?? -1
     filled.sizes = (sizes[0], sizes[1], sizes[2], sizes[3])
     filled.bytes = Int64(tensor.data.count)
-    filled.name = model.tensorNames[index].pointer
+    filled.name = model.tensorName(index)
     try writeStruct(filled, to: info, "info", minimum: FirstSize.tensorInfo)
     return COVEY_OK
   }

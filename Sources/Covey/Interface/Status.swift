@@ -21,8 +21,12 @@ extension CoveyError.Kind {
   }
 }
 
-/// Runs the body of an interface function.
+/// Runs the body of an interface function, with numbers that neither trap nor round
+/// otherwise because the host has asked for that.
 func reporting(_ body: () throws(CoveyError) -> covey_status) -> covey_status {
+  var before = cv_float_environment()
+  cv_floats_default(&before)
+  defer { cv_floats_restore(&before) }
   do throws(CoveyError) {
     return try body()
   } catch {

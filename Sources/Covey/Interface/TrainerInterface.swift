@@ -157,7 +157,8 @@ public func covey_trainer_export(
       throw CoveyError(.argument, "tau: expected 0 to 1000, found \(NumberText.of(tau))")
     }
     let checkpoint = try trainer.export(tau: tau == 0 ? nil : tau)
-    out.pointee = OpaquePointer(Unmanaged.passRetained(ModelHandle(checkpoint)).toOpaque())
+    let model = try ModelHandle(checkpoint)
+    out.pointee = OpaquePointer(Unmanaged.passRetained(model).toOpaque())
     return COVEY_OK
   }
 }

@@ -69,6 +69,7 @@ final class Checkpoint: @unchecked Sendable {
     let dtype = try WeightType(file)
     let specs = config.tensors(in: file)
     try file.check(specs, dtype)
+    try file.checkPlaces()
     let errors = try file.quantizationErrors()
     if verify {
       try file.checkSum()

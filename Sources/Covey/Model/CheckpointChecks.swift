@@ -56,7 +56,7 @@ extension GGUFReader {
     var errors = [Float?](repeating: nil, count: tensors.count)
     guard let value = value(key) else { return errors }
     let matrices = tensors.indices.filter { tensors[$0].element == .i8 }
-    guard let numbers = value.float32Array, numbers.count == matrices.count else {
+    guard value.isArray, value.count == matrices.count, let numbers = value.float32Array else {
       throw CoveyError(
         .format, "\(key): expected f32[\(matrices.count)], found \(value.typeName)")
     }
@@ -68,6 +68,50 @@ extension GGUFReader {
       errors[index] = number
     }
     return errors
+  }
+
+  /// Values are so small that texts made of them, and files written with them, are small
+  /// things.  Not asked for before it is known that the file is meant to be ours: those of
+  /// others have large ones, and there is more to say of them.
+  func checkMetadata() throws(CoveyError) {
+    var total = 0
+    for entry in entries {
+      guard entry.value.bytes.count <= Self.maximumValue else {
+        throw CoveyError(
+          .format,
+          "\(entry.key): expected a value of at most \(Self.maximumValue) bytes, found "
+            + "\(entry.value.bytes.count)")
+      }
+      total += entry.keyBytes.count + entry.value.bytes.count
+    }
+    guard total <= Self.maximumMetadata else {
+      throw CoveyError(
+        .format,
+        "metadata: expected keys and values of at most \(Self.maximumMetadata) bytes together, "
+          + "found \(total)")
+    }
+  }
+
+  /// Nothing but padding lies between the tensors and behind the last: a file that is
+  /// larger than its tensors is none of ours, and might take for ever to read.
+  func checkPlaces() throws(CoveyError) {
+    func padded(_ end: Int) -> Int { (end + alignment - 1) & ~(alignment - 1) }
+    var end = 0
+    for tensor in tensors.sorted(by: { $0.offset < $1.offset }) {
+      guard tensor.offset == padded(end) else {
+        throw CoveyError(
+          .format,
+          "\(tensor.name): expected to begin where padding ends, at byte \(padded(end)) of the "
+            + "data, found \(tensor.offset)")
+      }
+      end = tensor.offset + tensor.data.count
+    }
+    guard data.count <= padded(end) else {
+      throw CoveyError(
+        .format,
+        "data: expected to end with the tensors and their padding, after \(padded(end)) bytes, "
+          + "found \(data.count)")
+    }
   }
 
   /// Where the file has a checksum, it is that of its data section.

@@ -44,12 +44,10 @@ extension Checkpoint {
   ///   where one is not finite (it was loaded unverified); `.io`; `.memory`.
   func save(path: UnsafePointer<CChar>, dtype: WeightType) throws(CoveyError) {
     // What is written lies in it, and is reached by pointers only.
-    defer { withExtendedLifetime(self) {} }
     let (header, stream, _) = try composed(dtype, Changes())
+    defer { withExtendedLifetime((self, header)) {} }
     let writer = try FileWriter(path)
-    try header.withUnsafeBufferPointer { bytes throws(CoveyError) in
-      try writer.write(UnsafeRawBufferPointer(bytes))
-    }
+    try writer.write(UnsafeRawBufferPointer(start: header.base, count: header.count))
     _ = try stream.run { bytes throws(CoveyError) in
       try writer.write(bytes)
     }
@@ -60,8 +58,8 @@ extension Checkpoint {
   ///
   /// - Throws: as `save`, but `.io`.
   func changed(_ changes: Changes) throws(CoveyError) -> Checkpoint {
-    defer { withExtendedLifetime(self) {} }
     let (header, stream, dataSize) = try composed(dtype, changes)
+    defer { withExtendedLifetime((self, header)) {} }
     let image = try Buffer<UInt8>(header.count + dataSize, for: "a model")
     var end = UnsafeMutableRawPointer(image.base)
     func append(_ bytes: UnsafeRawBufferPointer) {
@@ -69,7 +67,7 @@ extension Checkpoint {
       end.copyMemory(from: base, byteCount: bytes.count)
       end += bytes.count
     }
-    header.withUnsafeBufferPointer { append(UnsafeRawBufferPointer($0)) }
+    append(UnsafeRawBufferPointer(start: header.base, count: header.count))
     _ = try stream.run { bytes throws(CoveyError) in
       append(bytes)
     }
@@ -79,7 +77,7 @@ extension Checkpoint {
   /// All that comes before the tensors' data, and what gives them out.
   private func composed(
     _ dtype: WeightType, _ changes: Changes
-  ) throws(CoveyError) -> (header: [UInt8], stream: TensorStream, dataSize: Int) {
+  ) throws(CoveyError) -> (header: Buffer<UInt8>, stream: TensorStream, dataSize: Int) {
     try file.checkWeights()
     let tensors = output(as: dtype, changes)
     let stream = try TensorStream(tensors, alignment: Self.writtenAlignment)
@@ -91,7 +89,7 @@ extension Checkpoint {
       crc.append(bytes)
       dataSize += bytes.count
     }
-    let header = header(dtype, tensors, errors: errors, checksum: crc.value, changes)
+    let header = try header(dtype, tensors, errors: errors, checksum: crc.value, changes)
     return (header, stream, dataSize)
   }
 
@@ -156,8 +154,8 @@ extension Checkpoint {
   private func header(
     _ dtype: WeightType, _ tensors: [OutputTensor], errors made: [Float], checksum: UInt32,
     _ changes: Changes
-  ) -> [UInt8] {
-    var writer = GGUFWriter(alignment: Self.writtenAlignment)
+  ) throws(CoveyError) -> Buffer<UInt8> {
+    var writer = try GGUFWriter(alignment: Self.writtenAlignment)
     let errorKey = "covey.quantization.error"
     var ours: [(key: String, value: Value)] = [
       ("general.file_type", .number(dtype.fileType)),
@@ -204,7 +202,7 @@ extension Checkpoint {
           UnsafeRawBufferPointer($0), tensor.shape, tensor.element, size: tensor.size)
       }
     }
-    return writer.header
+    return try writer.header()
   }
 }
 

@@ -74,6 +74,8 @@ struct GGUFReader {
   static let maximumHeader = 64 << 20
   static let maximumKeyLength = 256
   static let maximumNameLength = 64  // GGUF's own limit
+  static let maximumValue = 64 << 10  // bytes, of the metadata of files of ours
+  static let maximumMetadata = 1 << 20  // likewise, keys and values together
 
   init(_ bytes: UnsafeRawBufferPointer) throws(CoveyError) {
     var cursor = ByteCursor(bytes, limit: Self.maximumHeader)

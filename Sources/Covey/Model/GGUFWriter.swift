@@ -1,62 +1,64 @@
 /// Builds the header of a GGUF file, version 3: all that comes before the data
-/// section, padding included.
+/// section, padding included.  Memory that is refused meanwhile is an error of
+/// `header()`.
 struct GGUFWriter {
   let alignment: Int
   private var entryCount: UInt64 = 0
-  private var entries: [UInt8] = []
+  private var entries: Bytes
   private var tensorCount: UInt64 = 0
-  private var tensors: [UInt8] = []
+  private var tensors: Bytes
   /// Bytes of the data section so far, padding after the last tensor included.
   private(set) var dataSize = 0
 
   /// - Parameter alignment: of every tensor; a power of two.
-  init(alignment: Int) {
+  init(alignment: Int) throws(CoveyError) {
     self.alignment = alignment
+    (entries, tensors) = (try Bytes(), try Bytes())
   }
 
   mutating func add(_ key: UnsafeRawBufferPointer, _ value: GGUFValue) {
     begin(key)
     if value.isArray {
-      Self.append(GGUFValue.Kind.arrayNumber, to: &entries)
+      entries.append(GGUFValue.Kind.arrayNumber)
     }
-    Self.append(value.kind.rawValue, to: &entries)
+    entries.append(value.kind.rawValue)
     if value.isArray {
-      Self.append(UInt64(value.count), to: &entries)
+      entries.append(UInt64(value.count))
     }
-    entries.append(contentsOf: value.bytes)
+    entries.append(value.bytes)
   }
 
   mutating func add(_ key: UnsafeRawBufferPointer, _ value: UInt32) {
     begin(key)
-    Self.append(GGUFValue.Kind.uint32.rawValue, to: &entries)
-    Self.append(value, to: &entries)
+    entries.append(GGUFValue.Kind.uint32.rawValue)
+    entries.append(value)
   }
 
   mutating func add(_ key: UnsafeRawBufferPointer, _ value: UInt64) {
     begin(key)
-    Self.append(GGUFValue.Kind.uint64.rawValue, to: &entries)
-    Self.append(value, to: &entries)
+    entries.append(GGUFValue.Kind.uint64.rawValue)
+    entries.append(value)
   }
 
   mutating func add(_ key: UnsafeRawBufferPointer, _ value: Float) {
     begin(key)
-    Self.append(GGUFValue.Kind.float32.rawValue, to: &entries)
-    Self.append(value.bitPattern, to: &entries)
+    entries.append(GGUFValue.Kind.float32.rawValue)
+    entries.append(value.bitPattern)
   }
 
   mutating func add(_ key: UnsafeRawBufferPointer, string: UnsafeRawBufferPointer) {
     begin(key)
-    Self.append(GGUFValue.Kind.string.rawValue, to: &entries)
-    Self.append(string: string, to: &entries)
+    entries.append(GGUFValue.Kind.string.rawValue)
+    entries.append(string: string)
   }
 
   mutating func add(_ key: UnsafeRawBufferPointer, _ values: [Float]) {
     begin(key)
-    Self.append(GGUFValue.Kind.arrayNumber, to: &entries)
-    Self.append(GGUFValue.Kind.float32.rawValue, to: &entries)
-    Self.append(UInt64(values.count), to: &entries)
+    entries.append(GGUFValue.Kind.arrayNumber)
+    entries.append(GGUFValue.Kind.float32.rawValue)
+    entries.append(UInt64(values.count))
     for value in values {
-      Self.append(value.bitPattern, to: &entries)
+      entries.append(value.bitPattern)
     }
   }
 
@@ -67,13 +69,13 @@ struct GGUFWriter {
     _ name: UnsafeRawBufferPointer, _ shape: [Int], _ element: GGUFTensor.Element, size: Int
   ) {
     tensorCount += 1
-    Self.append(string: name, to: &tensors)
-    Self.append(UInt32(shape.count), to: &tensors)
+    tensors.append(string: name)
+    tensors.append(UInt32(shape.count))
     for size in shape.reversed() {
-      Self.append(UInt64(size), to: &tensors)
+      tensors.append(UInt64(size))
     }
-    Self.append(element.rawValue, to: &tensors)
-    Self.append(UInt64(dataSize), to: &tensors)
+    tensors.append(element.rawValue)
+    tensors.append(UInt64(dataSize))
     dataSize += size + padding(after: size)
   }
 
@@ -83,30 +85,55 @@ struct GGUFWriter {
     -size & (alignment - 1)
   }
 
-  var header: [UInt8] {
-    var bytes: [UInt8] = Array("GGUF".utf8)
-    Self.append(UInt32(3), to: &bytes)
-    Self.append(tensorCount, to: &bytes)
-    Self.append(entryCount, to: &bytes)
-    bytes += entries
-    bytes += tensors
-    bytes += [UInt8](repeating: 0, count: padding(after: bytes.count))
-    return bytes
+  /// - Throws: `.memory`.
+  func header() throws(CoveyError) -> Buffer<UInt8> {
+    var bytes = try Bytes()
+    bytes.append(UInt32(0x4655_4747))  // GGUF
+    bytes.append(UInt32(3))
+    bytes.append(tensorCount)
+    bytes.append(entryCount)
+    for part in [entries, tensors] {
+      if let failure = part.failure { throw failure }
+      bytes.append(UnsafeRawBufferPointer(start: part.list.base, count: part.list.count))
+    }
+    for _ in 0..<padding(after: bytes.list.count) { bytes.append(UInt8(0)) }
+    if let failure = bytes.failure { throw failure }
+    let header = try Buffer<UInt8>(bytes.list.count, for: Bytes.purpose)
+    header.base.copy(from: bytes.list.base, count: header.count)
+    return header
   }
 
   private mutating func begin(_ key: UnsafeRawBufferPointer) {
     entryCount += 1
-    Self.append(string: key, to: &entries)
+    entries.append(string: key)
+  }
+}
+
+/// Bytes one after another.  Memory that is refused is remembered.
+private struct Bytes {
+  static let purpose: StaticString = "the header of a file"
+  private(set) var list: GrowingList<UInt8>
+  private(set) var failure: CoveyError?
+
+  init() throws(CoveyError) {
+    list = try GrowingList(for: Self.purpose)
   }
 
-  private static func append(string: UnsafeRawBufferPointer, to bytes: inout [UInt8]) {
-    append(UInt64(string.count), to: &bytes)
-    bytes.append(contentsOf: string)
-  }
-
-  private static func append<T: FixedWidthInteger>(_ number: T, to bytes: inout [UInt8]) {
-    for index in 0..<MemoryLayout<T>.size {
-      bytes.append(UInt8(truncatingIfNeeded: number >> T(8 * index)))
+  mutating func append(_ bytes: UnsafeRawBufferPointer) {
+    guard failure == nil, let base = bytes.baseAddress else { return }
+    do throws(CoveyError) {
+      try list.append(base.assumingMemoryBound(to: UInt8.self), count: bytes.count)
+    } catch {
+      failure = error
     }
+  }
+
+  mutating func append(string: UnsafeRawBufferPointer) {
+    append(UInt64(string.count))
+    append(string)
+  }
+
+  mutating func append<T: FixedWidthInteger>(_ number: T) {
+    withUnsafeBytes(of: number.littleEndian) { append($0) }
   }
 }

@@ -245,9 +245,14 @@ private final class ScratchStorage {
   private let sizes: Sizes
   private let buffer: Buffer<UInt8>
 
-  init(_ sizes: Sizes, threads: Int, budget: Budget) throws(CoveyError) {
+  convenience init(_ sizes: Sizes, threads: Int, budget: Budget) throws(CoveyError) {
+    self.init(
+      sizes, try Buffer(sizes.total * threads, budget: budget, for: "scratch of the threads"))
+  }
+
+  private init(_ sizes: Sizes, _ buffer: Buffer<UInt8>) {
     self.sizes = sizes
-    buffer = try Buffer(sizes.total * threads, budget: budget, for: "scratch of the threads")
+    self.buffer = buffer
   }
 
   subscript(worker: Int) -> Scratch {

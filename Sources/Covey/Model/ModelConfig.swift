@@ -51,6 +51,7 @@ struct ModelConfig {
       let found = String(decoding: architecture.prefix(64), as: UTF8.self)
       throw CoveyError(.format, "general.architecture: expected covey, found \(found)")
     }
+    try file.checkMetadata()
     let version = try file.integer("covey.format_version", 0...Int(UInt32.max))
     guard (1...ModelConfig.formatVersion).contains(version) else {
       throw CoveyError(

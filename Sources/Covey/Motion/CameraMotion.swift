@@ -16,7 +16,7 @@ struct CameraMotion {
   /// for frames twice as wide as high, [-1/2, 1/2].
   private let coefficients: [Double]
 
-  static let still = CameraMotion(model: .none, coefficients: [])
+  static var still: CameraMotion { CameraMotion(model: .none, coefficients: []) }
 
   private init(model: Model, coefficients: [Double]) {
     self.model = model

@@ -181,8 +181,9 @@ final class Session {
     return hierarchy
   }
 
-  private static let noTree = CoveyError(
-    .unsupported, "merge tree: the reference mode has none; edge mode does")
+  private static var noTree: CoveyError {
+    CoveyError(.unsupported, "merge tree: the reference mode has none; edge mode does")
+  }
 
   /// Those that have a tree.
   private func finishedVideos() throws(CoveyError) -> [WholeVideo] {

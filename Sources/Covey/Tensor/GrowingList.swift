@@ -13,12 +13,21 @@ struct GrowingList<Element: BitwiseCopyable> {
   }
 
   mutating func append(_ element: Element) throws(CoveyError) {
-    if count == storage.count {
-      let larger = try Buffer<Element>(2 * count, for: purpose)
-      larger.base.copy(from: storage.base, count: count)
-      storage = larger
-    }
+    try makeRoom(for: 1)
     storage.base[count] = element
     count += 1
+  }
+
+  mutating func append(_ elements: UnsafePointer<Element>, count more: Int) throws(CoveyError) {
+    try makeRoom(for: more)
+    (storage.base + count).copy(from: elements, count: more)
+    count += more
+  }
+
+  private mutating func makeRoom(for more: Int) throws(CoveyError) {
+    guard more > storage.count - count else { return }
+    let larger = try Buffer<Element>(max(2 * count, count + more), for: purpose)
+    larger.base.copy(from: storage.base, count: count)
+    storage = larger
   }
 }

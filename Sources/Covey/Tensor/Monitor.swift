@@ -30,6 +30,7 @@ final class Monitor {
   private var stage = Stage.encode
   private var total = 1
   private var lastCallback: Int64 = 0
+  private let forkDepth = cv_fork_depth()
 
   init(flag: CancelFlag = CancelFlag(), callback: Callback? = nil) {
     self.flag = flag
@@ -67,9 +68,15 @@ final class Monitor {
     try check()
   }
 
-  /// Throws where the call has been cancelled; one cancel ends one call.
+  /// Throws where the call has been cancelled; one cancel ends one call.  Also in a child
+  /// that the callback has forked: the workers, and what they were computing, are not there.
   func check() throws(CoveyError) {
     guard isCancelled else { return }
+    guard forkDepth == cv_fork_depth() else {
+      throw CoveyError(
+        .state, "the progress callback has forked: the call goes on in the parent, not in the child"
+      )
+    }
     _ = flag.take()
     throw CoveyError(.cancelled, "cancelled")
   }
@@ -80,6 +87,7 @@ final class Monitor {
     guard always || now - lastCallback >= Monitor.nanosecondsBetweenCallbacks else { return }
     lastCallback = now
     let fraction = Float(min(done.load(ordering: .relaxed), total)) / Float(total)
-    if !callback(stage, fraction) { stopped.store(true, ordering: .relaxed) }
+    let goesOn = callback(stage, fraction)
+    if !goesOn || forkDepth != cv_fork_depth() { stopped.store(true, ordering: .relaxed) }
   }
 }

@@ -10,11 +10,20 @@
   /// Its thread count belongs to the process: `claim()` sets it to one and
   /// `release()` puts back the count found; with several sessions at work the
   /// first does the one and the last the other.
+  ///
+  /// In the child of a fork it is not touched: its locks and buffers may be those of
+  /// threads that are not there, and its own threads, which it would start anew, may be
+  /// refused, which it answers with SIGINT (observed with 0.3.21).  Products are ours there.
   enum BLAS {
     nonisolated(unsafe) private static var claims = 0
     nonisolated(unsafe) private static var threadsBefore: Int32 = 1
-    /// In a child after fork() the claims of the parent's threads do not count.
-    nonisolated(unsafe) private static var process: Int32 = 0
+    /// The most threads it was found with, and how often the process had forked when it
+    /// last had all of them: forking ends them in the parent, too, and the next setting of
+    /// their number starts them again.
+    nonisolated(unsafe) private static var mostThreads = openblas_get_num_procs()
+    nonisolated(unsafe) private static var forksBefore: Int32 = 0
+
+    private static var isUsable: Bool { cv_fork_depth() == 0 }
 
     /// Only the flavour on POSIX threads can be called from several threads, each
     /// product on one.  The serial one returns wrong results when called
@@ -46,7 +55,13 @@
     /// and taken by products that run at the same time.
     /// - Throws: `.memory`.
     static func claim(for pool: ThreadPool) throws(CoveyError) {
-      claim()
+      guard isUsable else { return }
+      guard begin() else {
+        throw CoveyError(
+          .memory,
+          "OpenBLAS: its threads, up to \(mostThreads), ended when the process forked; the "
+            + "system refused new ones")
+      }
       do throws(CoveyError) {
         try prepare(pool)
       } catch {
@@ -82,26 +97,43 @@
       cv_process_unlock()
     }
 
+    /// For products on one thread.
     static func claim() {
+      if isUsable { _ = begin() }
+    }
+
+    /// - Returns: false where it would end the process.
+    private static func begin() -> Bool {
       cv_process_lock()
-      if process != cv_process_id() {
-        if claims > 0 { openblas_set_num_threads(threadsBefore) }
-        claims = 0
-        process = cv_process_id()
-      }
+      defer { cv_process_unlock() }
+      cv_set_turns(productsAtOnce)
       if claims == 0 {
-        threadsBefore = openblas_get_num_threads()
-        if threadsBefore != 1 { openblas_set_num_threads(1) }
+        let found = openblas_get_num_threads()
+        guard found == 1 || setThreads(1, from: found) else { return false }
+        threadsBefore = found
       }
       claims += 1
-      cv_process_unlock()
+      return true
     }
 
     static func release() {
+      guard isUsable else { return }
       cv_process_lock()
       claims -= 1
-      if claims == 0, threadsBefore != 1 { openblas_set_num_threads(threadsBefore) }
+      // Where the process forked during the call, and may start no threads, one it stays.
+      if claims == 0, threadsBefore != 1 { _ = setThreads(threadsBefore, from: 1) }
       cv_process_unlock()
+    }
+
+    /// Under the lock.
+    private static func setThreads(_ count: Int32, from found: Int32) -> Bool {
+      mostThreads = max(mostThreads, found, count)
+      if forksBefore != cv_forks_made() {
+        guard cv_could_start(mostThreads - 1) else { return false }
+        forksBefore = cv_forks_made()
+      }
+      openblas_set_num_threads(count)
+      return true
     }
 
     /// For bug reports: version, kernel set and flavour.
@@ -120,7 +152,11 @@
       into c: UnsafeMutablePointer<Float>, _ cStride: Int,
       add: Float = 0
     ) {
-      cv_take_turn(productsAtOnce)
+      guard isUsable else {
+        return OwnProducts.multiply(
+          m, n, k, a, aStride, b, bStride, transposed: transposed, into: c, cStride, add: add)
+      }
+      cv_take_turn()
       if !isConcurrent { openblas_set_num_threads(1) }
       cblas_sgemm(
         CblasRowMajor, CblasNoTrans, transposed ? CblasTrans : CblasNoTrans,
@@ -138,7 +174,11 @@
       into c: UnsafeMutablePointer<Float>, _ cStride: Int,
       add: Float = 0
     ) {
-      cv_take_turn(productsAtOnce)
+      guard isUsable else {
+        return OwnProducts.multiplyTransposed(
+          m, n, k, a, aStride, b, bStride, into: c, cStride, add: add)
+      }
+      cv_take_turn()
       if !isConcurrent { openblas_set_num_threads(1) }
       cblas_sgemm(
         CblasRowMajor, CblasTrans, CblasNoTrans, blasint(m), blasint(n), blasint(k), 1, a,

@@ -19,7 +19,7 @@ struct ClassFeature {
   private let means: Buffer<Float>  // [H, C]
   private let rows: Buffer<Float>  // query, o, x_1, norm2 [4, C], keys [1 + R, C], hidden [F]
 
-  private static let bias = "attn.qkv.bias"
+  private static var bias: String { "attn.qkv.bias" }
 
   /// Whether the token means something, and the file has the whole block.
   static func exists(_ checkpoint: Checkpoint) -> Bool {

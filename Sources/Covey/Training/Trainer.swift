@@ -213,9 +213,11 @@ final class Trainer {
 
   /// The model with the block as it is now, stored as the model is.
   /// - Parameter tau: nil for the model's.
+  /// - Throws: `.state` where weights are not finite; as `Checkpoint.changed`.
   func export(tau: Float?) throws(CoveyError) -> Checkpoint {
     try requireIdle()
     defer { withExtendedLifetime(self) {} }
+    try requireFinite()
     var changes = Checkpoint.Changes()
     changes.tau = tau
     changes.provenance =

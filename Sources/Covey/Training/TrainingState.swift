@@ -6,7 +6,7 @@ import CCoveyPlatform
 // (docs/FORMAT.md).
 
 extension Trainer {
-  private static let architecture = "covey-training"
+  private static var architecture: String { "covey-training" }
   private static let version: UInt32 = 1
   private static let alignment = 64
 
@@ -69,11 +69,10 @@ extension Trainer {
     try requireFinite()
     var crc = CRC32()
     try forData { bytes throws(CoveyError) in crc.append(bytes) }
-    let header = header(checksum: crc.value)
+    let header = try header(checksum: crc.value)
+    defer { withExtendedLifetime(header) {} }
     let writer = try FileWriter(path)
-    try header.withUnsafeBufferPointer { bytes throws(CoveyError) in
-      try writer.write(UnsafeRawBufferPointer(bytes))
-    }
+    try writer.write(UnsafeRawBufferPointer(start: header.base, count: header.count))
     try forData { bytes throws(CoveyError) in try writer.write(bytes) }
     try writer.commit()
   }
@@ -85,14 +84,14 @@ extension Trainer {
     return crc.value
   }
 
-  /// Throws rather than replace a good file by one that could not be restored.
-  private func requireFinite() throws(CoveyError) {
+  /// Throws rather than hand out a model or a file that could not be read again.
+  func requireFinite() throws(CoveyError) {
     for (prefix, values) in state {
       let bad = cv_first_not_finite(values.base, values.count)
       guard bad < values.count else { continue }
       throw CoveyError(
         .state, "trainer: \(prefix)*: a value is not finite after step \(optimiser.step); "
-          + "nothing was written")
+          + "nothing is handed out")
     }
   }
 
@@ -112,8 +111,8 @@ extension Trainer {
     }
   }
 
-  private func header(checksum: UInt32) -> [UInt8] {
-    var writer = GGUFWriter(alignment: Trainer.alignment)
+  private func header(checksum: UInt32) throws(CoveyError) -> Buffer<UInt8> {
+    var writer = try GGUFWriter(alignment: Trainer.alignment)
     func bytes(_ text: String, _ body: (UnsafeRawBufferPointer) -> Void) {
       var text = text
       text.withUTF8 { body(UnsafeRawBufferPointer($0)) }
@@ -141,7 +140,7 @@ extension Trainer {
         }
       }
     }
-    return writer.header
+    return try writer.header()
   }
 
   // ---- Restoring ------------------------------------------------------------------
@@ -183,6 +182,7 @@ extension Trainer {
       throw CoveyError(
         .format, "general.architecture: expected \(Trainer.architecture), found \(found)")
     }
+    try file.checkMetadata()
     let version = try file.integer("covey.training.format_version", 0...Int(UInt32.max))
     guard version == Trainer.version else {
       throw CoveyError(
@@ -192,6 +192,7 @@ extension Trainer {
     guard file.value("covey.checksum.crc32") != nil else {
       throw CoveyError(.format, "covey.checksum.crc32: missing")
     }
+    try file.checkPlaces()
     try file.checkSum()
     for (key, value) in identity { try check(file, "covey.training.\(key)", value) }
     guard let number = file.value("covey.training.step")?.uint64, number < 1 << 40 else {
