@@ -100,9 +100,9 @@ import Testing
     ).segmentation(settings.cut, pool: pool, budget: budget, monitor: Monitor())
     func draw(_ isCancelled: @escaping () -> Bool) throws -> FrameResult {
       try FrameResult(
-        segmentation, place: 1, frame: 1, timestamp: 0, width: 75, height: 50,
-        guide: frames[1].guide, settings: settings, pool: pool, budget: budget,
-        isCancelled: isCancelled)
+        segmentation, place: 1, frame: 1,
+        ClusteredFrame(timestamp: 0, guide: frames[1].guide, motion: frames[1].motion), width: 75,
+        height: 50, settings: settings, pool: pool, budget: budget, isCancelled: isCancelled)
     }
     var asked = 0
     #expect(throws: CoveyError.self) {

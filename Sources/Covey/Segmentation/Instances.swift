@@ -5,6 +5,9 @@
 struct Instances {
   struct Instance {
     var cluster: Int32  // of most of its patches, where it was last seen well
+    /// That by which it is one of a kind: stays when the cluster changes; -1: not known yet,
+    /// or no more.
+    var kind: Int32 = -1
     var firstFrame = 0
     var lastFrame = 0
     var frames = 0  // in which it was seen
@@ -112,8 +115,9 @@ struct Instances {
   /// A stream's cluster is no more; those behind it move up.
   mutating func forgetCluster(_ cluster: Int32) {
     for index in instances.indices {
-      let own = instances[index].cluster
-      instances[index].cluster = own == cluster ? -1 : own > cluster ? own - 1 : own
+      func moved(_ own: Int32) -> Int32 { own == cluster ? -1 : own > cluster ? own - 1 : own }
+      instances[index].cluster = moved(instances[index].cluster)
+      instances[index].kind = moved(instances[index].kind)
     }
   }
 
@@ -315,6 +319,7 @@ struct Instances {
       if areas[index] >= Instances.Instance.leastPatches {
         if instance.settled == 0 { instance.entry = (time, centre) }
         instance.settled = min(instance.settled + 1, Instances.settling)
+        if instance.kind < 0 { instance.kind = instance.cluster }
       }
       if moved != nil, isSeenWell {
         let velocity = motions[index] / Float(areas[index])

@@ -22,16 +22,16 @@ struct Numbering {
   init(kinds instances: [Instances.Instance], of own: Numbering, after last: Int = 0) {
     var ids = [UInt16](repeating: 0, count: instances.count)
     var tracks: [Segmentation.Track] = []
-    var kinds: [(cluster: Int32, patches: Int, probability: Double)] = []
+    var kinds: [(kind: Int32, patches: Int, probability: Double)] = []
     // In the order of the instances' ids, which is that in which they come into sight.
     for index in instances.indices.filter({ own.ids[$0] > 0 }).sorted(by: {
       own.ids[$0] != own.ids[$1] ? own.ids[$0] < own.ids[$1] : $0 < $1
     }) {
       let instance = instances[index]
-      let cluster = (instance.isReally < 0 ? instance : instances[Int(instance.isReally)]).cluster
-      let place = kinds.firstIndex { $0.cluster == cluster } ?? kinds.count
+      let kind = (instance.isReally < 0 ? instance : instances[Int(instance.isReally)]).kind
+      let place = kinds.firstIndex { $0.kind == kind } ?? kinds.count
       if place == kinds.count {
-        kinds.append((cluster, 0, 0))
+        kinds.append((kind, 0, 0))
         tracks.append(own.tracks[Int(own.ids[index]) - last - 1])
       }
       if instance.isReally < 0 {

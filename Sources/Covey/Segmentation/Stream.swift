@@ -159,11 +159,11 @@ struct Stream {
       finder.instances.instances, settings, grid.rows * grid.columns, time
     )
     let things = instances.map {
-      $0.cluster >= 0 && $0.isThing(settings, patches: patches, frames: time)
+      $0.kind >= 0 && $0.isThing(settings, patches: patches, frames: time)
     }
     var isShown = [Bool](repeating: false, count: statistics.count)
     for index in instances.indices where things[index] {
-      isShown[Int(instances[index].cluster)] = true
+      isShown[Int(instances[index].kind)] = true
     }
     let clusters = statistics
     let kinds = numbering.update(
@@ -171,7 +171,7 @@ struct Stream {
       precedes: { clusters.comesIntoSight($0, before: $1) }, track: { clusters[$0].track })
     return Numbering(
       ids: instances.indices.map {
-        things[$0] ? kinds.ids[Int(instances[$0].cluster)] : 0
+        things[$0] ? kinds.ids[Int(instances[$0].kind)] : 0
       }, tracks: kinds.tracks)
   }
 
