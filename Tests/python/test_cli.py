@@ -837,3 +837,21 @@ def test_sizes():
     assert size_in_bytes("77") == 77
     assert height_by_width("192x384") == (192, 384)
     assert height_by_width("0x384") == (0, 384)
+
+
+def test_kinds_or_clusters(run, clip, model_path):
+    given = ["segment", clip, "-o", "out", "--max-frames", 2, "--model", model_path]
+    assert "--kinds: not with --clusters" in run(*given, "--kinds", "--clusters", status=2).stderr
+    run(*given, "--kinds")
+
+
+def test_where_nothing_is_found_it_is_said_what_to_try(run, tmp_path, nano):
+    """A picture without a thing, for as long as it takes."""
+    (tmp_path / "plain").mkdir()
+    shade = np.linspace(60, 160, 96)[None, :, None].repeat(64, 0).repeat(3, 2).astype(np.uint8)
+    for index in range(6):
+        Image.fromarray(shade).save(tmp_path / "plain" / f"{index}.png")
+    told = run("segment", "plain", "-o", "out").stdout
+    assert "6 frames, 0 objects" in told
+    assert "--least-objectness 0.1 finds more, --clusters shows all there is" in told
+    assert "finds more" not in run("segment", "plain", "-o", "all", "--clusters").stdout

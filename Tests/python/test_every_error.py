@@ -62,6 +62,7 @@ OTHERS = {
     "covey_set_log", "covey_model_metadata_count", "covey_model_tensor_count",
     "covey_model_free", "covey_session_options_init", "covey_session_free",
     "covey_session_cancel", "covey_result_labels", "covey_result_get_confidence",
+    "covey_result_get_motion",
     "covey_result_free", "covey_trainer_options_init", "covey_trainer_cancel",
     "covey_trainer_free",
 }  # fmt: skip

@@ -167,8 +167,10 @@ def check_mode(arguments: argparse.Namespace) -> None:
         raise UsageError("argument --target-clusters: not with --stream; --max-clusters limits")
 
 
-def check_range(arguments: argparse.Namespace) -> None:
-    """Raises UsageError for a range of frames that ends before it begins."""
+def check_wanted(arguments: argparse.Namespace) -> None:
+    """Raises UsageError for ids of two sorts, or a range of frames that ends before it begins."""
+    if arguments.kinds and arguments.clusters:
+        raise UsageError("argument --kinds: not with --clusters")
     first, last = arguments.first, arguments.last
     if last is not None and last < first:
         raise UsageError(f"argument --last: expected at least --first, {first}, found {last}")

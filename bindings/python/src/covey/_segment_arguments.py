@@ -71,11 +71,10 @@ def add_segment_options(command: Any) -> None:
     command.add_argument(
         "--npz", action="store_true", help="also OUT/labels.npz: labels [T, H, W] and names [T]"
     )
-    outcome = command.add_mutually_exclusive_group()
-    outcome.add_argument(
+    command.add_argument(
         "--clusters", action="store_true", help="every cluster gets an id, background too"
     )
-    outcome.add_argument(
+    command.add_argument(
         "--kinds", action="store_true", help="objects that look alike get one id together"
     )
     reading = command.add_argument_group("reading")

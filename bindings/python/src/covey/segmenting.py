@@ -19,7 +19,7 @@ from typing import Any
 
 from . import __version__
 from ._arguments import UsageError
-from ._method_arguments import check_mode, check_range, check_size, session_options
+from ._method_arguments import check_mode, check_size, check_wanted, session_options
 from ._options import Options
 from .display import Display, counted, mebibytes
 from .machine import usable_memory
@@ -254,7 +254,7 @@ def _segment_stream(session: Session, reader: _Reader, video: Video, writer: _Wr
 
 def segment(arguments: argparse.Namespace) -> int:
     """Runs the command; returns 0, or raises."""
-    check_range(arguments)
+    check_wanted(arguments)
     output = Output(arguments.output, [kind for kind in KINDS if getattr(arguments, kind)])
     video = Video(
         arguments.source,

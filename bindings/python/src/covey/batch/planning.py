@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from .._arguments import UsageError
 from .._library import default_model_path
-from .._method_arguments import check_mode, check_range, check_size
+from .._method_arguments import check_mode, check_size, check_wanted
 from ..model import Model
 from ..run_result import differences, settings_of
 from .manifest import Entry, entry_of, unique_names
@@ -58,7 +58,7 @@ class Options:
             name = "--resume" if found.resume else "-o/--output"
             raise UsageError(f"options of covey segment: argument {name}: not here")
         try:
-            check_range(found)
+            check_wanted(found)
             check_mode(found)
             found.model = os.path.abspath(found.model or default_model_path())
             _check_model(found.model, found)
