@@ -9,6 +9,8 @@ and of every other one of them (odd, even), so that what is chosen on one half c
 other.  dogs: DAVIS-2017 dogs-jump, three dogs.  highway: CDnet-2014, nine cars.  cars: frames of
 car-detection.mp4 that are right (Tests/python/cars.py), and what is wrong with the others.  films:
 IDF1, switches of ids and mIoU of made-up films (Tests/python/films_of_things.py), and of each kind.
+int8: adjusted Rand index of the objects' masks, background included, with the model's weights in int8
+and the same in fp32, of the videos of davis16: of all pixels of every fourth row and column.
 The protocols are those of docs/EVALUATION.md; "clusters" are judged by `instances`.
 
 The data folder is that of the tests (docs/TESTING.md).  One thread.  Writes build/objects.json;
@@ -25,6 +27,7 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 import argparse
 import json
 import sys
+import tempfile
 import time
 from collections import Counter
 from pathlib import Path
@@ -160,7 +163,34 @@ def films(subject, data, mode):
         each.video: {**each.rows[0], "ids": each.segments - 1} for _, _, each in found}}
 
 
-SECTIONS = {"davis16": davis16, "dogs": dogs, "highway": highway, "cars": cars, "films": films}
+def int8(subject, data, mode):
+    from sklearn.metrics import adjusted_rand_score
+
+    videos = evaluation.open_dataset("folders", data / "davis16_train")
+    with tempfile.TemporaryDirectory() as folder:
+        models = []
+        for dtype in ("q8", "f32"):
+            subject.model.save(Path(folder, f"{dtype}.gguf"), dtype)
+            models.append(covey.Model(Path(folder, f"{dtype}.gguf")))
+        found = {}
+        for video in videos:
+            frames = list(video.frames())
+            labels = []
+            for model in models:
+                one = Subject(model, subject.options, subject.seed)
+                labels.append(one.predict(frames, {"output": "objects", **MODES[mode]})[:, ::4, ::4])
+                subject.seconds += one.seconds
+                subject.frames += one.frames
+            found[video.name] = float(adjusted_rand_score(*(each.ravel() for each in labels)))
+        for model in models:
+            model.close()
+    values = list(found.values())
+    return {"median": float(np.median(values)), "p10": float(np.percentile(values, 10)),
+            "videos": found}
+
+
+SECTIONS = {"davis16": davis16, "dogs": dogs, "highway": highway, "cars": cars, "films": films,
+            "int8": int8}
 
 
 def rows_of(modes):

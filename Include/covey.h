@@ -530,8 +530,9 @@ typedef struct covey_memory {
                             /* mode until reset, so that the tree can be cut */
                             /* again, in reference mode until finish, of a   */
                             /* stream those of the window and of the key     */
-                            /* frames; with refined masks also the frames at */
-                            /* the working size, 3 bytes a pixel, and until  */
+                            /* frames; of frames until their result is       */
+                            /* handed out 20 bytes a patch, with refined     */
+                            /* masks 3 a pixel of the working size; until    */
                             /* finish what shots are found by                */
     int64_t  workspace;     /* of encoding, clustering and drawing, at its   */
                             /* largest                                       */

@@ -265,11 +265,16 @@ static void test_no_leak(const subject *subject)
                     (long long)memory.peak);
         session = new_session(subject, &options);
         int wrong = covey_session_push(session, &frame) != COVEY_ERROR_MEMORY;
-        const size_t before = mallinfo2().uordblks;
-        for (int round = 0; round < ROUNDS; round++)
-            wrong += covey_session_push(session, &frame) != COVEY_ERROR_MEMORY;
-        /* Less than a byte a push: other parts of the heap may come and go. */
-        CHECK(mallinfo2().uordblks < before + ROUNDS);
+        /* Less than a byte a push; once in a while other parts of the heap come and go, but
+         * what leaks does so every time. */
+        bool grew = true;
+        for (int attempt = 0; attempt < 4 && grew; attempt++) {
+            const size_t before = mallinfo2().uordblks;
+            for (int round = 0; round < ROUNDS; round++)
+                wrong += covey_session_push(session, &frame) != COVEY_ERROR_MEMORY;
+            grew = mallinfo2().uordblks >= before + ROUNDS;
+        }
+        CHECK(!grew);
         CHECK_INT(wrong, 0);
         refused += wrong == 0;
         covey_session_free(session);

@@ -66,3 +66,12 @@ def usable_memory() -> int | None:
         if soft != resource.RLIM_INFINITY:
             found.append(soft)
     return min(found, default=None)
+
+
+def peak_memory() -> int:
+    """Bytes that this process had at most.  Not ru_maxrss, which begins with the parent's."""
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/self/status").read_text().splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) << 10  # kB
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << 10

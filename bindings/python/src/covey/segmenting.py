@@ -6,7 +6,6 @@ import argparse
 import contextlib
 import json
 import os
-import resource
 import signal
 import socket
 import threading
@@ -22,7 +21,7 @@ from ._arguments import UsageError
 from ._method_arguments import check_mode, check_size, check_wanted, session_options
 from ._options import Options
 from .display import Display, counted, mebibytes
-from .machine import usable_memory
+from .machine import peak_memory, usable_memory
 from .model import Model
 from .output import KINDS, Output, knobs_as_text, unique_names
 from .report import Report
@@ -341,8 +340,7 @@ def _segment(arguments: argparse.Namespace, output: Output, video: Video) -> Non
         "estimated_peak_bytes": forecast.bytes,
         "memory_limit_bytes": forecast.limit,
         "session_peak_bytes": memory.peak,
-        # ru_maxrss is in KiB on Linux.
-        "process_peak_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+        "process_peak_bytes": peak_memory(),
         "masks_removed": writer.removed,
         "warnings": display.warnings,
     }

@@ -6,7 +6,6 @@ import argparse
 import contextlib
 import json
 import os
-import resource
 import shlex
 import signal
 import threading
@@ -26,7 +25,7 @@ from .choosing_tau import LARGEST, Choice, choose_tau
 from .clips import Clip, Clips, Footage, read_ahead, reason
 from .display import Display, duration, mebibytes
 from .feature_cache import FeatureCache
-from .machine import usable_cores
+from .machine import peak_memory, usable_cores
 from .model import Model
 from .run_folder import RunFolder, RunLog, TensorBoard, plot_losses, summary_writer
 from .terminal import say
@@ -380,8 +379,7 @@ def train(arguments: argparse.Namespace) -> int:
             "clusters_per_clip_before": None if choice is None else choice.clusters_before,
             "seconds": time.perf_counter() - start,
             "trainer_peak_bytes": memory,
-            # ru_maxrss is in KiB on Linux.
-            "process_peak_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+            "process_peak_bytes": peak_memory(),
         },
     )
     return 0 if done else _INTERRUPTED
