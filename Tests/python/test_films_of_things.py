@@ -31,10 +31,12 @@ def test_the_same_seed_makes_the_same_film(films, kind):
     assert not np.array_equal(frames, film(kind, 4, **SIZE)[0])
 
 
-@pytest.mark.parametrize("kind", KINDS)
+#: In the others everything changes.
+STILL = [kind for kind in KINDS if kind not in ("pan", "pan twins", "exposure")]
+
+
+@pytest.mark.parametrize("kind", STILL)
 def test_what_moves_before_a_camera_that_stands_still_has_an_id(films, kind):
-    if kind.startswith("pan") or kind == "exposure":
-        pytest.skip("everything changes")
     frames, truth = films[kind]
     near = ndimage.binary_dilation(truth > 0, np.ones((1, 5, 5)))
     free = np.where(near[..., None], np.nan, frames)  # what is seen of the ground
