@@ -43,6 +43,10 @@ bool check_child(int process, const char *text, const char *file, int line);
 /* Waits for a child; its exit status, or minus the signal that ended it. */
 int exit_code(int process);
 
+/* Bytes of private writable memory: what RLIMIT_DATA limits.  (RLIMIT_AS would
+ * leave malloc the address space that it has reserved for other threads.) */
+size_t data_size(void);
+
 /* Names what the following checks are about, in their messages. */
 void check_topic(const char *format, ...);
 /* The tests cannot go on. */

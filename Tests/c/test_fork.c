@@ -73,15 +73,9 @@ static void allow_no_threads(void)
 /* Of memory no more than a small network's, 16 MiB: nothing of OpenBLAS's 128 MiB. */
 static void allow_little_memory(void)
 {
-    char line[256];
-    unsigned long kibibytes = 0;
-    FILE *file = fopen("/proc/self/status", "r");
-    while (file && kibibytes == 0 && fgets(line, sizeof line, file))
-        sscanf(line, "VmData: %lu", &kibibytes);
     struct rlimit limit;
-    limit.rlim_cur = limit.rlim_max = (rlim_t)kibibytes * 1024 + (16 << 20);
-    if (kibibytes == 0 || setrlimit(RLIMIT_DATA, &limit) != 0) _exit(32);
-    fclose(file);
+    limit.rlim_cur = limit.rlim_max = (rlim_t)data_size() + (16 << 20);
+    if (setrlimit(RLIMIT_DATA, &limit) != 0) _exit(32);
 }
 
 /* One thread is enough; more are refused, with a status. */

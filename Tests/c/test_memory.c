@@ -285,20 +285,6 @@ static void test_no_leak(const subject *subject)
 
 /* ---- A system without memory --------------------------------------------------------- */
 
-/* Bytes of private writable memory: what RLIMIT_DATA limits.  (RLIMIT_AS would
- * leave malloc the address space that it has reserved for other threads.) */
-static size_t data_size(void)
-{
-    FILE *file = fopen("/proc/self/status", "r");
-    char line[256];
-    unsigned long kibibytes = 0;
-    while (file && kibibytes == 0 && fgets(line, sizeof line, file))
-        sscanf(line, "VmData: %lu", &kibibytes);
-    if (kibibytes == 0) check_abort("/proc/self/status has no VmData");
-    fclose(file);
-    return kibibytes * 1024;
-}
-
 enum { LIMITED_DONE = 0, LIMITED_REFUSED = 10, LIMITED_WRONG = 20 };
 
 /* In a child: a video with `allowed` bytes of memory beyond what is in use.

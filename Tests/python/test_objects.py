@@ -122,3 +122,15 @@ def test_less_of_an_object(nano):
     for wrong in (-0.1, 1.0, float("nan")):
         with pytest.raises(covey.ArgumentError, match="least_objectness"):
             nano.session(least_objectness=wrong)
+
+
+@pytest.mark.parametrize("kind", ["pan", "decoys"])
+def test_a_number_asked_for_later(nano, kind):
+    """What the cut for objects does by itself is not left in one by number."""
+    frames = list(film(kind, seed=1)[0][:16])
+    with nano.session() as session:
+        list(session.segment(frames))
+        session.recut(target_clusters=16)
+        later = [each.labels.copy() for each in session.results()]
+    at_once = segmented(nano, frames, target_clusters=16)
+    assert all(np.array_equal(a, b) for a, (b, _) in zip(later, at_once, strict=True))

@@ -154,16 +154,25 @@ public func covey_result_get_polygons(
   }
 }
 
+/// The result of which something of patches is lent, and how many it has; nil for NULL.
+private func ofPatches(
+  _ pointer: OpaquePointer?, _ rows: UnsafeMutablePointer<Int32>?,
+  _ columns: UnsafeMutablePointer<Int32>?
+) -> FrameResult? {
+  guard let pointer else { return nil }
+  let handle = Unmanaged<ResultHandle>.fromOpaque(UnsafeRawPointer(pointer)).takeUnretainedValue()
+  if let rows { rows.pointee = Int32(handle.result.rows) }
+  if let columns { columns.pointee = Int32(handle.result.columns) }
+  return handle.result
+}
+
 @c @implementation
 public func covey_result_get_confidence(
   _ pointer: OpaquePointer!, _ rows: UnsafeMutablePointer<Int32>!,
   _ columns: UnsafeMutablePointer<Int32>!
 ) -> UnsafePointer<Float>! {
-  guard let pointer else { return nil }
-  let handle = Unmanaged<ResultHandle>.fromOpaque(UnsafeRawPointer(pointer)).takeUnretainedValue()
-  if let rows { rows.pointee = Int32(handle.result.rows) }
-  if let columns { columns.pointee = Int32(handle.result.columns) }
-  return UnsafePointer(handle.result.confidence.base)
+  guard let result = ofPatches(pointer, rows, columns) else { return nil }
+  return UnsafePointer(result.confidence.base)
 }
 
 @c @implementation
@@ -171,11 +180,8 @@ public func covey_result_get_motion(
   _ pointer: OpaquePointer!, _ rows: UnsafeMutablePointer<Int32>!,
   _ columns: UnsafeMutablePointer<Int32>!
 ) -> UnsafePointer<Float>! {
-  guard let pointer else { return nil }
-  let handle = Unmanaged<ResultHandle>.fromOpaque(UnsafeRawPointer(pointer)).takeUnretainedValue()
-  if let rows { rows.pointee = Int32(handle.result.rows) }
-  if let columns { columns.pointee = Int32(handle.result.columns) }
-  return UnsafeRawPointer(handle.result.motion.base).assumingMemoryBound(to: Float.self)
+  guard let result = ofPatches(pointer, rows, columns) else { return nil }
+  return UnsafeRawPointer(result.motion.base).assumingMemoryBound(to: Float.self)
 }
 
 @c @implementation

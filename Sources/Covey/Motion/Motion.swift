@@ -126,3 +126,8 @@ private struct Comparison {
     }
   }
 }
+
+extension SIMD2 where Scalar: FloatingPoint {
+  var squaredLength: Scalar { x * x + y * y }
+  var length: Scalar { squaredLength.squareRoot() }
+}

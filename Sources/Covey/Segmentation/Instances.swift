@@ -26,9 +26,8 @@ struct Instances {
 
     /// Whether it goes where another went, within half of the faster one's speed.
     func moves(as other: Instance) -> Bool {
-      let difference = velocity - other.velocity
-      func square(_ v: SIMD2<Float>) -> Float { v.x * v.x + v.y * v.y }
-      return square(difference) <= max(square(velocity), square(other.velocity)) / 4 + 0.0625
+      let speed = max(velocity.squaredLength, other.velocity.squaredLength)
+      return (velocity - other.velocity).squaredLength <= speed / 4 + 0.0625
     }
 
     /// Another turned out to be this one.
@@ -254,16 +253,12 @@ struct Instances {
       var reach = Float(old.largestArea).squareRoot() + 1
       if place == expected {
         guard new.moves(as: old) else { continue }
-        reach += length(old.velocity) * Float(gap) / 2
+        reach += old.velocity.length * Float(gap) / 2
       }
-      let distance = length(new.entry.centre - place)
+      let distance = (new.entry.centre - place).length
       if distance <= reach, distance < least { (nearest, least) = (index, distance) }
     }
     return nearest
-  }
-
-  private func length(_ vector: SIMD2<Float>) -> Float {
-    (vector.x * vector.x + vector.y * vector.y).squareRoot()
   }
 
   private mutating func born(_ cluster: Int32, _ area: Int, _ time: Int) -> Int32 {

@@ -167,11 +167,11 @@ struct ObjectFinder {
       guard first != second else { return }
       let (u, v) = (velocities[first], velocities[second])
       var allowed =
-        ObjectFinder.leastDifference + ObjectFinder.shareOfSpeed * max(length(u), length(v))
+        ObjectFinder.leastDifference + ObjectFinder.shareOfSpeed * max(u.length, v.length)
       // What was one thing stays so for longer.
       if owners[first] >= 0, owners[first] == owners[second] { allowed *= ObjectFinder.loyalty }
       let isSmall = min(regions.grid.sizes[first], regions.grid.sizes[second]) < ObjectFinder.small
-      if isSmall || length(u - v) <= allowed { sets.join(first, second) }
+      if isSmall || (u - v).length <= allowed { sets.join(first, second) }
     }
     for row in 0..<rows {
       for column in 0..<columns {
@@ -181,10 +181,6 @@ struct ObjectFinder {
       }
     }
     return regions.sums.indices.map { Int32(sets.root($0)) }
-  }
-
-  private func length(_ vector: SIMD2<Double>) -> Double {
-    (vector.x * vector.x + vector.y * vector.y).squareRoot()
   }
 
   /// While frames are taken: what is found, and of the regions their numbers, and sums, of

@@ -163,8 +163,11 @@ final class Session {
     let monitor = Monitor(flag: cancelFlag, callback: callback)
     try monitor.check()
     var cut = settings.cut
-    if tau > 0 { (cut.tau, cut.targetClusters, cut.isLeftOpen) = (tau, 0, false) }
-    if targetClusters > 0 { (cut.targetClusters, cut.isLeftOpen) = (targetClusters, false) }
+    if tau > 0 || targetClusters > 0 {
+      // Nothing of a cut that was left open stays.
+      cut = Hierarchy.Cut(
+        tau: tau > 0 ? tau : cut.tau, targetClusters: targetClusters, maxClusters: cut.maxClusters)
+    }
     try label(videos, cut, before.map { $0.frames }, monitor)
   }
 

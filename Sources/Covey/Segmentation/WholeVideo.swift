@@ -93,8 +93,8 @@ struct WholeVideo {
         numbering = Numbering(kinds: instances, of: numbering, after: last)
       }
       return try Segmentation(
-        found.instances, of: patches, numbering, totalClusters: count, rows: rows, columns: columns, tau: tau, shot: shot,
-        monitor: monitor, budget: budget)
+        found.instances, of: patches, numbering, totalClusters: count, rows: rows,
+        columns: columns, tau: tau, shot: shot, monitor: monitor, budget: budget)
     case .clusters:
       var clusters = ClusterStatistics(rows: rows, columns: columns, clusters: count)
       for time in frames.indices {

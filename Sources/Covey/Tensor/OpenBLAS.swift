@@ -142,6 +142,13 @@
       return String(cString: configuration)
     }
 
+    private static func inTurn(_ product: () -> Void) {
+      cv_take_turn()
+      if !isConcurrent { openblas_set_num_threads(1) }
+      product()
+      cv_end_turn()
+    }
+
     /// c [m, n] = a [m, k] b + add * c, where b is [k, n], or [n, k] if
     /// `transposed` (as the weights of a linear layer are).  Strides are in
     /// elements, from row to row.
@@ -156,13 +163,12 @@
         return OwnProducts.multiply(
           m, n, k, a, aStride, b, bStride, transposed: transposed, into: c, cStride, add: add)
       }
-      cv_take_turn()
-      if !isConcurrent { openblas_set_num_threads(1) }
-      cblas_sgemm(
-        CblasRowMajor, CblasNoTrans, transposed ? CblasTrans : CblasNoTrans,
-        blasint(m), blasint(n), blasint(k), 1, a, blasint(aStride), b, blasint(bStride), add,
-        c, blasint(cStride))
-      cv_end_turn()
+      inTurn {
+        cblas_sgemm(
+          CblasRowMajor, CblasNoTrans, transposed ? CblasTrans : CblasNoTrans,
+          blasint(m), blasint(n), blasint(k), 1, a, blasint(aStride), b, blasint(bStride), add,
+          c, blasint(cStride))
+      }
     }
 
     /// c [m, n] = a^T b + add * c, where a is [k, m] and b [k, n]: sums over rows, as
@@ -178,12 +184,11 @@
         return OwnProducts.multiplyTransposed(
           m, n, k, a, aStride, b, bStride, into: c, cStride, add: add)
       }
-      cv_take_turn()
-      if !isConcurrent { openblas_set_num_threads(1) }
-      cblas_sgemm(
-        CblasRowMajor, CblasTrans, CblasNoTrans, blasint(m), blasint(n), blasint(k), 1, a,
-        blasint(aStride), b, blasint(bStride), add, c, blasint(cStride))
-      cv_end_turn()
+      inTurn {
+        cblas_sgemm(
+          CblasRowMajor, CblasTrans, CblasNoTrans, blasint(m), blasint(n), blasint(k), 1, a,
+          blasint(aStride), b, blasint(bStride), add, c, blasint(cStride))
+      }
     }
   }
 #endif
