@@ -5,8 +5,8 @@ import CCoveyKernels
 ///
 /// Things move by themselves, and stand inside the picture; what is behind them reaches
 /// its border and lies about its rim.  The probability that a patch is of an object is a
-/// logistic function of four cues: how much its region moves, over the frames around, and
-/// how much it does itself, both compared with the video; of its region the contact with
+/// logistic function of five cues: how much its region moves, over the frames around, how
+/// much it does itself, and how much its cluster does, compared with the video; of its region the contact with
 /// the border, and the distance from the centre, which count for less where it moves.
 struct Foreground {
   /// From here on a patch is of an object.  Below 1/2, as objects are the lesser part of
@@ -27,14 +27,15 @@ struct Foreground {
   }
 
   /// Fitted on made-up films (docs/ALGORITHM.md).
-  private static let bias: Float = -0.87
-  private static let regionMotion: Float = 0.71
-  private static let patchMotion: Float = 0.09
-  private static let contact: Float = -5.2
+  private static let bias: Float = -0.67
+  private static let regionMotion: Float = 0.49
+  private static let patchMotion: Float = 0.46
+  private static let clusterMotion: Float = 0.61
+  private static let contact: Float = -6.8
   private static let spread: Float = -1.5
   /// For each unit of the region's motion.
-  private static let contactMoving: Float = 2.04
-  private static let spreadMoving: Float = -2.01
+  private static let contactMoving: Float = -1.85
+  private static let spreadMoving: Float = -0.49
   /// CLS attention over that of the average patch, where the model has one that means
   /// something: the probability is halved there.
   private static let halfAttention = 0.5
@@ -50,8 +51,11 @@ struct Foreground {
 
   /// - Parameters:
   ///   - region: what is known of it.
+  ///   - clusterEvidence: of motion, of the mean patch of its cluster.
   ///   - evidence: of motion about a patch of it; nil where nothing is known.
-  func probability(_ region: FrameRegions.Sums) -> (_ evidence: Double?) -> Float {
+  func probability(
+    _ region: FrameRegions.Sums, clusterEvidence: Double?
+  ) -> (_ evidence: Double?) -> Float {
     let patches = region.patches
     let moves = region.meanEvidence.map(relative) ?? 0
     let moving = max(moves, 0)
@@ -59,10 +63,11 @@ struct Foreground {
     let spread = Foreground.spread + Foreground.spreadMoving * moving
     let rest =
       Foreground.bias + Foreground.regionMotion * moves
-      + contact * Float(region.contact / patches) + spread * Float(region.spread / patches)
+      + Foreground.clusterMotion * (clusterEvidence.map(relative) ?? 0)
+      + contact * region.contact / patches + spread * region.spread / patches
     var factor: Float = 1
     if let saliency, saliency > 0 {
-      let ratio = region.saliency / patches / saliency / Foreground.halfAttention
+      let ratio = Double(region.saliency / patches) / saliency / Foreground.halfAttention
       factor = Float(ratio * ratio / (1 + ratio * ratio))
     }
     return { [relative] evidence in

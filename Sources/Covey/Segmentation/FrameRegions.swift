@@ -1,19 +1,23 @@
-/// The regions of one frame, of one cluster each, what is known of them from this frame
-/// and those around it, and which regions of the frame before they were.
+/// The regions of one frame: patches of one cluster that hang together and do not move
+/// apart; and what is known of them from this frame and those around it.
+///
+/// What the frames around say follows the patches: every patch takes over what is known of
+/// the place where it was, or will be, as far as that is of its cluster.
 struct FrameRegions {
-  /// Sums over patches.
+  /// What is known of a patch, or of those of a region: sums, a frame further away
+  /// counting less.
   struct Sums {
-    var patches = 0.0
-    var told = 0.0  // patches in frames whose motion is known
-    var evidence = 0.0  // of motion
-    var residual = SIMD2<Double>(0, 0)  // motion of its own, pixels
+    var patches: Float = 0
+    var told: Float = 0  // patches in frames whose motion is known
+    var evidence: Float = 0  // of motion
+    var residual = SIMD2<Float>(0, 0)  // motion of its own, pixels
     /// Patches at the frame's border over the outline of a square of the region's area.
-    var contact = 0.0
+    var contact: Float = 0
     /// Squared distance to the frame's centre, the frame being 1 x 1.
-    var spread = 0.0
-    var saliency = 0.0
+    var spread: Float = 0
+    var saliency: Float = 0
 
-    mutating func add(_ other: Sums, times factor: Double) {
+    mutating func add(_ other: Sums, times factor: Float = 1) {
       patches += factor * other.patches
       told += factor * other.told
       evidence += factor * other.evidence
@@ -24,114 +28,175 @@ struct FrameRegions {
     }
 
     /// Nil where nothing is known of motion.
-    var meanEvidence: Double? { told > 0 ? evidence / told : nil }
-    var velocity: SIMD2<Double> { told > 0 ? residual / told : SIMD2(0, 0) }
+    var meanEvidence: Double? { told > 0 ? Double(evidence / told) : nil }
+    var velocity: SIMD2<Double> { told > 0 ? SIMD2<Double>(residual / told) : SIMD2(0, 0) }
   }
 
-  /// Patches of a region that were of a region of the frame before.
-  struct Link {
-    let before: Int
-    let now: Int
-    var patches = 0
+  /// The patches of a frame, known from it and all frames on one side of it.
+  struct Trail {
+    fileprivate var labels: [Int32]  // [N], clusters; -1: one that is no more
+    fileprivate var sums: [Sums]  // [N]
+
+    /// Labels above that of a cluster that is no more move down.
+    mutating func forgetCluster(_ cluster: Int32) {
+      labels = labels.map { $0 == cluster ? -1 : $0 > cluster ? $0 - 1 : $0 }
+    }
   }
 
   let grid: GridRegions
-  private(set) var labels: [Int32]  // [N], clusters; -1: one that is no more
+  let clusters: [Int32]  // of each region
+  /// Of each region.
   private(set) var sums: [Sums]
-  /// With those of the frames before, each frame less by a factor.
-  private(set) var sinceBefore: [Sums]
-  /// With those of the frames after, likewise.
-  private(set) var untilAfter: [Sums]
-  private let links: [Link]
+  private let contacts: [Float]  // of each region
+  private let frame: ObjectFinder.Frame
+  private let rows: Int
+  private let columns: Int
 
   /// What a frame further away still counts.
-  private static let persistence = 0.98
+  private static let persistence: Float = 0.98
+  /// Of what its region is known for, a patch takes over this part.
+  private static let sharing: Float = 0.1
+  /// Where less of the place where it was is of its cluster, nothing is known of a patch.
+  private static let leastOverlap: Float = 0.25
+  /// Patches of a cluster are parted where their motions differ by more, in pixels, and
+  /// the part of the faster one's that tells things apart.
+  private static let leastDifference: Float = 1
 
-  /// - Parameters:
-  ///   - labels: [N], clusters.
-  ///   - origins: [N], where each patch was in the frame before; nil: in its place.
-  init(
-    _ labels: UnsafePointer<Int32>, motion: Motion?, saliency: UnsafePointer<Float>?,
-    origins: [Int32]?, after before: FrameRegions?, rows: Int, columns: Int
-  ) {
-    let count = rows * columns
-    grid = GridRegions(rows: rows, columns: columns, touching: .sides) {
-      labels[$0] == labels[$1]
+  init(_ frame: ObjectFinder.Frame, rows: Int, columns: Int) {
+    (self.frame, self.rows, self.columns) = (frame, rows, columns)
+    let labels = frame.labels
+    let motions = frame.motion.map {
+      FrameRegions.smooth($0.residuals.base, labels, rows: rows, columns: columns)
     }
-    self.labels = Array(UnsafeBufferPointer(start: labels, count: count))
-    sums = [Sums](repeating: Sums(), count: grid.count)
+    grid = GridRegions(rows: rows, columns: columns, touching: .sides) { a, b in
+      guard labels[a] == labels[b] else { return false }
+      guard let motions else { return true }
+      let (u, v) = (motions[a], motions[b])
+      return (u - v).length
+        <= FrameRegions.leastDifference + Float(ObjectFinder.shareOfSpeed) * max(u.length, v.length)
+    }
+    var contacts = [Float](repeating: 0, count: grid.count)
     for row in 0..<rows {
-      for column in 0..<columns {
-        let patch = row * columns + column
-        let region = Int(grid.numbers[patch])
-        sums[region].patches += 1
-        if row == 0 || row == rows - 1 || column == 0 || column == columns - 1 {
-          sums[region].contact += 1
-        }
-        let y = (Double(row) + 0.5) / Double(rows) - 0.5
-        let x = (Double(column) + 0.5) / Double(columns) - 0.5
-        sums[region].spread += x * x + y * y
-        if let saliency { sums[region].saliency += Double(saliency[patch]) }
-        if let motion {
-          sums[region].told += 1
-          sums[region].evidence += Double(motion.evidence.base[patch])
-          sums[region].residual += SIMD2<Double>(motion.residuals.base[patch])
-        }
+      for column in 0..<columns
+      where row == 0 || row == rows - 1 || column == 0 || column == columns - 1 {
+        contacts[Int(grid.numbers[row * columns + column])] += 1
       }
     }
-    for region in sums.indices {
-      // Patches at the border over the outline, for each patch.
-      sums[region].contact *= sums[region].patches.squareRoot() / 4
+    for region in contacts.indices {
+      contacts[region] /= 4 * Float(grid.sizes[region]).squareRoot()
     }
-    var links: [Link] = []
-    if let before {
-      var pairs: [Int] = []
+    self.contacts = contacts
+    var clusters = [Int32](repeating: -1, count: grid.count)
+    for patch in 0..<rows * columns { clusters[Int(grid.numbers[patch])] = labels[patch] }
+    self.clusters = clusters
+    sums = [Sums](repeating: Sums(), count: grid.count)
+    for patch in 0..<rows * columns { sums[Int(grid.numbers[patch])].add(own(patch)) }
+  }
+
+  /// Of this frame.
+  private func own(_ patch: Int) -> Sums {
+    let y = (Float(patch / columns) + 0.5) / Float(rows) - 0.5
+    let x = (Float(patch % columns) + 0.5) / Float(columns) - 0.5
+    var sums = Sums()
+    sums.patches = 1
+    sums.contact = contacts[Int(grid.numbers[patch])]
+    sums.spread = x * x + y * y
+    if let saliency = frame.saliency { sums.saliency = saliency[patch] }
+    if let motion = frame.motion {
+      sums.told = 1
+      sums.evidence = motion.evidence.base[patch]
+      sums.residual = motion.residuals.base[patch]
+    }
+    return sums
+  }
+
+  /// Takes in what the frames on one side say.
+  ///
+  /// - Parameters:
+  ///   - trail: of the next frame there; nil where there is none.
+  ///   - moved: of a patch, x and y in patches, to its place there; nil: in its place.
+  /// - Returns: with this frame.
+  mutating func hear(from trail: Trail?, moved: ((_ patch: Int) -> SIMD2<Float>)?) -> Trail {
+    let count = rows * columns
+    var heard = [Sums](repeating: Sums(), count: count)
+    if let trail {
+      var means = [Sums](repeating: Sums(), count: grid.count)
       for patch in 0..<count {
-        let origin = origins.map { Int($0[patch]) } ?? patch
-        let own = labels[patch]
-        for place in [origin, patch] where place >= 0 && before.labels[place] == own {
-          pairs.append(Int(before.grid.numbers[place]) * count + Int(grid.numbers[patch]))
-          break
+        heard[patch] = at(patch, moved?(patch) ?? SIMD2(0, 0), trail)
+        let region = Int(grid.numbers[patch])
+        means[region].add(heard[patch], times: 1 / Float(grid.sizes[region]))
+      }
+      for patch in 0..<count {
+        let region = Int(grid.numbers[patch])
+        var known = Sums()
+        known.add(heard[patch], times: FrameRegions.persistence * (1 - FrameRegions.sharing))
+        known.add(means[region], times: FrameRegions.persistence * FrameRegions.sharing)
+        heard[patch] = known
+        sums[region].add(known)
+      }
+    }
+    for patch in 0..<count { heard[patch].add(own(patch)) }
+    return Trail(labels: Array(UnsafeBufferPointer(start: frame.labels, count: count)), sums: heard)
+  }
+
+  /// What is known of a place between patches, of those of the same cluster.
+  private func at(_ patch: Int, _ moved: SIMD2<Float>, _ trail: Trail) -> Sums {
+    let x = Float(patch % columns) + moved.x
+    let y = Float(patch / columns) + moved.y
+    let (left, top) = (Int(x.rounded(.down)), Int(y.rounded(.down)))
+    let (right, bottom) = (x - Float(left), y - Float(top))
+    var (found, overlap) = (Sums(), Float(0))
+    for row in max(top, 0)..<max(min(top + 2, rows), max(top, 0)) {
+      for column in max(left, 0)..<max(min(left + 2, columns), max(left, 0)) {
+        let place = row * columns + column
+        guard trail.labels[place] == frame.labels[patch] else { continue }
+        let share = (row == top ? 1 - bottom : bottom) * (column == left ? 1 - right : right)
+        found.add(trail.sums[place], times: share)
+        overlap += share
+      }
+    }
+    guard overlap >= FrameRegions.leastOverlap else { return Sums() }
+    var mean = Sums()
+    mean.add(found, times: 1 / overlap)
+    return mean
+  }
+
+  /// Of each patch the median, in each direction, of those about it that are of its
+  /// cluster.
+  private static func smooth(
+    _ motion: UnsafePointer<SIMD2<Float>>, _ labels: UnsafePointer<Int32>, rows: Int,
+    columns: Int
+  ) -> [SIMD2<Float>] {
+    (0..<rows * columns).map { patch in
+      let (row, column) = (patch / columns, patch % columns)
+      var (across, down) = (Sorted(), Sorted())
+      for y in max(row - 1, 0)...min(row + 1, rows - 1) {
+        for x in max(column - 1, 0)...min(column + 1, columns - 1)
+        where labels[y * columns + x] == labels[patch] {
+          across.insert(motion[y * columns + x].x)
+          down.insert(motion[y * columns + x].y)
         }
       }
-      pairs.sort()
-      for (place, pair) in pairs.enumerated() {
-        if place == 0 || pair != pairs[place - 1] {
-          links.append(Link(before: pair / count, now: pair % count))
-        }
-        links[links.count - 1].patches += 1
+      return SIMD2(across.median, down.median)
+    }
+  }
+
+  /// Up to nine values.
+  private struct Sorted {
+    private var values = InlineArray<9, Float>(repeating: 0)
+    private var count = 0
+
+    mutating func insert(_ value: Float) {
+      var place = count
+      while place > 0, values[place - 1] > value {
+        values[place] = values[place - 1]
+        place -= 1
       }
+      values[place] = value
+      count += 1
     }
-    self.links = links
-    (sinceBefore, untilAfter) = (sums, sums)
-    if let before {
-      for link in links {
-        let share = Double(link.patches) / before.sums[link.before].patches
-        sinceBefore[link.now].add(
-          before.sinceBefore[link.before], times: FrameRegions.persistence * share)
-      }
-    }
-  }
 
-  /// Labels above that of a cluster that is no more move down.
-  mutating func forgetCluster(_ cluster: Int32) {
-    labels = labels.map { $0 == cluster ? -1 : $0 > cluster ? $0 - 1 : $0 }
-  }
-
-  /// Takes in what came after.
-  mutating func hear(from after: FrameRegions) {
-    for link in after.links {
-      let share = Double(link.patches) / after.sums[link.now].patches
-      untilAfter[link.before].add(
-        after.untilAfter[link.now], times: FrameRegions.persistence * share)
-    }
-  }
-
-  /// Of a region, from all frames.
-  func all(_ region: Int) -> Sums {
-    var all = sinceBefore[region]
-    all.add(untilAfter[region], times: 1)
-    all.add(sums[region], times: -1)
-    return all
+    /// The upper one of two.
+    var median: Float { values[count / 2] }
   }
 }

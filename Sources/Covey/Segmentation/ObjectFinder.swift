@@ -7,16 +7,17 @@ struct ObjectFinder {
   private let columns: Int
   private let leastObjectness: Float
   private var scale = MotionScale()
+  private var clusterMotion = ClusterMotion()
   private var saliency = (sum: 0.0, patches: 0)
   var instances: Instances
-  /// Of the last frame.
-  private var last: FrameRegions?
+  /// From the frames that were taken.
+  private var trail: FrameRegions.Trail?
   private var wasForeground: [Bool]
 
   /// Two regions that touch move as one where their motions differ by no more than this,
   /// in pixels a frame, and this part of the faster one's.
   private static let leastDifference = 0.5
-  private static let shareOfSpeed = 0.35
+  static let shareOfSpeed = 0.35
   private static let loyalty = 3.0
   /// Patches: of fewer, motion says nothing.
   private static let small = 4
@@ -49,35 +50,40 @@ struct ObjectFinder {
     let patches = rows * columns
     var frames = frames
     // What came before the first frame, if anything, is another shot.
-    if last == nil, !frames.isEmpty { frames[0].motion = nil }
+    if trail == nil, !frames.isEmpty { frames[0].motion = nil }
     let findings = Findings(
       probability: try Buffer(frames.count * patches, budget: budget, for: "probabilities"),
       instances: try Buffer(frames.count * patches, budget: budget, for: "objects"))
     defer { withExtendedLifetime((findings, frames)) {} }
-    let origins = frames.map { frame in
-      frame.motion.map { self.origins($0, patchSize: patchSize) }
-    }
+    let back = frames.map { ObjectFinder.moved($0.motion, times: 1 / Float(patchSize)) }
+    let onward = frames.map { ObjectFinder.moved($0.motion, times: -1 / Float(patchSize)) }
+    let origins = back.map { moved in moved.map { self.origins($0) } }
     var regions: [FrameRegions] = []
     for (index, frame) in frames.enumerated() {
       try monitor.check()
-      regions.append(
-        FrameRegions(
-          frame.labels, motion: frame.motion, saliency: frame.saliency, origins: origins[index],
-          after: regions.last ?? last, rows: rows, columns: columns))
+      var own = FrameRegions(frame, rows: rows, columns: columns)
+      trail = own.hear(from: trail, moved: back[index])
+      regions.append(own)
       if let attention = frame.saliency {
         for patch in 0..<patches { saliency.sum += Double(attention[patch]) }
         saliency.patches += patches
       }
     }
-    for index in regions.indices.dropLast().reversed() {
-      let after = regions[index + 1]
-      regions[index].hear(from: after)
+    var later: FrameRegions.Trail?
+    for index in regions.indices.reversed() {
+      try monitor.check()
+      let moved = index + 1 < frames.count ? onward[index + 1] : nil
+      later = regions[index].hear(from: later, moved: moved)
+    }
+    clusterMotion.fade(frames: frames.count)
+    for frame in frames {
+      if let motion = frame.motion { clusterMotion.add(frame.labels, motion, count: patches) }
     }
     scale.fade(frames: frames.count)
     for frame in regions {
       for region in frame.sums.indices {
-        if let evidence = frame.all(region).meanEvidence {
-          scale.add(evidence, weight: frame.sums[region].patches)
+        if let evidence = frame.sums[region].meanEvidence {
+          scale.add(evidence, weight: Double(frame.grid.sizes[region]))
         }
       }
     }
@@ -100,28 +106,33 @@ struct ObjectFinder {
           isForeground[$0] ? parts[Int(regions[index].grid.numbers[$0])] : -1
         },
         clusters: frames[index].labels, probability: probability, origins: origins[index],
-        moved: frames[index].motion.map { motion in
-          { motion.displacements.base[$0] / Float(-patchSize) }
-        }, time: time + index)
+        moved: onward[index], time: time + index)
       for patch in 0..<patches {
         findings.instances.base[index * patches + patch] = found[patch]
       }
       wasForeground = isForeground
     }
-    last = regions.last
     return findings
   }
 
   /// A stream's cluster is no more; those behind it move up.
   mutating func forgetCluster(_ index: Int) {
-    last?.forgetCluster(Int32(index))
+    trail?.forgetCluster(Int32(index))
+    clusterMotion.forgetCluster(Int32(index))
     instances.forgetCluster(Int32(index))
   }
 
+  /// Of a patch.
+  private static func moved(
+    _ motion: Motion?, times factor: Float
+  ) -> ((_ patch: Int) -> SIMD2<Float>)? {
+    motion.map { motion in { motion.displacements.base[$0] * factor } }
+  }
+
   /// Of each patch where it was a frame before; -1: outside.
-  private func origins(_ motion: Motion, patchSize: Int) -> [Int32] {
+  private func origins(_ moved: (_ patch: Int) -> SIMD2<Float>) -> [Int32] {
     (0..<rows * columns).map { patch in
-      let moved = motion.displacements.base[patch] / Float(patchSize)
+      let moved = moved(patch)
       let row = patch / columns + Int(moved.y.rounded())
       let column = patch % columns + Int(moved.x.rounded())
       guard row >= 0, row < rows, column >= 0, column < columns else { return -1 }
@@ -133,7 +144,10 @@ struct ObjectFinder {
     _ regions: FrameRegions, _ foreground: Foreground, _ motion: Motion?,
     into probability: UnsafeMutablePointer<Float>
   ) {
-    let judges = regions.sums.indices.map { foreground.probability(regions.all($0)) }
+    let judges = regions.sums.indices.map { region in
+      foreground.probability(
+        regions.sums[region], clusterEvidence: clusterMotion.evidence(regions.clusters[region]))
+    }
     for row in 0..<rows {
       for column in 0..<columns {
         let evidence = motion.map { motion in
@@ -160,7 +174,7 @@ struct ObjectFinder {
     _ regions: FrameRegions, _ isForeground: [Bool], _ owners: [Int32]
   ) -> [Int32] {
     var sets = DisjointSets(count: regions.sums.count)
-    let velocities = regions.sums.indices.map { regions.all($0).velocity }
+    let velocities = regions.sums.indices.map { regions.sums[$0].velocity }
     func meet(_ a: Int, _ b: Int) {
       guard isForeground[a], isForeground[b] else { return }
       let (first, second) = (Int(regions.grid.numbers[a]), Int(regions.grid.numbers[b]))
