@@ -10,7 +10,8 @@ struct FrameRegions {
     var patches: Float = 0
     var told: Float = 0  // patches in frames whose motion is known
     var evidence: Float = 0  // of motion
-    var residual = SIMD2<Float>(0, 0)  // motion of its own, pixels
+    var residual = SIMD2<Float>(0, 0)  // motion of its own, pixels; fades sooner
+    var recent: Float = 0  // patches that `residual` is of
     /// Patches at the frame's border over the outline of a square of the region's area.
     var contact: Float = 0
     /// Squared distance to the frame's centre, the frame being 1 x 1.
@@ -22,6 +23,7 @@ struct FrameRegions {
       told += factor * other.told
       evidence += factor * other.evidence
       residual += factor * other.residual
+      recent += factor * other.recent
       contact += factor * other.contact
       spread += factor * other.spread
       saliency += factor * other.saliency
@@ -29,7 +31,7 @@ struct FrameRegions {
 
     /// Nil where nothing is known of motion.
     var meanEvidence: Double? { told > 0 ? Double(evidence / told) : nil }
-    var velocity: SIMD2<Double> { told > 0 ? SIMD2<Double>(residual / told) : SIMD2(0, 0) }
+    var velocity: SIMD2<Double> { recent > 0 ? SIMD2<Double>(residual / recent) : SIMD2(0, 0) }
   }
 
   /// The patches of a frame, known from it and all frames on one side of it.
@@ -54,6 +56,9 @@ struct FrameRegions {
 
   /// What a frame further away still counts.
   private static let persistence: Float = 0.98
+  /// What is left of its motion then: where a thing went long ago says little of where its
+  /// parts go now.
+  private static let recency: Float = 0.9
   /// Of what its region is known for, a patch takes over this part.
   private static let sharing: Float = 0.1
   /// Where less of the place where it was is of its cluster, nothing is known of a patch.
@@ -106,6 +111,7 @@ struct FrameRegions {
       sums.told = 1
       sums.evidence = motion.evidence.base[patch]
       sums.residual = motion.residuals.base[patch]
+      sums.recent = 1
     }
     return sums
   }
@@ -131,6 +137,8 @@ struct FrameRegions {
         var known = Sums()
         known.add(heard[patch], times: FrameRegions.persistence * (1 - FrameRegions.sharing))
         known.add(means[region], times: FrameRegions.persistence * FrameRegions.sharing)
+        known.residual *= FrameRegions.recency
+        known.recent *= FrameRegions.recency
         heard[patch] = known
         sums[region].add(known)
       }
