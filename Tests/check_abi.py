@@ -29,7 +29,7 @@ import tempfile
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 HEADER = ROOT / "Include" / "covey.h"
 TABLE = ROOT / "Tests" / "abi" / "covey-0.txt"
-MIRROR = ROOT / "bindings" / "python" / "src" / "covey" / "_abi.py"
+MIRROR = ROOT / "bindings" / "python" / "src" / "covey" / "mirror" / "abi.py"
 EXPERIMENTAL = "/* Experimental, all of it to the end of this file."
 
 GROWN = f"""

@@ -20,7 +20,7 @@ from scenes import film
 from test_datasets import davis2016, davis2017, ytvis
 
 import covey
-from covey import images
+from covey.writing import images
 
 HERE = Path(__file__).resolve().parent
 TOP = HERE.parents[1]

@@ -1,4 +1,4 @@
-"""covey/_abi.py against Include/covey.h, as the C compiler understands it."""
+"""covey/mirror/abi.py against Include/covey.h, as the C compiler understands it."""
 
 import ctypes
 import inspect
@@ -9,7 +9,7 @@ import subprocess
 import pytest
 from conftest import HEADER, ROOT
 
-from covey import _abi
+from covey.mirror import abi
 
 COMPILER = shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
 
@@ -94,12 +94,12 @@ def test_the_header_was_understood():
 
 
 def test_every_struct_is_declared():
-    assert {each.__name__: [field[0] for field in each._fields_] for each in _abi.STRUCTS} == (
+    assert {each.__name__: [field[0] for field in each._fields_] for each in abi.STRUCTS} == (
         structs()
     )
 
 
-@pytest.mark.parametrize("struct", _abi.STRUCTS, ids=lambda each: each.__name__)
+@pytest.mark.parametrize("struct", abi.STRUCTS, ids=lambda each: each.__name__)
 def test_layout(struct, compiled):
     name = struct.__name__
     assert ctypes.sizeof(struct) == compiled[f"sizeof({name})"]
@@ -110,9 +110,9 @@ def test_layout(struct, compiled):
 
 
 def test_enumerators(compiled):
-    assert set(_abi.ENUMS) == set(enums())
+    assert set(abi.ENUMS) == set(enums())
     for name, members in enums().items():
-        kind, prefix = _abi.ENUMS[name]
+        kind, prefix = abi.ENUMS[name]
         assert compiled[f"sizeof({name})"] == ctypes.sizeof(ctypes.c_int)
         assert {prefix + each.name: each.value for each in kind} == {
             member: compiled[member] for member in members
@@ -120,13 +120,13 @@ def test_enumerators(compiled):
 
 
 def test_version(compiled):
-    assert _abi.HEADER_VERSION == tuple(
+    assert abi.HEADER_VERSION == tuple(
         compiled[f"COVEY_VERSION_{part}"] for part in ("MAJOR", "MINOR", "PATCH")
     )
 
 
 def test_every_function_is_declared_with_its_arguments():
-    assert {name: len(arguments) for name, (_, arguments) in _abi.FUNCTIONS.items()} == {
+    assert {name: len(arguments) for name, (_, arguments) in abi.FUNCTIONS.items()} == {
         name: len(arguments) for name, (_, arguments) in functions().items()
     }
 
@@ -149,7 +149,7 @@ def expected_type(text):
     if words[0] in enums():
         return ctypes.c_int
     if words[0] == "covey_log_fn":
-        return _abi.covey_log_fn
+        return abi.covey_log_fn
     return SCALARS[words[0]]
 
 
@@ -161,7 +161,7 @@ def declared_type(kind):
 
 def test_types_of_results_and_arguments():
     for name, (result, arguments) in functions().items():
-        ours, ours_arguments = _abi.FUNCTIONS[name]
+        ours, ours_arguments = abi.FUNCTIONS[name]
         assert declared_type(ours) == expected_type(result), name
         assert [declared_type(each) for each in ours_arguments] == [
             expected_type(each) for each in arguments
@@ -171,7 +171,7 @@ def test_types_of_results_and_arguments():
 def test_declarations_quoted_in_the_mirror_are_those_of_the_header():
     quoted = " ".join(
         line.strip().lstrip("#").strip()
-        for line in inspect.getsource(_abi).splitlines()
+        for line in inspect.getsource(abi).splitlines()
         if line.strip().startswith("#")
     )
     squeezed = re.sub(r"\s+", "", quoted)
@@ -181,7 +181,7 @@ def test_declarations_quoted_in_the_mirror_are_those_of_the_header():
 
 
 def test_the_library_has_every_function():
-    from covey._library import lib
+    from covey.mirror.library import lib
 
     for name in functions():
         assert hasattr(lib(), name), name

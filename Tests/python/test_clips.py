@@ -18,12 +18,14 @@ from scenes import film
 from test_images import rotated
 
 import covey
-from covey import choosing_tau, images, video
-from covey.choosing_tau import pooled, tau_of
-from covey.clips import Clips, Footage, read_ahead
-from covey.feature_cache import FeatureCache
-from covey.run_folder import RunLog, plot_losses, read_log, smoothed
-from covey.whole_files import written_whole
+from covey.reading import clips
+from covey.reading.clips import Clips, Footage, read_ahead
+from covey.training import choosing_tau
+from covey.training.choosing_tau import pooled, tau_of
+from covey.training.feature_cache import FeatureCache
+from covey.training.run_folder import RunLog, plot_losses, read_log, smoothed
+from covey.writing import images
+from covey.writing.whole_files import written_whole
 
 
 def with_short_groups(path, frames, codec="libx264", **options):
@@ -137,7 +139,7 @@ def test_a_seek_that_fails(tmp_path, monkeypatch, fails):
     path = made(tmp_path / "clip.mp4", "mp4")
     footage = Footage(path)
     expected = footage.read([9, 12, 15])
-    real = video.open_film
+    real = clips.open_film
 
     class Container:
         def __init__(self, path):
@@ -157,7 +159,7 @@ def test_a_seek_that_fails(tmp_path, monkeypatch, fails):
                 raise av.FFmpegError(1, "not permitted")
             self._real.seek(time + stream.duration // 2, stream=stream)
 
-    monkeypatch.setattr(video, "open_film", Container)
+    monkeypatch.setattr(clips, "open_film", Container)
     np.testing.assert_array_equal(footage.read([9, 12, 15]), expected)
 
 
@@ -173,7 +175,7 @@ def test_packets_of_a_film_are_not_kept(tmp_path, monkeypatch):
             alive.add(self)
             most.append(len(alive))
 
-    real = video.open_film
+    real = clips.open_film
     container = real(made(tmp_path / "clip.mp4", "mp4"))
 
     class Long:
@@ -182,7 +184,7 @@ def test_packets_of_a_film_are_not_kept(tmp_path, monkeypatch):
         def demux(self, stream):
             return (Packet(time) for time in range(100))
 
-    monkeypatch.setattr(video, "open_film", lambda path: contextlib.nullcontext(Long()))
+    monkeypatch.setattr(clips, "open_film", lambda path: contextlib.nullcontext(Long()))
     assert Footage(tmp_path / "clip.mp4").count == 100
     assert max(most) < 5
 

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from covey._abi import PixelFormat
-from covey._frames import Frame
+from covey.mirror.abi import PixelFormat
+from covey.mirror.frames import Frame
 
 
 def seen(frame):

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import covey
-from covey.errors import check
+from covey.mirror.errors import check
 
 
 @pytest.fixture

@@ -21,11 +21,11 @@ from PIL import Image
 from scenes import film
 
 import covey
-from covey import images
-from covey.choosing_tau import Choice, choose_tau
-from covey.cli import _one_line, main
-from covey.display import Display
-from covey.run_folder import RunFolder, RunLog
+from covey.commands.main import _one_line, main
+from covey.system.display import Display
+from covey.training.choosing_tau import Choice, choose_tau
+from covey.training.run_folder import RunFolder, RunLog
+from covey.writing import images
 
 #: Made quickly: 72 tokens a clip.
 QUICK = ("--steps", "12", "--learning-rate", "1e-3", "--seed", "4")
@@ -145,7 +145,7 @@ def test_a_run_that_could_not_begin_leaves_nothing_in_the_way(train, videos, tmp
         raise covey.FileError("no space left")
 
     with monkeypatch.context() as patched:
-        patched.setattr("covey.training.Trainer.save", full)
+        patched.setattr("covey.interface.trainer.Trainer.save", full)
         assert "no space left" in train(videos[0], "-o", "a.gguf", *QUICK, status=1)
     assert train(videos[0], "-o", "a.gguf", *QUICK)["done"]
 
@@ -185,7 +185,7 @@ def test_progress_fits_a_terminal(environment):
     import pty
 
     script = (
-        "import time; from covey.display import Display\n"
+        "import time; from covey.system.display import Display\n"
         "with Display(False) as display:\n"
         "    for step in range(1000000, 1000004):\n"
         "        time.sleep(0.02)\n"
@@ -216,7 +216,7 @@ def test_progress_fits_a_terminal(environment):
 def test_progress_in_a_file(monkeypatch, capsys):
     """A line now and then, and one for what is done."""
     clock = [100.0]
-    monkeypatch.setattr("covey.display.time.monotonic", lambda: clock[0])
+    monkeypatch.setattr("covey.system.display.time.monotonic", lambda: clock[0])
     display = Display(False)
     for step in range(50, 101):
         display.update("train", step, 100, f"loss {step}")
@@ -285,7 +285,6 @@ def test_resumed_bit_for_bit(train, videos, tmp_path, monkeypatch, make_model, m
     model = make_model(settings={"tau": 0.05})
     options = ("-m", model, *QUICK, "--checkpoint-every", 5, *more)
     whole = train(videos[1], "-o", "whole.gguf", *options)
-    from covey import training
 
     class Crash(Exception):
         pass
@@ -306,11 +305,11 @@ def test_resumed_bit_for_bit(train, videos, tmp_path, monkeypatch, make_model, m
         save(trainer, path)
         saved.append(trainer.step_count)
 
-    monkeypatch.setattr(training.Trainer, "save", crashing)
+    monkeypatch.setattr(covey.Trainer, "save", crashing)
     monkeypatch.setattr(os, "fsync", syncing)
     errors = train(videos[1], "-o", "half.gguf", *options, status=1)
     assert "to go on: covey train --resume half-run" in errors and "Crash" in errors
-    monkeypatch.setattr(training.Trainer, "save", save)
+    monkeypatch.setattr(covey.Trainer, "save", save)
     assert saved == [0, 5]
     assert len(lines(log)) == 10
     with open(log, "a") as file:
@@ -331,7 +330,7 @@ def test_resumed_bit_for_bit(train, videos, tmp_path, monkeypatch, make_model, m
 
 def test_what_a_step_takes(train, videos, tmp_path, monkeypatch):
     """With what it waits for its clips, without a checkpoint after it."""
-    from covey.clips import Clips
+    from covey.reading.clips import Clips
 
     read, save = Clips.read, covey.Trainer.save
 
@@ -346,7 +345,7 @@ def test_what_a_step_takes(train, videos, tmp_path, monkeypatch):
         save(trainer, path)
 
     monkeypatch.setattr(Clips, "read", slow_read)
-    monkeypatch.setattr("covey.training.Trainer.save", slow_save)
+    monkeypatch.setattr("covey.interface.trainer.Trainer.save", slow_save)
     train(videos[1], "-o", "a.gguf", "--steps", 4, "--checkpoint-every", 2, "--tau", "keep")
     rows = lines(tmp_path / "a-run" / "log.jsonl")
     assert 0.15 < rows[0]["waited"] < rows[0]["seconds"]
@@ -354,7 +353,7 @@ def test_what_a_step_takes(train, videos, tmp_path, monkeypatch):
 
 
 def test_a_result_of_no_use_is_told():
-    from covey.training import doubts
+    from covey.commands.train import doubts
 
     def told(semantic=(0.9, 0.5), rows=100, choice=None, before=1.0):
         return doubts({"semantic": [*semantic], "motion": [0.7, 0.6]}, rows, choice, before)
@@ -372,7 +371,7 @@ def test_cached_features_are_those_of_the_clips(train, videos, tmp_path, model_p
     told = train(*videos, "-o", "a.gguf", *QUICK, "--cache-features", 5, "--clips-per-step", 2)
     array = np.load(tmp_path / "a-run" / "features.npy")
     assert array.shape == (5, 3, 24, 48)
-    from covey.clips import Clips, Footage
+    from covey.reading.clips import Clips, Footage
 
     clips = Clips([Footage(path) for path in videos], seed=4)
     with covey.Model(model_path) as model, covey.Trainer(model, seed=4) as trainer:
@@ -431,7 +430,7 @@ def test_choosing_tau(make_model, train, videos, tmp_path):
 def test_the_chosen_tau_is_the_written_one(train, videos, tmp_path, make_model, monkeypatch):
     """It is chosen on 16 clips of another series, at the working size; few of them are in memory
     at once, and tries are counted."""
-    from covey.clips import Clips, Footage
+    from covey.reading.clips import Clips, Footage
 
     path = make_model(settings={"tau": 0.05})
     read, frames, most = Clips.read, [], []
@@ -446,7 +445,7 @@ def test_the_chosen_tau_is_the_written_one(train, videos, tmp_path, make_model, 
     with monkeypatch.context() as patched:
         patched.setattr(Clips, "read", watched)
         patched.setattr(
-            "covey.training.Display.update",
+            "covey.system.display.Display.update",
             lambda display, *given: shown.append(given[1:3]) if given[0] == "tau" else None,
         )
         told = train(*videos, "-m", path, "-o", "a.gguf", *QUICK, "--working-size", "48x32")
@@ -475,7 +474,7 @@ def model_tau(path):
 
 def test_stopped_while_tau_is_chosen(train, videos, tmp_path, monkeypatch):
     """At the next clip; the run can be gone on with."""
-    from covey import choosing_tau
+    from covey.training import choosing_tau
 
     whole = train(videos[2], "-o", "a.gguf", *QUICK)
     real, calls = choosing_tau._by_sessions, []
@@ -506,7 +505,7 @@ def test_options_reach_the_trainer(train, videos, tmp_path, monkeypatch):
             seen.update(options)
             super().__init__(model, **options)
 
-    monkeypatch.setattr("covey.training.Trainer", Watched)
+    monkeypatch.setattr("covey.commands.train.Trainer", Watched)
     train(
         videos[0], "-o", "a.gguf", "--steps", 2, "--seed", 2**64 - 1, "--start", "identity",
         "--clips-per-step", 2, "--learning-rate", 0.01, "--weight-decay", 0, "--clip-norm", 3,
@@ -616,7 +615,7 @@ def test_what_is_there_is_not_written_over(train, videos, tmp_path, model_path):
 
 
 def test_a_folder_that_cannot_be_written_to_is_known_at_once(train, videos, monkeypatch):
-    monkeypatch.setattr("covey.training_settings.os.access", lambda path, mode: False)
+    monkeypatch.setattr("covey.training.settings.os.access", lambda path, mode: False)
     assert "cannot be written to" in train(videos[1], "-o", "a.gguf", *QUICK, status=1)
 
 
