@@ -95,13 +95,13 @@ class World:
         return handle
 
     def load(self, path, skip=0):
-        options = abi.sized(abi.covey_model_options)
+        options = abi.sized("covey_model_options")
         options.skip_checksum = skip
         return self.make("model", "covey_model_load", path, byref(options))
 
     def options(self, **settings):
         return self.struct(
-            abi.covey_session_options, threads=1, working_height=32, working_width=48,
+            "covey_session_options", threads=1, working_height=32, working_width=48,
             output=1, query_pool=1, tau=0.01, **settings)
 
     def struct(self, kind, **fields):
@@ -113,13 +113,13 @@ class World:
 
     def frame(self):
         return self.struct(
-            abi.covey_frame, format=1, width=48, height=32,
+            "covey_frame", format=1, width=48, height=32,
             planes=(c_void_p * 3)(self.pixels.ctypes.data))
 
     def frames(self, count):
-        array = (abi.covey_frame * count)(*[self.frame() for _ in range(count)])
+        array = (abi.STRUCTS["covey_frame"] * count)(*[self.frame() for _ in range(count)])
         self.kept.append(array)
-        return ctypes.cast(array, ctypes.POINTER(abi.covey_frame))
+        return ctypes.cast(array, ctypes.POINTER(abi.STRUCTS["covey_frame"]))
 
     def session(self, pushed=0, finished=False, **settings):
         session = self.make(
@@ -135,12 +135,12 @@ class World:
 
     def trainer(self, model=None, **settings):
         options = self.struct(
-            abi.covey_trainer_options, threads=1, clip_length=2, positions=3,
+            "covey_trainer_options", threads=1, clip_length=2, positions=3,
             working_height=32, working_width=48, **settings)
         return self.make("trainer", "covey_trainer_create", model or self.model, options)
 
     def feature_count(self, trainer):
-        info = abi.sized(abi.covey_trainer_info)
+        info = abi.sized("covey_trainer_info")
         assert self.call("covey_trainer_get_info", trainer, byref(info)) == OK
         return info.feature_count
 
@@ -168,20 +168,20 @@ class World:
         self.buffer[:4096] = np.random.default_rng(2).standard_normal(4096) / 8
         shape = {"channels": 8, "heads": 2, "hidden": 16}
         clip = self.struct(
-            abi.covey_train_clip, frames=2, patches=6, position_count=3,
+            "covey_train_clip", frames=2, patches=6, position_count=3,
             features=self.floats(), **shape)
         options = self.struct(
-            abi.covey_train_options, threads=1, positives=2, negatives=2, motion_positives=2,
+            "covey_train_options", threads=1, positives=2, negatives=2, motion_positives=2,
             motion_negatives=2)
-        losses = self.struct(abi.covey_train_losses)
-        update = self.struct(abi.covey_train_update, learning_rate=1e-3, **shape)
+        losses = self.struct("covey_train_losses")
+        update = self.struct("covey_train_update", learning_rate=1e-3, **shape)
         return clip, options, losses, update, count
 
 
 def cluster_arguments(w):
     w.buffer[:4096] = np.random.default_rng(3).standard_normal(4096)
     maps = w.struct(
-        abi.covey_maps, frames=2, patches=24, channels=8, heads=2, key_count=48, rows=4,
+        "covey_maps", frames=2, patches=24, channels=8, heads=2, key_count=48, rows=4,
         columns=6, queries=w.floats(), keys=w.floats(1024))
     return [maps, w.options(), w.floats(8192), w.floats(9000), w.out(c_int32)]
 
@@ -200,7 +200,7 @@ def apply_arguments(w):
 def features_arguments(w):
     trainer = w.trainer()
     w.buffer[:] = np.random.default_rng(4).standard_normal(w.buffer.size)
-    return [trainer, w.floats(), w.feature_count(trainer), w.struct(abi.covey_train_metrics)]
+    return [trainer, w.floats(), w.feature_count(trainer), w.struct("covey_train_metrics")]
 
 
 def encode_clip_arguments(w):
@@ -211,12 +211,12 @@ def encode_clip_arguments(w):
 #: For every function that can fail: arguments with which it does not.
 CALLS = {
     "covey_model_load": lambda w: [
-        w.path, w.struct(abi.covey_model_options), w.out()],
+        w.path, w.struct("covey_model_options"), w.out()],
     "covey_model_load_memory": lambda w: [
-        *w.bytes(), w.struct(abi.covey_model_options, read_into_memory=1), w.out()],
-    "covey_model_get_info": lambda w: [w.model, w.struct(abi.covey_model_info)],
+        *w.bytes(), w.struct("covey_model_options", read_into_memory=1), w.out()],
+    "covey_model_get_info": lambda w: [w.model, w.struct("covey_model_info")],
     "covey_model_metadata_at": lambda w: [w.model, 0, w.out(c_char_p), w.out(c_char_p)],
-    "covey_model_tensor_at": lambda w: [w.model, 0, w.struct(abi.covey_tensor_info)],
+    "covey_model_tensor_at": lambda w: [w.model, 0, w.struct("covey_tensor_info")],
     "covey_model_save": lambda w: [w.model, str(w.folder / "saved.gguf").encode(), 1],
     "covey_session_create": lambda w: [w.model, w.options(), w.out()],
     "covey_session_push": lambda w: [w.session(), w.frame()],
@@ -224,31 +224,31 @@ CALLS = {
     "covey_session_next": lambda w: [w.session(2, True), w.out()],
     "covey_session_reset": lambda w: [w.session(2, True)],
     "covey_session_get_tree": lambda w: [w.session(2, True), w.out(c_int32), w.out(c_int32)],
-    "covey_session_get_merge": lambda w: [w.session(2, True), 0, w.struct(abi.covey_merge)],
+    "covey_session_get_merge": lambda w: [w.session(2, True), 0, w.struct("covey_merge")],
     "covey_session_recut": lambda w: [w.session(2, True), c_float(0), 2],
     "covey_segment": lambda w: [
         w.model, w.options(), w.frames(1), 1, w.floats(), 1 << 17, w.out(c_int32)],
     "covey_estimate_memory": lambda w: [
-        w.model, w.options(), 48, 32, 5, w.struct(abi.covey_memory)],
-    "covey_session_get_memory": lambda w: [w.session(1), w.struct(abi.covey_memory)],
-    "covey_result_get_info": lambda w: [w.result(), w.struct(abi.covey_result_info)],
-    "covey_result_get_object": lambda w: [w.result(), 0, w.struct(abi.covey_object)],
+        w.model, w.options(), 48, 32, 5, w.struct("covey_memory")],
+    "covey_session_get_memory": lambda w: [w.session(1), w.struct("covey_memory")],
+    "covey_result_get_info": lambda w: [w.result(), w.struct("covey_result_info")],
+    "covey_result_get_object": lambda w: [w.result(), 0, w.struct("covey_object")],
     "covey_result_get_rle": lambda w: [w.result(), 1, w.floats(), 1 << 16, w.out(c_size_t)],
     "covey_result_get_polygons": lambda w: [
         w.result(), 1, c_float(0), w.floats(), 1 << 14, w.out(c_size_t), w.floats(1 << 15),
         1 << 15, w.out(c_size_t)],
     "covey_encode": lambda w: [
-        w.model, w.options(), w.frame(), w.floats(), 1 << 16, None, w.struct(abi.covey_grid)],
+        w.model, w.options(), w.frame(), w.floats(), 1 << 16, None, w.struct("covey_grid")],
     "covey_correlate": lambda w: [
         w.model, w.options(), w.floats(), 24, w.floats(8192), w.floats(16384)],
     "covey_cluster": cluster_arguments,
     "covey_trainer_create": lambda w: [
-        w.model, w.struct(abi.covey_trainer_options, threads=1), w.out()],
-    "covey_trainer_get_info": lambda w: [w.trainer(), w.struct(abi.covey_trainer_info)],
+        w.model, w.struct("covey_trainer_options", threads=1), w.out()],
+    "covey_trainer_get_info": lambda w: [w.trainer(), w.struct("covey_trainer_info")],
     "covey_trainer_encode": encode_clip_arguments,
     "covey_trainer_step_features": features_arguments,
     "covey_trainer_step": lambda w: [
-        w.trainer(), w.frames(2), 2, w.struct(abi.covey_train_metrics)],
+        w.trainer(), w.frames(2), 2, w.struct("covey_train_metrics")],
     "covey_trainer_save": lambda w: [w.trainer(), str(w.folder / "s.gguf").encode()],
     "covey_trainer_restore": lambda w: [w.trainer(), w.state()],
     "covey_trainer_export": lambda w: [w.trainer(), c_float(0), w.out()],
@@ -273,7 +273,7 @@ def is_pointer(kind: str) -> bool:
 def struct_of(kind: str):
     """The mirror of a struct that starts with its size; None for others."""
     match = re.fullmatch(r"(?:const )?(covey_\w+) \*", kind)
-    return match and getattr(abi, match[1], None)
+    return match and abi.STRUCTS.get(match[1])
 
 
 @pytest.fixture
@@ -514,7 +514,7 @@ def test_from_the_own_callback(world, name):
     kind = name.split("_")[1]
     seen = []
 
-    @abi.covey_progress_fn
+    @abi.CALLBACKS["covey_progress_fn"]
     def progress(*_):
         if not seen:
             arguments = CALLS[name](world)

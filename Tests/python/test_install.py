@@ -8,7 +8,7 @@ import sys
 
 import numpy as np
 import pytest
-from conftest import ROOT
+from conftest import HEADER, ROOT
 
 from covey.checkpoints.checkpoint import read_state
 from covey.mirror import library
@@ -39,6 +39,8 @@ def test_packing_without_a_library_is_said(tmp_path, built):
     shutil.copytree(
         ROOT / "bindings" / "python", package, ignore=shutil.ignore_patterns("*.egg-info", "build")
     )
+    (tmp_path / "Include").mkdir()
+    shutil.copy(HEADER, tmp_path / "Include")
     if built:
         (tmp_path / "build").mkdir()
         (tmp_path / "build" / "libcovey.so").write_bytes(b"not looked into here")
@@ -56,6 +58,7 @@ def test_packing_without_a_library_is_said(tmp_path, built):
     assert ("make lib" in said) == (not built), said
     assert (tmp_path / "lib" / "covey" / "libcovey.so").is_file() == built
     assert (tmp_path / "lib" / "covey" / "commands" / "main.py").is_file()
+    assert (tmp_path / "lib" / "covey" / "covey.h").read_bytes() == HEADER.read_bytes()
 
 
 @pytest.mark.parametrize(

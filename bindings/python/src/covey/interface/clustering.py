@@ -63,7 +63,7 @@ def cluster(
             **options,
         }
     )
-    maps = abi.sized(abi.covey_maps)
+    maps = abi.sized("covey_maps")
     maps.frames = integer("frames", q.shape[0])
     maps.patches = integer("patches", int(np.prod(q.shape[1:-1])))
     maps.channels = integer("channels", channels)

@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable
 from typing import Any, Literal
 
-from ..mirror.abi import LogLevel, covey_log_fn
+from ..mirror.abi import CALLBACKS, LogLevel
 from ..mirror.library import lib
 from ..mirror.options import enumerator
 
@@ -23,7 +23,7 @@ def _sink(_: int | None, level: int, message: bytes) -> None:
 
 
 # One for the process, never freed: a call on another thread may be inside it.
-_sink_pointer = covey_log_fn(_sink)
+_sink_pointer = CALLBACKS["covey_log_fn"](_sink)
 
 
 def set_log(
@@ -40,6 +40,7 @@ def set_log(
     if log is not None and not callable(log):
         raise TypeError(f"log: expected a callable or None, found {type(log).__name__}")
     kind = enumerator(LogLevel, "level", level)
+    sink = _sink_pointer if log is not None else CALLBACKS["covey_log_fn"]()
     with _lock:
         _function = log
-        lib().covey_set_log(_sink_pointer if log is not None else covey_log_fn(), None, kind)
+        lib().covey_set_log(sink, None, kind)

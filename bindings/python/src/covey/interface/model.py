@@ -79,7 +79,7 @@ class Model(Weights):
         """What a session would need at most for so many frames of this size in
         pixels; peak is the figure to compare with a limit."""
         struct, progress = session_struct(options)
-        memory = abi.sized(abi.covey_memory)
+        memory = abi.sized("covey_memory")
         size = integer("width", width), integer("height", height), integer("frames", frames, 64)
         with self._handle.using() as address:
             check(
@@ -124,7 +124,7 @@ class Model(Weights):
         """
         described = Frame(frame, format)
         struct, progress = session_struct(options)
-        grid = abi.sized(abi.covey_grid)
+        grid = abi.sized("covey_grid")
 
         with self._handle.using() as address:
 

@@ -113,7 +113,7 @@ class Result:
 
     def __init__(self, address: int) -> None:
         self._handle = Handle(address, lib().covey_result_free, "result")
-        info = abi.sized(abi.covey_result_info)
+        info = abi.sized("covey_result_info")
         check(lib().covey_result_get_info(address, ctypes.byref(info)))
         self.index = info.frame_index
         self.timestamp = info.timestamp
@@ -166,7 +166,7 @@ class Result:
     def objects(self) -> tuple[Object, ...]:
         """The objects in this frame, by decreasing area."""
         found = []
-        struct = abi.sized(abi.covey_object)
+        struct = abi.sized("covey_object")
         with self._handle.using() as address:
             for index in range(self.object_count):
                 check(lib().covey_result_get_object(address, index, ctypes.byref(struct)))

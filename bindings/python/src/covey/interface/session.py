@@ -146,7 +146,7 @@ class Session(HandleOwner):
             check(
                 lib().covey_session_get_tree(address, ctypes.byref(leaves), ctypes.byref(count))
             )
-            struct = abi.sized(abi.covey_merge)
+            struct = abi.sized("covey_merge")
             for index in range(count.value):
                 check(lib().covey_session_get_merge(address, index, ctypes.byref(struct)))
                 found.append(Merge(**abi.values(struct)))
@@ -176,7 +176,7 @@ class Session(HandleOwner):
     @property
     def memory(self) -> Memory:
         """What the session takes."""
-        struct = abi.sized(abi.covey_memory)
+        struct = abi.sized("covey_memory")
         with self._handle.owning() as address:
             check(lib().covey_session_get_memory(address, ctypes.byref(struct)))
         return Memory(**abi.values(struct))

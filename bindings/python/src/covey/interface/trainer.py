@@ -98,7 +98,7 @@ class Trainer(HandleOwner):
     @property
     def info(self) -> TrainerInfo:
         """Sizes, steps, memory."""
-        struct = abi.sized(abi.covey_trainer_info)
+        struct = abi.sized("covey_trainer_info")
         with self._handle.owning() as address:
             check(lib().covey_trainer_get_info(address, ctypes.byref(struct)))
         found = abi.values(struct)
@@ -153,7 +153,7 @@ class Trainer(HandleOwner):
             array = np.asarray(frames)
             frames = array.reshape(-1, *array.shape[2:])
         structs, kept = frame_array(frames, format)
-        struct = abi.sized(abi.covey_train_metrics)
+        struct = abi.sized("covey_train_metrics")
         with self._handle.owning() as address:
             check(
                 self._progress.run(
@@ -170,7 +170,7 @@ class Trainer(HandleOwner):
         shape = (clips, *self.feature_shape)
         if array.shape != shape and (clips, *array.shape) != (1, *shape[1:]):
             raise ValueError(f"features: expected {list(shape)}, found {list(array.shape)}")
-        struct = abi.sized(abi.covey_train_metrics)
+        struct = abi.sized("covey_train_metrics")
         with self._handle.owning() as address:
             check(
                 self._progress.run(

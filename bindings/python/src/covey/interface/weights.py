@@ -87,7 +87,7 @@ class Weights(HandleOwner):
         read_into_memory: bool = False,
         skip_checksum: bool = False,
     ) -> None:
-        options = abi.sized(abi.covey_model_options)
+        options = abi.sized("covey_model_options")
         options.read_into_memory = bool(read_into_memory)
         options.skip_checksum = bool(skip_checksum)
         if source is None:
@@ -123,7 +123,7 @@ class Weights(HandleOwner):
     @cached_property
     def info(self) -> ModelInfo:
         """Geometry, defaults, size."""
-        struct = abi.sized(abi.covey_model_info)
+        struct = abi.sized("covey_model_info")
         with self._handle.using() as address:
             check(lib().covey_model_get_info(address, ctypes.byref(struct)))
             found = abi.values(struct)
@@ -154,7 +154,7 @@ class Weights(HandleOwner):
         found = []
         with self._handle.using() as address:
             for index in range(lib().covey_model_tensor_count(address)):
-                struct = abi.sized(abi.covey_tensor_info)
+                struct = abi.sized("covey_tensor_info")
                 check(lib().covey_model_tensor_at(address, index, ctypes.byref(struct)))
                 error = struct.quantization_error
                 found.append(

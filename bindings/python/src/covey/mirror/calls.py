@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
-from .abi import Stage, covey_progress_fn
+from .abi import CALLBACKS, Stage
 
 #: ``progress(stage, fraction)``, fraction in [0, 1] of the stage.  Returning
 #: False cancels the call, anything else (None too) lets it go on.
@@ -97,7 +97,7 @@ class Progress:
         self._user = user
         self._error: BaseException | None = None
         self._signals: Signals | None = None
-        self.function = covey_progress_fn(self._called)
+        self.function = CALLBACKS["covey_progress_fn"](self._called)
 
     def _called(self, _: int | None, stage: int, fraction: float) -> int:
         try:

@@ -84,7 +84,7 @@ class Frame:
 
     def __init__(self, frame: FrameLike, format: FormatLike = None, timestamp: int = 0) -> None:
         wanted = pixel_format(format)
-        self.struct = abi.sized(abi.covey_frame)
+        self.struct = abi.sized("covey_frame")
         self.struct.timestamp = integer("timestamp", timestamp, 64)
         self.planes: list[NDArray[np.uint8]] = []
         if wanted in (PixelFormat.I420, PixelFormat.NV12):
@@ -194,7 +194,7 @@ def frame_array(frames: Iterable[FrameLike], format: FormatLike) -> tuple[Any, l
     kept = [Frame(frame, format, index) for index, frame in enumerate(video_frames(frames, format))]
     if not kept:
         raise ValueError("frames: expected at least one")
-    return (abi.covey_frame * len(kept))(*(frame.struct for frame in kept)), kept
+    return (abi.STRUCTS["covey_frame"] * len(kept))(*(frame.struct for frame in kept)), kept
 
 
 def reference(frame: Frame) -> Any:

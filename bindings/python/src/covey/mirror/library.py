@@ -78,7 +78,7 @@ def _check(library: ctypes.CDLL, where: str) -> None:
     except AttributeError:
         raise OSError(f"{where} is not a covey library: it has no covey_version") from None
     theirs = ".".join(map(str, found))
-    if found[0] != abi.HEADER_VERSION[0]:
+    if found[0] != abi.HEADER.version[0]:
         raise OSError(
             f"{where} has interface {theirs}, this package needs {ours}: the major versions differ"
         )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from enum import IntEnum
 from typing import TYPE_CHECKING, Any, Literal, TypedDict, TypeVar
 
@@ -140,53 +140,11 @@ MODE_DEFAULTS: dict[str, dict[str, int | None]] = {
     "reference": {"key_pool": 1, "query_pool": 1, "key_budget": None},
 }
 
-_INTEGERS = {
-    "threads": 32,
-    "working_height": 32,
-    "working_width": 32,
-    "window": 32,
-    "key_stride": 32,
-    "key_pool": 32,
-    "streaming": 32,
-    "query_pool": 32,
-    "key_budget": 32,
-    "target_clusters": 32,
-    "max_clusters": 32,
-    "bank_clusters": 32,
-    "keep_shots": 32,
-    "max_objects": 32,
-    "memory_limit": 64,
-}
-_FLOATS = ("tau", "min_area", "min_region", "least_objectness")
-_ENUMS: dict[str, type[IntEnum]] = {
-    "key_rounding": KeyRounding,
-    "output": Output,
-    "mode": Mode,
-    "mask": Mask,
-    "affinity": Affinity,
-}
-
 #: By name what is meant, which 0 is not: that stands for the mode's own.
 _NAMED: dict[tuple[str, str], IntEnum] = {("key_rounding", "ceil"): KeyRounding.CEIL_ALWAYS}
 
-_TRAINER_INTEGERS = {
-    "threads": 32,
-    "clip_length": 32,
-    "clips_per_step": 32,
-    "total_steps": 32,
-    "positions": 32,
-    "weigh_both": 32,
-    "working_height": 32,
-    "working_width": 32,
-    "memory_limit": 64,
-}
-_TRAINER_FLOATS = (
-    "learning_rate",
-    "weight_decay",
-    "clip_norm",
-    "attention_dropout",
-    "dropout",
-)
+#: Bits of the integers.
+_INTEGERS = {"int32_t": 32, "int64_t": 64}
 
 _Enum = TypeVar("_Enum", bound=IntEnum)
 
@@ -222,65 +180,53 @@ def enumerator(kind: type[_Enum], name: str, value: Any) -> _Enum:
         raise ValueError(f"{name}: expected one of {choices}, found {value!r}") from None
 
 
-def session_struct(options: Mapping[str, Any]) -> tuple[abi.covey_session_options, Progress]:
+def session_struct(options: Mapping[str, Any]) -> tuple[Any, Progress]:
     """The C struct and the callback it points to, which must outlive its use.
 
     Raises TypeError for an unknown name or a value of the wrong kind,
     ValueError for one out of range.
     """
-    struct = abi.sized(abi.covey_session_options)
-    user = _fill(struct, options, Options, _INTEGERS, _FLOATS, _ENUMS)
-    progress = Progress(user)
-    struct.progress = progress.function
-    return struct, progress
+    return _struct("covey_session_options", options, Options)
 
 
-def trainer_struct(options: Mapping[str, Any]) -> tuple[abi.covey_trainer_options, Progress]:
+def trainer_struct(options: Mapping[str, Any]) -> tuple[Any, Progress]:
     """As session_struct(), of a trainer."""
-    struct = abi.sized(abi.covey_trainer_options)
     given = dict(options)
-    seed, augmentation = given.pop("seed", None), given.pop("augmentation", None)
-    user = _fill(
-        struct, given, TrainerOptions, _TRAINER_INTEGERS, _TRAINER_FLOATS, {"start": Start}
-    )
-    if seed is not None:
-        struct.seed = unsigned("seed", seed)
-    if augmentation is not None:
-        struct.augmentation = 0 if augmentation else -1
-    progress = Progress(user)
-    struct.progress = progress.function
-    return struct, progress
+    if given.get("augmentation") is not None:
+        given["augmentation"] = 0 if given["augmentation"] else -1
+    return _struct("covey_trainer_options", given, TrainerOptions)
 
 
-def _fill(
-    struct: Any,
-    options: Mapping[str, Any],
-    known: type,
-    integers: Mapping[str, int],
-    floats: Sequence[str],
-    enums: Mapping[str, type[IntEnum]],
-) -> ProgressFunction | None:
-    """Sets the fields of ``struct`` and returns the progress function."""
+def _struct(name: str, options: Mapping[str, Any], known: type) -> tuple[Any, Progress]:
+    """The fields of the header have the options' names, and its types say what each takes."""
+    struct, types = abi.sized(name), abi.HEADER.structs[name]
     user: ProgressFunction | None = None
-    for name, value in options.items():
-        if value is None and name in known.__annotations__:
+    for option, value in options.items():
+        if option not in known.__annotations__:
+            names = ", ".join(known.__annotations__)
+            raise TypeError(f"unknown option {option!r}; there are {names}")
+        if value is None:
             continue
-        if name in integers:
-            setattr(struct, name, integer(name, value, integers[name]))
-        elif name in floats:
-            try:
-                setattr(struct, name, float(value))
-            except TypeError:
-                raise TypeError(
-                    f"{name}: expected a number, found {type(value).__name__}"
-                ) from None
-        elif name in enums:
-            if isinstance(value, str):
-                value = _NAMED.get((name, value.lower()), value)
-            setattr(struct, name, enumerator(enums[name], name, value))
-        elif name == "progress":
+        if option == "progress":
             user = value
         else:
-            names = ", ".join(known.__annotations__)
-            raise TypeError(f"unknown option {name!r}; there are {names}")
-    return user
+            setattr(struct, option, _value(option, value, types[option]))
+    progress = Progress(user)
+    struct.progress = progress.function
+    return struct, progress
+
+
+def _value(name: str, value: Any, kind: str) -> Any:
+    """``value`` as the field of this name and C type takes it."""
+    if kind in abi.ENUMS:
+        if isinstance(value, str):
+            value = _NAMED.get((name, value.lower()), value)
+        return enumerator(abi.ENUMS[kind][0], name, value)
+    if kind in _INTEGERS:
+        return integer(name, value, _INTEGERS[kind])
+    if kind == "uint64_t":
+        return unsigned(name, value)
+    try:
+        return float(value)
+    except TypeError:
+        raise TypeError(f"{name}: expected a number, found {type(value).__name__}") from None
