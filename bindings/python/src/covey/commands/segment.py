@@ -224,7 +224,7 @@ def _tell(arguments: argparse.Namespace, folder: Path, figures: dict[str, Any]) 
         say(f"removed {counted(figures['masks_removed'], 'mask')} of an earlier run")
     for what, where in written.items():
         say(f"{what}: {where}")
-    others = [name for kind, name in KINDS.items() if kind not in written]
+    others = [each.file for kind, each in KINDS.items() if kind not in written]
     if left := [name for name in others if (folder / name).exists()]:
         say(f"of an earlier run, not this one: {', '.join(left)}")
     if figures["mask_bits"] > 8:

@@ -8,6 +8,7 @@ from typing import Any
 
 from ..arguments.method import add_method, add_running
 from ..arguments.values import UsageError, index, positive
+from .output import KINDS
 
 
 def add_options(command: Any) -> None:
@@ -24,28 +25,9 @@ def add_options(command: Any) -> None:
         metavar="FILE",
         help="weight file; default: $COVEY_MODEL, else the one that came with covey",
     )
-    command.add_argument("--overlay", action="store_true", help="also OUT/overlay.mp4")
-    command.add_argument(
-        "--sheet", action="store_true", help="also OUT/sheet.png: frames beside their overlays"
-    )
-    command.add_argument(
-        "--report",
-        action="store_true",
-        help="also OUT/report.html: frames, when objects are seen, settings and times in one file",
-    )
-    command.add_argument(
-        "--coco",
-        action="store_true",
-        help="also OUT/coco.json: images, and run lengths of the objects with their track_id",
-    )
-    command.add_argument(
-        "--ytvis",
-        action="store_true",
-        help="also OUT/ytvis.json: the objects as YouTube-VIS has results",
-    )
-    command.add_argument(
-        "--npz", action="store_true", help="also OUT/labels.npz: labels [T, H, W] and names [T]"
-    )
+    for kind, written in KINDS.items():
+        told = f"also OUT/{written.file}{written.told}"
+        command.add_argument(f"--{kind}", action="store_true", help=told)
     command.add_argument(
         "--clusters", action="store_true", help="every cluster gets an id, background too"
     )

@@ -8,7 +8,7 @@ import re
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from ..reading.video import Video
 from ..writing import coco, images
@@ -36,19 +36,26 @@ def knobs_as_text(knobs: Mapping[str, Any]) -> str:
     return ", ".join(parts)
 
 
-#: What may be written beside the masks.
+class Kind(NamedTuple):
+    """file: in OUT.  told: of it, by --help.  require: ImportError where it cannot be written."""
+
+    file: str
+    told: str = ""
+    require: Callable[[], None] = images.require_pictures
+
+
+#: What may be written beside the masks, each with an option of its name.
 KINDS = {
-    "overlay": "overlay.mp4",
-    "sheet": "sheet.png",
-    "coco": "coco.json",
-    "ytvis": "ytvis.json",
-    "npz": "labels.npz",
-    "report": "report.html",
-}
-_NEED: dict[str, Callable[[], None]] = {
-    "overlay": images.require_films,
-    "coco": coco.require,
-    "ytvis": coco.require,
+    "overlay": Kind("overlay.mp4", require=images.require_films),
+    "sheet": Kind("sheet.png", ": frames beside their overlays"),
+    "report": Kind(
+        "report.html", ": frames, when objects are seen, settings and times in one file"
+    ),
+    "coco": Kind(
+        "coco.json", ": images, and run lengths of the objects with their track_id", coco.require
+    ),
+    "ytvis": Kind("ytvis.json", ": the objects as YouTube-VIS has results", coco.require),
+    "npz": Kind("labels.npz", ": labels [T, H, W] and names [T]"),
 }
 
 
@@ -58,14 +65,14 @@ class Output:
     def __init__(self, folder: str | os.PathLike[str], kinds: Iterable[str]) -> None:
         self.folder = Path(folder)
         self.masks = self.folder / "masks"
-        self.files = {kind: self.folder / KINDS[kind] for kind in kinds}
+        self.files = {kind: self.folder / KINDS[kind].file for kind in kinds}
         refuse_link(self.masks)
         for each in (self.folder, self.masks):
             if each.exists() and not each.is_dir():
                 raise NotADirectoryError(f"{each}: not a folder")
         images.require_pictures()
         for kind in self.files:
-            _NEED.get(kind, images.require_pictures)()
+            KINDS[kind].require()
 
     def check(self, video: Video) -> None:
         """Raises ValueError where a file that is read would be written over, or
@@ -118,7 +125,7 @@ class Output:
     def remove_masks(self) -> set[str]:
         """Those of an earlier run, which check() has seen, and what a killed one left half
         written.  Returns the names of the masks."""
-        for name in (*KINDS.values(), RESULT):
+        for name in (*(each.file for each in KINDS.values()), RESULT):
             for each in self.folder.glob(f".{name}.*"):
                 each.unlink()
         there = self._masks_there()
