@@ -83,8 +83,8 @@ class Session(HandleOwner):
         """Takes one frame and computes its features.
 
         frame: uint8, [H, W, 3] RGB, [H, W, 4] RGBA or [H, W] gray, or as
-        ``format`` says ("bgr", "bgra", "yuyv" [H, W, 2], "i420", "nv12": a
-        tuple of planes or one array [H * 3 / 2, W]).  Read where it lies if
+        ``format`` says ("bgr", "bgra", "yuyv" [H, W, 2], "i420", "nv12", "p010", of
+        which uint16: a tuple of planes or one array [H * 3 / 2, W]).  Read where it lies if
         the pixels of a row are contiguous, whatever the stride of the rows.
         All frames of a session have the same size.  After an error the frame
         has not been taken, and can be pushed again.

@@ -66,6 +66,7 @@ class PixelFormat(IntEnum):
     I420 = 6
     NV12 = 7
     YUYV = 8
+    P010 = 9
 
 
 class Stage(IntEnum):

@@ -15,10 +15,10 @@ from .abi import PixelFormat
 from .options import enumerator, integer
 
 #: One frame: [H, W, 3] RGB, [H, W, 4] RGBA or [H, W] gray, uint8; for the
-#: planar formats a sequence of planes.
+#: planar formats a sequence of planes; uint16 for P010.
 FrameLike = ArrayLike | Sequence[ArrayLike]
 #: A PixelFormat or its name: "rgb", "bgr", "rgba", "bgra", "gray", "i420",
-#: "nv12", "yuyv" (also with the 8 of the C name).
+#: "nv12", "yuyv", "p010" (also with the 8 of the C name).
 FormatLike = PixelFormat | str | None
 
 _ALIASES = {
@@ -36,6 +36,8 @@ _CHANNELS = {
     PixelFormat.GRAY8: 1,
     PixelFormat.YUYV: 2,
 }
+#: Of several planes, with the chroma planes and the values of each of their samples.
+_PLANAR = {PixelFormat.I420: (2, 1), PixelFormat.NV12: (1, 2), PixelFormat.P010: (1, 2)}
 _BY_CHANNELS = {1: PixelFormat.GRAY8, 3: PixelFormat.RGB8, 4: PixelFormat.RGBA8}
 
 
@@ -57,21 +59,23 @@ def refuse_paths(found: object, what: str) -> None:
         )
 
 
-def _bytes(array: FrameLike) -> NDArray[np.uint8]:
+def _samples(array: FrameLike, wanted: PixelFormat | None) -> NDArray[Any]:
     refuse_paths(array, "frame: expected an array")
     converted = np.asarray(array)
-    if converted.dtype != np.uint8:
-        raise TypeError(f"frame: expected uint8, found {converted.dtype}")
+    kind = np.dtype("<u2" if wanted is PixelFormat.P010 else np.uint8)
+    if converted.dtype != kind:
+        raise TypeError(f"frame: expected {kind}, found {converted.dtype}")
     return converted
 
 
-def _rows(plane: NDArray[np.uint8], channels: int) -> tuple[NDArray[np.uint8], int]:
+def _rows(plane: NDArray[Any], channels: int) -> tuple[NDArray[Any], int]:
     """``plane`` [H, W, channels] or [H, W], or a copy of it whose rows are
     contiguous and apart; and the bytes from row to row."""
     height, width = plane.shape[:2]
-    row = width * channels
-    inner = plane.ndim == 2 or channels == 1 or plane.strides[2] == 1
-    pixels = width == 1 or plane.strides[1] == channels
+    size = plane.itemsize
+    row = width * channels * size
+    inner = plane.ndim == 2 or channels == 1 or plane.strides[2] == size
+    pixels = width == 1 or plane.strides[1] == channels * size
     apart = height == 1 or abs(plane.strides[0]) >= row
     if not (inner and pixels and apart):
         plane = np.ascontiguousarray(plane)
@@ -86,13 +90,13 @@ class Frame:
         wanted = pixel_format(format)
         self.struct = abi.sized("covey_frame")
         self.struct.timestamp = integer("timestamp", timestamp, 64)
-        self.planes: list[NDArray[np.uint8]] = []
-        if wanted in (PixelFormat.I420, PixelFormat.NV12):
+        self.planes: list[NDArray[Any]] = []
+        if wanted in _PLANAR:
             self._set_planar(frame, wanted)
         else:
-            self._set_packed(_bytes(frame), wanted)
+            self._set_packed(_samples(frame, wanted), wanted)
 
-    def _set_packed(self, pixels: NDArray[np.uint8], wanted: PixelFormat | None) -> None:
+    def _set_packed(self, pixels: NDArray[Any], wanted: PixelFormat | None) -> None:
         if pixels.ndim not in (2, 3) or 0 in pixels.shape:
             raise ValueError(
                 f"frame: expected [H, W, 3], [H, W, 4] or [H, W], found {_shape(pixels)}"
@@ -110,11 +114,11 @@ class Frame:
         self._add(pixels, channels)
 
     def _set_planar(self, frame: FrameLike, wanted: PixelFormat) -> None:
-        expected = 3 if wanted is PixelFormat.I420 else 2
-        if isinstance(frame, (tuple, list)) and len(frame) == expected:
-            planes = [_bytes(plane) for plane in frame]
+        count, channels = _PLANAR[wanted]
+        if isinstance(frame, (tuple, list)) and len(frame) == 1 + count:
+            planes = [_samples(plane, wanted) for plane in frame]
         else:
-            planes = _split(_bytes(frame), wanted)
+            planes = _split(_samples(frame, wanted), wanted)
         luma = planes[0]
         if luma.ndim != 2 or 0 in luma.shape:
             raise ValueError(f"frame: expected Y as [H, W], found {_shape(luma)}")
@@ -123,11 +127,8 @@ class Frame:
         self._describe(wanted, width, height)
         self._add(luma, 1)
         for plane in planes[1:]:
-            channels = 1
-            if wanted is PixelFormat.NV12:
-                channels = 2
-                if plane.ndim == 2 and plane.shape[1] == 2 * columns:
-                    plane = np.ascontiguousarray(plane).reshape(plane.shape[0], columns, 2)
+            if channels == 2 and plane.ndim == 2 and plane.shape[1] == 2 * columns:
+                plane = np.ascontiguousarray(plane).reshape(plane.shape[0], columns, 2)
             shape = (rows, columns) if channels == 1 else (rows, columns, 2)
             if plane.shape != shape:
                 raise ValueError(
@@ -140,7 +141,7 @@ class Frame:
         self.struct.width = integer("frame width", width)
         self.struct.height = integer("frame height", height)
 
-    def _add(self, plane: NDArray[np.uint8], channels: int) -> None:
+    def _add(self, plane: NDArray[Any], channels: int) -> None:
         index = len(self.planes)
         plane, stride = _rows(plane, channels)
         self.planes.append(plane)
@@ -152,9 +153,9 @@ def _shape(array: NDArray[Any]) -> str:
     return str(list(array.shape))
 
 
-def _split(pixels: NDArray[np.uint8], wanted: PixelFormat) -> list[NDArray[np.uint8]]:
-    """The planes of [H * 3 / 2, W], as decoders hand out I420 and NV12 of even
-    sizes in one array."""
+def _split(pixels: NDArray[Any], wanted: PixelFormat) -> list[NDArray[Any]]:
+    """The planes of [H * 3 / 2, W], as decoders hand out I420, NV12 and P010 of
+    even sizes in one array."""
     if pixels.ndim != 2 or pixels.shape[0] % 3 or pixels.shape[1] % 2 or not pixels.size:
         raise ValueError(
             f"frame: {wanted.name} of an even size is [H * 3 / 2, W], or a tuple of planes; "
@@ -163,7 +164,7 @@ def _split(pixels: NDArray[np.uint8], wanted: PixelFormat) -> list[NDArray[np.ui
     height, width = pixels.shape[0] // 3 * 2, pixels.shape[1]
     pixels = np.ascontiguousarray(pixels)
     chroma = pixels[height:]
-    if wanted is PixelFormat.NV12:
+    if _PLANAR[wanted][1] == 2:
         return [pixels[:height], chroma.reshape(height // 2, width // 2, 2)]
     half = chroma.reshape(2, height // 2, width // 2)
     return [pixels[:height], half[0], half[1]]
@@ -177,7 +178,7 @@ def video_frames(frames: Iterable[FrameLike], format: FormatLike) -> Iterable[Fr
     """
     refuse_paths(frames, "frames: expected an iterable of arrays")
     shape = getattr(frames, "shape", ())
-    planar = (PixelFormat.GRAY8, PixelFormat.I420, PixelFormat.NV12)
+    planar = (PixelFormat.GRAY8, *_PLANAR)
     if len(shape) == 3 and shape[2] in (3, 4) and pixel_format(format) not in planar:
         raise ValueError(
             f"frames: {list(shape)} looks like one frame; give a video of it as frames[None], "
