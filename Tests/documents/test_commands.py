@@ -17,7 +17,7 @@ import grouped
 import numpy as np
 import pytest
 from scenes import film
-from test_datasets import davis2016, davis2017, ytvis
+from small_datasets import davis2016, davis2017, ytvis
 
 import covey
 from covey.writing import images
