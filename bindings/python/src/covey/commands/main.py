@@ -8,7 +8,7 @@ import io
 import os
 import sys
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Sequence
 from types import ModuleType
 
 from ..arguments.values import Parser, UsageError
@@ -35,7 +35,7 @@ COMMANDS = {
 DONE, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
 
 
-def build_parser(wanted: Iterable[str] = tuple(COMMANDS)) -> argparse.ArgumentParser:
+def build_parser(wanted: Collection[str] = tuple(COMMANDS)) -> argparse.ArgumentParser:
     """Of all commands; those that are ``wanted`` with their arguments."""
     parser = Parser(
         prog="covey", description="Object segmentation of video, without supervision."
