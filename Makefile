@@ -169,7 +169,8 @@ PACKAGING = $(MAKE) --no-print-directory -f packaging/Makefile
 api: $(LIB) $(STAMPS)/python ## the reference of the Python package, as HTML in build/api
 	@$(PYTHON) -m pip install --quiet --disable-pip-version-check -e 'bindings/python[api]'
 	@$(PYTHON) -m pdoc -d markdown -o $(BUILD)/api covey \
-	  $(addprefix covey.,batch choosing_tau clips coco convert evaluation images plots)
+	  $(addprefix covey.,batch checkpoints.convert evaluation interface.weights plots \
+	  reading.clips training.choosing_tau writing.coco writing.images)
 	@echo "$(BUILD)/api/index.html"
 
 # ---- Benchmarks ------------------------------------------------------------

@@ -14,7 +14,7 @@ Benchmarks/quality.py computes it, edge mode, every pixel labelled as its patch.
     identity   trained from the identity
 
 tau of each but the first is chosen on clips of the training videos, not on labels: as
-many clusters as the shipped block finds there (covey.choosing_tau).  J is measured at
+many clusters as the shipped block finds there (covey.training.choosing_tau).  J is measured at
 it, and at .7 and 1.4 times it: whether tau was chosen well shows there.  It is measured
 along the training too, at the tau of that moment.
 
@@ -39,11 +39,11 @@ import numpy as np
 from quality import ROOT, best_j, contingency, read  # puts covey on the path
 
 import covey
-from covey import images
-from covey.choosing_tau import choose_tau
-from covey.clips import Clips, Footage, read_ahead
-from covey.display import Display
-from covey.run_folder import RunFolder, RunLog, plot_losses
+from covey.reading.clips import Clips, Footage, read_ahead
+from covey.system.display import Display
+from covey.training.choosing_tau import choose_tau
+from covey.training.run_folder import RunFolder, RunLog, plot_losses
+from covey.writing import images
 
 SCALES = (0.7, 1.0, 1.4)
 #: When J is measured, as shares of the training.

@@ -74,8 +74,8 @@ def write_weight_file(state, path, dtype):
     not write it.
     """
     import covey
-    from covey.checkpoint import understand
-    from covey.convert import Settings, settle, write_gguf
+    from covey.checkpoints.checkpoint import understand
+    from covey.checkpoints.convert import Settings, settle, write_gguf
 
     path = Path(path)
     found = understand(state)

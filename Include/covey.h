@@ -276,7 +276,11 @@ typedef enum covey_pixel_format {
     COVEY_PIXEL_I420  = 6,      /* planes Y, U, V; chroma of half size,      */
                                 /* rounded up; BT.601, limited range         */
     COVEY_PIXEL_NV12  = 7,      /* planes Y, UV interleaved; else as I420    */
-    COVEY_PIXEL_YUYV  = 8       /* Y0 U Y1 V; even width; BT.601, limited    */
+    COVEY_PIXEL_YUYV  = 8,      /* Y0 U Y1 V; even width; BT.601, limited    */
+    COVEY_PIXEL_P010  = 9       /* as NV12, of 16-bit words, little-endian,  */
+                                /* whose high 10 bits are the sample; the    */
+                                /* other 6, where they are not 0, are more   */
+                                /* of it (P012, P016)                        */
 } covey_pixel_format;
 
 typedef struct covey_frame {

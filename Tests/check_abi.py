@@ -4,10 +4,9 @@
     check_abi.py [LIBRARY...] [--cc COMPILER]... [--header covey.h] [--record]
 
 Every struct's size, every field's place and type, every enumerator's value and every
-function's type, of Include/covey.h as each COMPILER (default: cc) sees it, and of the
-Python package's structs; and every LIBRARY exports what is published.  What is there may
-not change; what is not there must be added on purpose, with --record, which adds lines
-and changes none.  Only 64-bit machines are checked; nothing is run, so a compiler for
+function's type, of Include/covey.h as each COMPILER (default: cc) sees it; and every LIBRARY
+exports what is published.  What is there may not change; what is not there must be added on
+purpose, with --record, which adds lines and changes none.  Only 64-bit machines are checked; nothing is run, so a compiler for
 another machine will do.  Lines of the file:
 
     struct NAME SIZE VERSION            once for every size it had, oldest first, and
@@ -18,7 +17,6 @@ another machine will do.  Lines of the file:
 """
 
 import argparse
-import importlib.util
 import pathlib
 import re
 import shutil
@@ -29,8 +27,10 @@ import tempfile
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 HEADER = ROOT / "Include" / "covey.h"
 TABLE = ROOT / "Tests" / "abi" / "covey-0.txt"
-MIRROR = ROOT / "bindings" / "python" / "src" / "covey" / "_abi.py"
-EXPERIMENTAL = "/* Experimental, all of it to the end of this file."
+
+# The Python package reads the same header by the same file.
+sys.path.insert(0, str(ROOT / "bindings" / "python" / "src" / "covey" / "mirror"))
+from header import read  # noqa: E402
 
 GROWN = f"""
 Programs built against an earlier version must go on running.  Where the interface
@@ -40,74 +40,6 @@ its padding), give enumerators new numbers, add functions; raise COVEY_VERSION_M
 and commit {TABLE.relative_to(ROOT)}.  What is published is neither removed nor changed
 while the library is libcovey.so.0, unless it is marked experimental: then edit the file
 by hand, and say so in CHANGELOG.md."""
-
-
-# ---- The header ------------------------------------------------------------------
-
-
-def plain(text):
-    """Without comments and directives, blanks and breaks as one blank."""
-    text = re.sub(r"/\*.*?\*/", " ", text, flags=re.DOTALL)
-    text = re.sub(r"^\s*#.*(\\\n.*)*$", "", text, flags=re.MULTILINE)
-    return " ".join(text.split())
-
-
-def unnamed(declaration):
-    """(name, type) of "const uint8_t *planes[3]": planes, "const uint8_t *[3]"."""
-    head, bracket, sizes = declaration.partition("[")
-    name = re.findall(r"\w+", head)[-1]
-    start = head.rindex(name)
-    kind = f"{head[:start]} {head[start + len(name):]} {bracket}{sizes}"
-    return name, " ".join(kind.split())
-
-
-def fields(body):
-    """[(name, type)] of the inside of a struct."""
-    found = []
-    for declaration in filter(None, (each.strip() for each in body.split(";"))):
-        first, *more = declaration.split(",")
-        found.append(unnamed(first))
-        base = re.match(r"[\w\s]*?(?=\s*\**\s*\w+(?:\[.*)?$)", first).group()
-        found += [unnamed(f"{base} {each}") for each in more]
-    return found
-
-
-def parameters(text):
-    """"(A *, B)" of "(A *a, B b)"."""
-    if text.strip() == "void":
-        return "(void)"
-    return "(" + ", ".join(unnamed(each)[1] for each in text.split(",")) + ")"
-
-
-def declared(header):
-    """What the header declares: structs {name: fields}, enums {name: enumerators},
-    callbacks {name: type}, functions {name: type}, and the experimental ones' names."""
-    early, _, late = header.read_text().partition(EXPERIMENTAL)
-    structs, enums, callbacks, functions, experimental = {}, {}, {}, {}, set()
-    # The comment is cut in the middle: the rest of it ends at the next "*/".
-    for part, text in ((False, plain(early)), (True, plain(late.partition("*/")[2]))):
-        found = {}
-        for name, body in re.findall(r"typedef struct (\w+) \{(.*?)\} \1;", text):
-            found[name] = structs[name] = fields(body)
-        for name, body in re.findall(r"typedef enum (\w+) \{(.*?)\} \1;", text):
-            found[name] = enums[name] = re.findall(r"(COVEY_\w+)\s*=", body)
-        for result, name, given in re.findall(r"typedef ([^;{]*?)\(\*(\w+)\)\(([^)]*)\);", text):
-            found[name] = callbacks[name] = f"{result.strip()} (*){parameters(given)}"
-        for result, name, given in re.findall(
-            r"COVEY_API (?:COVEY_CHECK )?([\w\s*]+?)\b(covey_\w+)\s*\(([^)]*)\);", text
-        ):
-            found[name] = functions[name] = f"{result.strip()} {parameters(given)}"
-        if part:
-            experimental |= set(found)
-    return structs, enums, callbacks, functions, experimental
-
-
-def version(header):
-    text = header.read_text()
-    return ".".join(
-        re.search(rf"#define COVEY_VERSION_{part} (\d+)", text).group(1)
-        for part in ("MAJOR", "MINOR")
-    )
 
 
 # ---- The table --------------------------------------------------------------------
@@ -148,14 +80,14 @@ def read_table(path):
     return Table([line for line in lines if line])
 
 
-def differences(table, structs, enums, callbacks, functions):
+def differences(table, found):
     """(lost, new): names that only one of table and header has."""
     known = {
-        "struct": (set(table.structs), set(structs)),
-        "field": (set(table.fields), {(s, f) for s, all_of in structs.items() for f, _ in all_of}),
-        "enumerator": (set(table.enums), {each for names in enums.values() for each in names}),
-        "callback": (set(table.types), set(callbacks)),
-        "function": (set(table.functions), set(functions)),
+        "struct": (set(table.structs), set(found.structs)),
+        "field": (set(table.fields), {(s, f) for s, all_of in found.structs.items() for f in all_of}),
+        "enumerator": (set(table.enums), {each for names in found.enums.values() for each in names}),
+        "callback": (set(table.types), set(found.callbacks)),
+        "function": (set(table.functions), set(found.functions)),
     }
     lost, new = [], []
     for kind, (published, present) in known.items():
@@ -234,8 +166,7 @@ def values(expressions, header):
 
 def additions(table, found, header):
     """The lines that the file lacks, in the header's order."""
-    structs, enums, callbacks, functions, experimental = found
-    since = version(header)
+    since = "{}.{}".format(*found.version)
     asked, lines = [], []
 
     def add(line, *expressions):
@@ -243,61 +174,30 @@ def additions(table, found, header):
         asked.extend(expressions)
 
     def age(name):
-        return "experimental" if name in experimental else since
+        return "experimental" if name in found.experimental else since
 
-    for enum, names in enums.items():
+    for enum, names in found.enums.items():
         for name in names:
             if name not in table.enums:
                 add(f"enum {enum} {name} {{}}", name)
-    for name, kind in callbacks.items():
+    for name, signature in found.callbacks.items():
         if name not in table.types:
-            add(f"type {name} {kind}")
-    for struct, all_of in structs.items():
-        new = [(name, kind) for name, kind in all_of if (struct, name) not in table.fields]
+            add(f"type {name} {signature.text('(*)')}")
+    for struct, all_of in found.structs.items():
+        new = [(name, kind) for name, kind in all_of.items() if (struct, name) not in table.fields]
         if new:
             add(f"struct {struct} {{}} {age(struct)}", f"sizeof({struct})")
         for name, kind in new:
             add(f"field {struct} {name} {{}} {{}} {kind}",
                 f"offsetof({struct}, {name})", f"sizeof((({struct} *)0)->{name})")
-    for name, kind in functions.items():
+    for name, signature in found.functions.items():
         if name not in table.functions:
-            add(f"function {name} {kind} {age(name)}")
+            add(f"function {name} {signature.text()} {age(name)}")
     numbers = iter(values(asked, header) if asked else [])
     return [line.format(*(next(numbers) for _ in range(count))) for line, count in lines]
 
 
-# ---- Python and libraries ------------------------------------------------------------
-
-
-def mirrored(table):
-    """The Python package's structs, enumerators and functions against the table."""
-    import ctypes
-
-    spec = importlib.util.spec_from_file_location("covey_abi", MIRROR)
-    abi = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(abi)
-    where = MIRROR.relative_to(ROOT)
-    found = {}
-    for struct in abi.STRUCTS:
-        name, size = struct.__name__, ctypes.sizeof(struct)
-        if name in table.structs and size != table.structs[name][-1]:
-            yield f"{where}: {name} has {size} bytes, published are {table.structs[name][-1]}"
-        for field, *_ in struct._fields_:
-            place = getattr(struct, field)
-            found[name, field] = (place.offset, place.size)
-    for key, (place, size, _) in table.fields.items():
-        if found.get(key) != (place, size):
-            has = "is missing" if key not in found else "is at {}, {} bytes".format(*found[key])
-            yield f"{where}: {'.'.join(key)} {has}; published: at {place}, {size} bytes"
-    own = {
-        prefix + member.name: member.value
-        for kind, prefix in abi.ENUMS.values() for member in kind
-    }
-    for name, (_, value) in table.enums.items():
-        if own.get(name) != value:
-            yield f"{where}: {name} is {own.get(name)}, published is {value}"
-    for name in sorted(set(table.functions) - set(abi.FUNCTIONS)):
-        yield f"{where}: {name} is missing"
+# ---- Libraries -------------------------------------------------------------------------
 
 
 def exported(library):
@@ -321,11 +221,11 @@ def main():
     for compiler in compilers:
         if not shutil.which(compiler.split()[0]):
             sys.exit(f"{compiler}: no such compiler")
-    found = declared(header)
-    if not all(found):
+    found = read(header.read_text())
+    if not all((found.structs, found.enums, found.callbacks, found.functions)):
         sys.exit(f"{header}: not understood")
     table = read_table(options.table)
-    lost, new = differences(table, *found[:4])
+    lost, new = differences(table, found)
     if options.record and not lost:
         lines = additions(table, found, header)
         with open(options.table, "a") as file:
@@ -339,7 +239,6 @@ def main():
     if not lost:
         for compiler in compilers:
             findings += compiled(compiler, table, header)
-    findings += mirrored(table)
     for library in options.libraries:
         names = exported(library)
         findings += [f"{library}: {name}: published, but not exported"
@@ -352,7 +251,7 @@ def main():
     if findings:
         sys.exit(f"the interface: {len(findings)} findings\n{GROWN}")
     print(
-        f"interface of {version(header)}: {len(table.structs)} structs, {len(table.fields)} fields,"
+        f"interface of {'.'.join(map(str, found.version))}: {len(table.structs)} structs, {len(table.fields)} fields,"
         f" {len(table.enums)} enumerators, {len(table.functions)} functions, as published"
         f" ({', '.join([*compilers, *options.libraries])})"
     )

@@ -14,7 +14,7 @@ trap 'rm -rf "$stage"' EXIT
 # A copy: what earlier builds left behind must not get in.
 tar -C "$here/.." --exclude='*.egg-info' --exclude=__pycache__ --exclude='.*_cache' \
   --exclude='libcovey.so*' --exclude=bindings/python/build \
-  -cf - models/covey-nano.gguf bindings/python | tar -C "$stage" -xf -
+  -cf - Include/covey.h models/covey-nano.gguf bindings/python | tar -C "$stage" -xf -
 cp "$here/../LICENSE" "$stage/bindings/python"
 chmod -R u=rwX,go=rX "$stage"
 umask 022

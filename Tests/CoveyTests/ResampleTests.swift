@@ -15,6 +15,8 @@ private final class Picture {
   let height: Int
   /// Three (RGB, YUV) or one (gray) channels of samples, [rows][columns].
   private var channels: [[[UInt8]]] = []
+  /// Of formats of words the bytes below them.
+  private var finer: [[[UInt8]]] = []
   private var memory: [UnsafeMutableBufferPointer<UInt8>] = []
   private(set) var frame: Frame
 
@@ -31,13 +33,16 @@ private final class Picture {
       switch format {
       case .rgb8, .bgr8, .rgba8, .bgra8: Array(repeating: (width, height), count: 3)
       case .gray8: [(width, height)]
-      case .i420, .nv12: [(width, height), half, half]
+      case .i420, .nv12, .p010: [(width, height), half, half]
       case .yuyv: [(width, height), (half.0, height), (half.0, height)]
       }
     channels = sizes.map { size in
       (0..<size.rows).map { _ in (0..<size.columns).map { _ in random.byte() } }
     }
-    let c = channels
+    if format == .p010 {
+      finer = channels.map { $0.map { $0.map { _ in random.byte() } } }
+    }
+    let (c, f) = (channels, finer)
     let planes: [[[UInt8]]] =
       switch format {
       case .rgb8: [pack(height, width) { y, x in [c[0][y][x], c[1][y][x], c[2][y][x]] }]
@@ -46,6 +51,11 @@ private final class Picture {
       case .bgra8: [pack(height, width) { y, x in [c[2][y][x], c[1][y][x], c[0][y][x], 77] }]
       case .gray8, .i420: c
       case .nv12: [c[0], pack(half.1, half.0) { y, x in [c[1][y][x], c[2][y][x]] }]
+      case .p010:
+        [
+          pack(height, width) { y, x in [f[0][y][x], c[0][y][x]] },
+          pack(half.1, half.0) { y, x in [f[1][y][x], c[1][y][x], f[2][y][x], c[2][y][x]] },
+        ]
       case .yuyv:
         [
           pack(height, width / 2) { y, x in
@@ -97,11 +107,13 @@ private final class Picture {
 
   /// R, G, B in 0...255 of one pixel.
   func rgb(_ x: Int, _ y: Int) -> [Double] {
-    func sample(_ channel: Int, _ x: Int, _ y: Int) -> Double { Double(channels[channel][y][x]) }
+    func sample(_ channel: Int, _ x: Int, _ y: Int) -> Double {
+      Double(channels[channel][y][x]) + (finer.isEmpty ? 0 : Double(finer[channel][y][x]) / 256)
+    }
     switch format {
     case .rgb8, .bgr8, .rgba8, .bgra8: return (0..<3).map { sample($0, x, y) }
     case .gray8: return Array(repeating: sample(0, x, y), count: 3)
-    case .i420, .nv12, .yuyv:
+    case .i420, .nv12, .yuyv, .p010:
       let row = format == .yuyv ? y : y / 2
       let luma = 255 / 219.0 * (sample(0, x, y) - 16)
       let pb = (sample(1, x / 2, row) - 128) / 224
@@ -183,7 +195,7 @@ private func distance(_ a: [Float], _ b: [Double]) -> Double {
   return zip(a, b).map { $0.isNaN ? .infinity : abs(Double($0) - $1) }.max() ?? 0
 }
 
-private let allFormats = (1...8).map { PixelFormat(rawValue: $0)! }
+private let allFormats = (1...9).map { PixelFormat(rawValue: $0)! }
 
 @Suite struct ResampleTests {
   @Test(arguments: allFormats)
@@ -340,7 +352,7 @@ private let allFormats = (1...8).map { PixelFormat(rawValue: $0)! }
   @Test func asksForTheBytesOfEveryFormat() {
     let bytes: [(PixelFormat, [Int])] = [
       (.rgb8, [18]), (.bgr8, [18]), (.rgba8, [24]), (.bgra8, [24]), (.gray8, [6]),
-      (.i420, [6, 3, 3]), (.nv12, [6, 6]), (.yuyv, [12]),
+      (.i420, [6, 3, 3]), (.nv12, [6, 6]), (.yuyv, [12]), (.p010, [12, 12]),
     ]
     for (format, planes) in bytes {
       for plane in 0..<3 {
@@ -376,7 +388,8 @@ private let allFormats = (1...8).map { PixelFormat(rawValue: $0)! }
 
   @Test func knowsTheNumbersOfTheInterface() throws {
     #expect(try PixelFormat(code: 7) == .nv12)
-    for code: Int32 in [0, 9, -1, .max] {
+    #expect(try PixelFormat(code: 9) == .p010)
+    for code: Int32 in [0, 10, -1, .max] {
       #expect(throws: CoveyError.self) { try PixelFormat(code: code) }
     }
   }

@@ -5,60 +5,6 @@ import Testing
 /// Half a unit in the last place of 1: what one rounding to fp32 loses.
 private let u = 0x1p-24
 
-/// Below, at and above the widths of vectors and of blocks of sums, and what
-/// models have.
-private let lengths = [1, 2, 15, 16, 17, 31, 48, 144, 511, 512, 513, 2401, 16800]
-
-/// Rows with something between them that must stay as it is.
-private struct Matrix: Equatable {
-  let rows: Int
-  let n: Int
-  let stride: Int
-  var values: [Float]
-  private static let padding: Float = -77.25
-
-  init(_ rows: Int, _ n: Int, padding: Int = 0, _ value: (_ row: Int, _ column: Int) -> Float) {
-    (self.rows, self.n, stride) = (rows, n, n + padding)
-    values = Array(repeating: Matrix.padding, count: rows * stride)
-    for row in 0..<rows {
-      for column in 0..<n { values[row * stride + column] = value(row, column) }
-    }
-  }
-
-  subscript(row: Int, column: Int) -> Float { values[row * stride + column] }
-
-  func row(_ row: Int) -> [Double] { (0..<n).map { Double(self[row, $0]) } }
-
-  var paddingIsUntouched: Bool {
-    (0..<rows).allSatisfy { row in
-      (n..<max(n, stride)).allSatisfy { self[row, $0] == Matrix.padding }
-    }
-  }
-
-  var bits: [UInt32] { values.map(\.bitPattern) }
-}
-
-/// Runs the body for every instruction set, checks each result, and that all
-/// are the same bits.
-private func onEachSet(
-  _ run: (cv_row_kernels) -> Matrix, check: (Matrix, String) -> Void,
-  sourceLocation: SourceLocation = #_sourceLocation
-) {
-  var first: [UInt32]?
-  for kernels in RowSets.all {
-    let result = run(kernels)
-    #expect(result.paddingIsUntouched, "\(RowSets.name(kernels))", sourceLocation: sourceLocation)
-    check(result, RowSets.name(kernels))
-    if let first {
-      #expect(
-        first == result.bits, "\(RowSets.name(kernels)): other bits", sourceLocation: sourceLocation
-      )
-    } else {
-      first = result.bits
-    }
-  }
-}
-
 @Suite struct RowKernelTests {
   @Test func thePortableSetIsFirstAndTheChosenOneLast() {
     #expect(RowSets.all.first.map(RowSets.name) == "portable")
@@ -71,17 +17,17 @@ private func onEachSet(
   /// The mean loses (n / 16 + 6) u of the mean size of x: sixteen lanes are
   /// summed one by one.  The variance loses as much, and four roundings.
   /// Observed: at most 0.27 of the bound.
-  @Test(arguments: lengths)
+  @Test(arguments: rowLengths)
   func layerNorm(n: Int) {
     var random = SeededRandom(seed: UInt64(n))
     for (offset, spread, eps) in [
       (0.0, 1.0, 1e-6), (3, 0.5, 1e-5), (-40, 0.01, 1e-6), (0, 3e4, 1e-6),
     ] {
-      let x = Matrix(3, n, padding: 5) { _, _ in Float(offset + spread * random.normal()) }
-      let weight = Matrix(1, n) { _, _ in Float(1 + random.normal()) }
-      let bias = Matrix(1, n) { _, _ in Float(random.normal()) }
-      onEachSet { kernels in
-        var y = Matrix(3, n, padding: 2) { _, _ in 0 }
+      let x = RowMatrix(3, n, padding: 5) { _, _ in Float(offset + spread * random.normal()) }
+      let weight = RowMatrix(1, n) { _, _ in Float(1 + random.normal()) }
+      let bias = RowMatrix(1, n) { _, _ in Float(random.normal()) }
+      onEachRowSet { kernels in
+        var y = RowMatrix(3, n, padding: 2) { _, _ in 0 }
         kernels.layer_norm(
           x.values, x.stride, 3, n, weight.values, bias.values, Float(eps), &y.values, y.stride)
         return y
@@ -114,10 +60,10 @@ private func onEachSet(
   @Test func layerNormInPlaceAndOfEqualValues() {
     let n = 37
     for kernels in RowSets.all {
-      var x = Matrix(2, n) { row, column in row == 0 ? 3.25 : Float(column) }
+      var x = RowMatrix(2, n) { row, column in row == 0 ? 3.25 : Float(column) }
       let bias = [Float](repeating: 0.5, count: n)
       let weight = [Float](repeating: 2, count: n)
-      var apart = Matrix(2, n) { _, _ in 0 }
+      var apart = RowMatrix(2, n) { _, _ in 0 }
       kernels.layer_norm(x.values, n, 2, n, weight, bias, 1e-6, &apart.values, n)
       x.values.withUnsafeMutableBufferPointer { x in
         kernels.layer_norm(x.baseAddress, n, 2, n, weight, bias, 1e-6, x.baseAddress, n)
@@ -156,13 +102,13 @@ private func onEachSet(
 
   /// Relative error: exp 4 u (2 ulp) and |x| u for its argument, the sum
   /// (n / 16 + 6) u, 2 u for the division.  Observed: at most 0.44 of the bound.
-  @Test(arguments: lengths)
+  @Test(arguments: rowLengths)
   func softmax(n: Int) {
     var random = SeededRandom(seed: UInt64(n))
     for (spread, scale) in [(1.0, 1.0), (8, 0.125), (30, 0.14433756), (300, 1), (1e-3, 1)] {
-      let s = Matrix(3, n, padding: 3) { row, _ in Float(spread * random.normal() + 5 * Double(row))
+      let s = RowMatrix(3, n, padding: 3) { row, _ in Float(spread * random.normal() + 5 * Double(row))
       }
-      let (weight, old) = (1.0 / 3, Matrix(3, n, padding: 4) { _, _ in Float(random.normal()) })
+      let (weight, old) = (1.0 / 3, RowMatrix(3, n, padding: 4) { _, _ in Float(random.normal()) })
       let expected = (0..<3).map { row -> [(value: Double, bound: Double)] in
         let values = s.row(row)
         let top = values.max() ?? 0
@@ -175,7 +121,7 @@ private func onEachSet(
           return (value, $0 > -59.99 ? value * relative : exp(-60) / sum)
         }
       }
-      func check(_ result: Matrix, _ set: String, _ factor: Double, _ added: Matrix?) {
+      func check(_ result: RowMatrix, _ set: String, _ factor: Double, _ added: RowMatrix?) {
         var worst = 0.0
         for row in 0..<3 {
           for i in 0..<n {
@@ -187,7 +133,7 @@ private func onEachSet(
         }
         #expect(worst <= 1, "\(set), n \(n), spread \(spread): \(worst) of the bound")
       }
-      onEachSet { kernels in
+      onEachRowSet { kernels in
         var out = s
         kernels.softmax(&out.values, s.stride, 3, n, Float(scale))
         return out
@@ -195,7 +141,7 @@ private func onEachSet(
         check(out, set, 1, nil)
       }
       for add in [false, true] {
-        onEachSet { kernels in
+        onEachRowSet { kernels in
           var (scores, out) = (s, old)
           kernels.softmax_mean(
             &scores.values, s.stride, 3, n, Float(scale), Float(weight), add ? 1 : 0,
@@ -209,7 +155,7 @@ private func onEachSet(
     }
   }
 
-  @Test(arguments: lengths)
+  @Test(arguments: rowLengths)
   func softmaxOfExtremes(n: Int) {
     let largest = Float.greatestFiniteMagnitude
     let cases: [(String, (Int) -> Float)] = [
@@ -220,8 +166,8 @@ private func onEachSet(
       ("infinitely far below", { $0 == 0 ? 0 : -.infinity }),
     ]
     for (text, value) in cases {
-      onEachSet { kernels in
-        var row = Matrix(1, n, padding: 1) { _, i in value(i) }
+      onEachRowSet { kernels in
+        var row = RowMatrix(1, n, padding: 1) { _, i in value(i) }
         kernels.softmax(&row.values, row.stride, 1, n, 0.5)
         return row
       } check: { row, set in
@@ -241,7 +187,7 @@ private func onEachSet(
   }
 
   /// What has overflowed must not look like a map: later checks count on it.
-  @Test(arguments: lengths)
+  @Test(arguments: rowLengths)
   func softmaxPassesNaNsOn(n: Int) {
     for (value, place) in [(Float.nan, 0), (.nan, n - 1), (.nan, n / 2), (.infinity, n / 2)] {
       for kernels in RowSets.all {
@@ -280,12 +226,12 @@ private func onEachSet(
     }
   }
 
-  @Test(arguments: lengths)
+  @Test(arguments: rowLengths)
   func biasGelu(n: Int) {
     var random = SeededRandom(seed: UInt64(n))
-    let x = Matrix(3, n, padding: 2) { _, _ in Float(3 * random.normal()) }
-    let bias = Matrix(1, n) { _, _ in Float(random.normal()) }
-    onEachSet { kernels in
+    let x = RowMatrix(3, n, padding: 2) { _, _ in Float(3 * random.normal()) }
+    let bias = RowMatrix(1, n) { _, _ in Float(random.normal()) }
+    onEachRowSet { kernels in
       var y = x
       kernels.bias_gelu(&y.values, y.stride, 3, n, bias.values)
       return y
@@ -322,11 +268,11 @@ private func onEachSet(
     }
   }
 
-  @Test(arguments: lengths)
+  @Test(arguments: rowLengths)
   func logRows(n: Int) {
     var random = SeededRandom(seed: UInt64(n))
     let floor: Float = 1e-37
-    let p = Matrix(3, n, padding: 3) { _, i in
+    let p = RowMatrix(3, n, padding: 3) { _, i in
       // At the floor, below it, a denormal, zero, and what a softmax gives.
       switch i % 7 {
       case 0: floor
@@ -336,8 +282,8 @@ private func onEachSet(
       default: Float(exp(-80 * random.uniform()))
       }
     }
-    onEachSet { kernels in
-      var logs = Matrix(3, n, padding: 1) { _, _ in 0 }
+    onEachRowSet { kernels in
+      var logs = RowMatrix(3, n, padding: 1) { _, _ in 0 }
       kernels.log_rows(p.values, p.stride, 3, n, floor, &logs.values, logs.stride)
       return logs
     } check: { logs, set in
@@ -351,203 +297,6 @@ private func onEachSet(
       }
       #expect(worst <= 1, "\(set), n \(n): \(worst) of the bound")
       #expect((0..<n).allSatisfy { $0 % 7 > 3 || logs[1, $0] == logs[1, 0] })
-    }
-  }
-
-  // ---- Sums and simple rows -----------------------------------------------------
-
-  /// One rounding each, as Swift's own.
-  @Test(arguments: lengths)
-  func elementwise(n: Int) {
-    var random = SeededRandom(seed: UInt64(n))
-    let x = Matrix(3, n, padding: 4) { _, _ in Float(random.normal()) }
-    let row = Matrix(1, n) { _, _ in Float(random.normal()) }
-    func expect(
-      _ expected: (Float, Float) -> Float, _ run: (cv_row_kernels, inout Matrix) -> Void
-    ) {
-      onEachSet { kernels in
-        var y = x
-        run(kernels, &y)
-        return y
-      } check: { y, set in
-        let right = Matrix(3, n, padding: 4) { expected(x[$0, $1], row[0, $1]) }
-        #expect(y == right, "\(set), n \(n)")
-      }
-    }
-    expect(+) { $0.bias_add(&$1.values, $1.stride, 3, n, row.values) }
-    expect(-) { $0.subtract(&$1.values, $1.stride, 3, n, row.values) }
-    for kernels in RowSets.all {
-      var sum = row.values
-      kernels.accumulate(x.values, n, &sum)
-      #expect(sum == (0..<n).map { row[0, $0] + x[0, $0] })
-      kernels.scale(&sum, n, 0.3)
-      #expect(sum == (0..<n).map { (row[0, $0] + x[0, $0]) * 0.3 })
-    }
-  }
-
-  /// Ten coefficients, each between two, then three sums of up to four: with
-  /// coefficients below 1 and colours below 1/2 no term is above 1, and there are
-  /// fewer than 40 roundings.
-  @Test(arguments: lengths)
-  func weightsOfColours(n: Int) {
-    var random = SeededRandom(seed: UInt64(n))
-    let (near, far) = (
-      (0..<10 * n).map { _ in Float(2 * random.uniform() - 1) },
-      (0..<10 * n).map { _ in Float(2 * random.uniform() - 1) }
-    )
-    let plane = n + 3
-    let pixels = (0..<3 * plane).map { _ in UInt8(random.uniform() * 256) }
-    for weight: Float in [0, 0.3, 1] {
-      let expected = (0..<n).map { i -> Double in
-        func a(_ k: Int) -> Double {
-          Double(near[k * n + i]) * (1 - Double(weight)) + Double(far[k * n + i]) * Double(weight)
-        }
-        let c = (0..<3).map { Double(pixels[$0 * plane + i]) / 255 - 0.5 }
-        var (sum, place) = (a(9), 3)
-        for j in 0..<3 {
-          sum += a(j) * c[j]
-          for k in j..<3 {
-            sum += 2 * a(place) * c[j] * c[k]
-            place += 1
-          }
-        }
-        return sum
-      }
-      var bits: [UInt32]?
-      for kernels in RowSets.all {
-        var found = [Float](repeating: -77.25, count: n + 1)
-        kernels.colour_weights(near, far, weight, pixels, plane, n, &found)
-        #expect(found[n] == -77.25)
-        for i in 0..<n { #expect(abs(Double(found[i]) - expected[i]) <= 40 * u) }
-        bits = bits ?? found.map(\.bitPattern)
-        #expect(found.map(\.bitPattern) == bits, "\(RowSets.name(kernels)), n \(n)")
-      }
-    }
-  }
-
-  @Test(arguments: lengths)
-  func contests(n: Int) {
-    var random = SeededRandom(seed: UInt64(n))
-    // Halves and quarters: exact, and with ties, which the earlier label keeps.
-    func values() -> [Float] { (0..<n).map { _ in Float(Int(random.uniform() * 4)) } }
-    let rows = (0..<6).map { _ in values() }
-    for kernels in RowSets.all {
-      var best = [Float](repeating: -.infinity, count: n + 1)
-      var owners = [UInt16](repeating: 9, count: n + 1)
-      for label in 0..<3 {
-        kernels.contest(
-          rows[2 * label], rows[2 * label + 1], 0.25, UInt16(label + 40000), n, &best, &owners)
-      }
-      #expect(best[n] == -.infinity && owners[n] == 9)
-      for i in 0..<n {
-        let weights: [Float] = (0..<3).map { label in
-          let (near, far) = (rows[2 * label][i], rows[2 * label + 1][i])
-          return 0.75 * near + 0.25 * far
-        }
-        #expect(best[i] == weights.max())
-        #expect(owners[i] == UInt16(weights.firstIndex(of: best[i])! + 40000))
-      }
-    }
-  }
-
-  /// A lane takes 32 terms, the lanes of a block are added in four steps and
-  /// the blocks in double; a term of `jeffreys` is three roundings.
-  /// Observed: at most 0.08 of the bounds.
-  @Test(arguments: lengths)
-  func sums(n: Int) {
-    var random = SeededRandom(seed: UInt64(n))
-    for spread in [1.0, 6] {
-      func map() -> [Float] {
-        let scores = (0..<n).map { _ in exp(spread * random.normal()) }
-        let sum = scores.reduce(0, +)
-        return scores.map { Float($0 / sum) }
-      }
-      let (p, q) = (map(), map())
-      let shift = (0..<n).map { _ in Float(random.normal()) }
-      let lp = zip(p, shift).map { Float(log(Double($0))) - $1 }
-      let lq = zip(q, shift).map { Float(log(Double($0))) - $1 }
-      let d = { (x: Float) in Double(x) }
-      let products = zip(p, lq).map { d($0) * d($1) }
-      let terms = (0..<n).map { (d(p[$0]) - d(q[$0])) * (d(lp[$0]) - d(lq[$0])) }
-      func close(_ found: Double, _ terms: [Double], _ roundings: Double, _ text: String) {
-        let size = terms.reduce(0) { $0 + abs($1) }
-        let bound = (32 + 4 + roundings) * u * size
-        #expect(abs(found - terms.reduce(0, +)) <= bound, "\(text), n \(n)")
-      }
-      var bits: [[UInt64]] = []
-      for kernels in RowSets.all {
-        let found = [
-          kernels.sum(lp, n), kernels.dot(p, lq, n), kernels.jeffreys(p, lp, q, lq, n),
-        ]
-        close(found[0], lp.map(d), 0, "\(RowSets.name(kernels)) sum")
-        close(found[1], products, 1, "\(RowSets.name(kernels)) dot")
-        close(found[2], terms, 3, "\(RowSets.name(kernels)) jeffreys")
-        #expect(kernels.jeffreys(p, lp, p, lp, n) == 0)
-        #expect(kernels.jeffreys(q, lq, p, lp, n) == found[2])
-        bits.append(found.map(\.bitPattern))
-      }
-      #expect(Set(bits).count == 1)
-    }
-  }
-
-  /// A term of `weighted_square` is two roundings.
-  @Test(arguments: lengths)
-  func weightedSquare(n: Int) {
-    var random = SeededRandom(seed: UInt64(n) + 9)
-    let x = (0..<n).map { _ in Float(random.normal()) }
-    let weights = (0..<n).map { _ in Float(exp(5 * random.normal())) }
-    let exact = zip(x, weights).reduce(0.0) { $0 + Double($1.0) * Double($1.0) * Double($1.1) }
-    let found = RowSets.all.map { $0.weighted_square(x, weights, n) }
-    #expect(abs(found[0] - exact) <= (32 + 4 + 2) * u * exact)
-    #expect(Set(found.map(\.bitPattern)).count == 1)
-  }
-
-  /// Numbers of so few bits that sums are exact; then ones whose sums are the same
-  /// bits everywhere.
-  @Test(arguments: [1, 15, 16, 17, 31, 32, 33, 64, 131])
-  func addRows(n: Int) {
-    var random = SeededRandom(seed: UInt64(n))
-    for count in [0, 1, 3, 4, 5, 8, 131] {
-      let rows = (0..<count).map { _ in UInt32(random.next() % 50) }
-      let x = Matrix(50, n, padding: 3) { _, _ in Float(Int(random.next() % 2001) - 1000) }
-      let rough = Matrix(50, n, padding: 3) { _, _ in Float(random.normal()) }
-      let before = (0..<n).map { Float($0) }
-      let expected = (0..<n).map { column in
-        rows.reduce(before[column]) { $0 + x[Int($1), column] }
-      }
-      var bits: Set<[UInt32]> = []
-      for kernels in RowSets.all {
-        var sum = before + [-1]
-        kernels.add_rows(x.values, x.stride, rows, count, n, &sum)
-        #expect(sum == expected + [-1], "\(RowSets.name(kernels)), \(count) rows")
-        kernels.add_rows(rough.values, rough.stride, rows, count, n, &sum)
-        bits.insert(sum.map(\.bitPattern))
-      }
-      #expect(bits.count == 1)
-    }
-  }
-
-  @Test func differingBits() {
-    var random = SeededRandom(seed: 11)
-    for words in [0, 1, 2, 7, 8, 9, 54] {
-      let (a, b) = ((0..<words).map { _ in random.next() }, (0..<words).map { _ in random.next() })
-      let exact = zip(a, b).reduce(0) { $0 + ($1.0 ^ $1.1).nonzeroBitCount }
-      for kernels in RowSets.all {
-        #expect(kernels.differing(a, b, words) == exact)
-        #expect(kernels.differing(a, a, words) == 0)
-      }
-    }
-  }
-
-  @Test func firstNotFinite() {
-    for n in [0, 1, 4095, 4096, 4097, 10_000] {
-      var x = [Float](repeating: .greatestFiniteMagnitude, count: n)
-      #expect(cv_first_not_finite(x, n) == n)
-      for (index, value) in [(n - 1, Float.nan), (n / 2, -.infinity), (0, .infinity)]
-      where n > 0 {
-        x[index] = value
-        #expect(cv_first_not_finite(x, n) == index)
-      }
     }
   }
 }

@@ -12,7 +12,7 @@ typedef struct yuv {
     int y, u, v;
 } yuv;
 
-/* BT.601, limited range, of the middle pixel of each 2 x 2 block: all four
+/* BT.601, limited range, of the middle pixel of each 2 x 2 block: all five
  * formats with chroma then hold the same picture. */
 static yuv block_yuv(const video *video, int32_t x, int32_t y)
 {
@@ -48,7 +48,8 @@ typedef struct picture {
 
 static int plane_count(covey_pixel_format format)
 {
-    return format == COVEY_PIXEL_I420 ? 3 : format == COVEY_PIXEL_NV12 ? 2 : 1;
+    return format == COVEY_PIXEL_I420 ? 3
+        : format == COVEY_PIXEL_NV12 || format == COVEY_PIXEL_P010 ? 2 : 1;
 }
 
 static size_t row_bytes(covey_pixel_format format, int plane, int32_t width)
@@ -60,6 +61,7 @@ static size_t row_bytes(covey_pixel_format format, int plane, int32_t width)
     case COVEY_PIXEL_I420: return plane == 0 ? pixels : chroma;
     case COVEY_PIXEL_NV12: return plane == 0 ? pixels : 2 * chroma;
     case COVEY_PIXEL_YUYV: return 4 * chroma;
+    case COVEY_PIXEL_P010: return plane == 0 ? 2 * pixels : 4 * chroma;
     default: return pixels;
     }
 }
@@ -99,6 +101,14 @@ static void write_pixel(picture *picture, covey_pixel_format format, int32_t x, 
         rows[0][x / 2 * 4 + 1] = (uint8_t)value.u;
         rows[0][x / 2 * 4 + 3] = (uint8_t)value.v;
         break;
+    case COVEY_PIXEL_P010: {
+        /* What is a byte elsewhere is the high byte of a word. */
+        uint8_t luma[] = { 0, (uint8_t)value.y };
+        uint8_t chroma[] = { 0, (uint8_t)value.u, 0, (uint8_t)value.v };
+        memcpy(rows[0] + 2 * x, luma, sizeof luma);
+        memcpy(rows[1] + x / 2 * 4, chroma, sizeof chroma);
+        break;
+    }
     }
 }
 
@@ -177,7 +187,7 @@ static void test_formats(const subject *subject, int32_t width, int32_t height)
     static const covey_pixel_format rgb[] = { COVEY_PIXEL_RGB8, COVEY_PIXEL_BGR8,
                                               COVEY_PIXEL_RGBA8, COVEY_PIXEL_BGRA8 };
     static const covey_pixel_format chroma[] = { COVEY_PIXEL_I420, COVEY_PIXEL_NV12,
-                                                 COVEY_PIXEL_YUYV };
+                                                 COVEY_PIXEL_YUYV, COVEY_PIXEL_P010 };
     video video = make_video(width, height, 1, 3);
     const size_t pixels = video_size(&video);
 
@@ -186,7 +196,7 @@ static void test_formats(const subject *subject, int32_t width, int32_t height)
     for (size_t i = 0; i < sizeof rgb / sizeof *rgb; i++)
         check_layouts(subject, &video, rgb[i], expected);
 
-    /* The three with chroma give the same bits, and nearly what RGB gives that
+    /* Those with chroma give the same bits, and nearly what RGB gives that
      * was converted here and rounded to bytes: half a step of 255 in a value is
      * small beside a whole step in everything, which is the scale used. */
     picture picture = make_picture(&video, COVEY_PIXEL_I420, 0);
@@ -244,7 +254,7 @@ static void test_refused(const subject *subject)
 {
     video video = make_video(6 * subject->patch, 4 * subject->patch, 1, 1);
     refusing = new_session(subject, &subject->options);
-    static const int formats[] = { 0, 9, 99, -1, INT32_MAX };
+    static const int formats[] = { 0, 10, 99, -1, INT32_MAX };
     for (size_t i = 0; i < sizeof formats / sizeof *formats; i++) {
         check_topic("format %d", formats[i]);
         covey_frame frame = video_frame(&video, 0);
@@ -261,7 +271,7 @@ static void test_refused(const subject *subject)
         frame.height = sizes[i];
         check_refused(&frame, "height");
     }
-    for (int format = COVEY_PIXEL_RGB8; format <= COVEY_PIXEL_YUYV; format++) {
+    for (int format = COVEY_PIXEL_RGB8; format <= COVEY_PIXEL_P010; format++) {
         const covey_pixel_format pixels = (covey_pixel_format)format;
         picture picture = make_picture(&video, pixels, 1);
         for (int plane = 0; plane < plane_count(pixels); plane++) {

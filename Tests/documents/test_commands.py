@@ -17,10 +17,10 @@ import grouped
 import numpy as np
 import pytest
 from scenes import film
-from test_datasets import davis2016, davis2017, ytvis
+from small_datasets import davis2016, davis2017, ytvis
 
 import covey
-from covey import images
+from covey.writing import images
 
 HERE = Path(__file__).resolve().parent
 TOP = HERE.parents[1]

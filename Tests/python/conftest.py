@@ -19,7 +19,8 @@ except ImportError:
     sys.path.insert(0, str(SOURCE))
 
 import davis  # noqa: E402
-from covey.convert import Settings, convert  # noqa: E402
+
+from covey.checkpoints.convert import Settings, convert  # noqa: E402
 
 # A shell's background job ignores it, and so would the commands that tests interrupt.
 signal.signal(signal.SIGINT, signal.default_int_handler)

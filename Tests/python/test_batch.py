@@ -16,9 +16,9 @@ import pytest
 from conftest import moving_square
 from processes import processes_of, wait_for
 
-from covey import images
 from covey.batch import child, work
-from covey.cli import main
+from covey.commands.main import main
+from covey.writing import images
 
 
 @pytest.fixture(scope="module")
@@ -215,10 +215,11 @@ def dying(marks, times):
             "stem = pathlib.Path(words[0]).stem\n"
             "count = len(list(marks.glob(f'{stem}.*')))\n"
             "(marks / f'{stem}.{count}').touch()\n"
-            "from covey import cli, sinks\n"
+            "from covey.commands.main import main\n"
+            "from covey.writing import sinks\n"
             "def end(self): os.kill(os.getpid(), signal.SIGKILL)\n"
             f"if stem == 'one' and count < {times}: sinks.Sink.close = end\n"
-            "sys.exit(cli.main(['segment', *words, '--json']))\n"
+            "sys.exit(main(['segment', *words, '--json']))\n"
         )
         return [sys.executable, "-c", script, *arguments, "-o", folder]
 

@@ -14,10 +14,10 @@ import pytest
 from conftest import moving_square
 from processes import children, processes_of, wait_for
 
-from covey import images
 from covey.batch.work import _threads_of_worker
-from covey.cli import main
-from covey.machine import usable_cores
+from covey.commands.main import main
+from covey.system.machine import usable_cores
+from covey.writing import images
 
 VIDEOS = 6
 
@@ -166,7 +166,7 @@ def test_no_scheduler(tmp_path, model_path, capsys, monkeypatch):
 
     (tmp_path / "film.mp4").write_text("never read")
     words = ["batch", str(tmp_path / "film.mp4"), "-o", str(tmp_path / "out"), "--cluster"]
-    monkeypatch.setattr("covey.batch.command.PATIENCE", 1)
+    monkeypatch.setattr("covey.commands.batch.PATIENCE", 1)
     with dask.config.set({"distributed.comm.timeouts.connect": "1s"}):
         assert main([*words, "tcp://127.0.0.1:9", "--", "--model", str(model_path)]) == 1
     assert "covey: error: tcp://127.0.0.1:9: no scheduler: " in capsys.readouterr().err

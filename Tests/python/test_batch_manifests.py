@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from covey import batch
-from covey._arguments import UsageError
+from covey.arguments.values import UsageError
 
 
 @pytest.mark.parametrize("name, text", [

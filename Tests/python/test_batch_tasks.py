@@ -12,8 +12,10 @@ from dataclasses import replace
 import pytest
 from conftest import moving_square
 
-from covey import batch, images
-from covey.batch import child, command, work
+from covey import batch
+from covey.batch import child, work
+from covey.commands import batch as command
+from covey.writing import images
 
 
 @pytest.fixture
@@ -30,7 +32,7 @@ def task(model_path, tmp_path):
     ("workers", "at_once", "threads"), [(None, 3, 2), (2, 2, 4), (8, 3, 2), (1, 1, 8)]
 )
 def test_cores_are_shared(task, monkeypatch, workers, at_once, threads):
-    monkeypatch.setattr("covey.batch.command.usable_cores", lambda: 8)
+    monkeypatch.setattr("covey.commands.batch.usable_cores", lambda: 8)
     task = replace(task, threads=None)
     shared, together = command._shared_out([task, task, replace(task, threads=5)], workers)
     assert together == at_once

@@ -17,8 +17,8 @@ import pytest
 from conftest import moving_square
 
 import covey
-from covey import images
-from covey.cli import main
+from covey.commands.main import main
+from covey.writing import images
 
 FRAMES = 60
 

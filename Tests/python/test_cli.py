@@ -16,11 +16,11 @@ from conftest import moving_square
 from PIL import Image
 
 import covey
-from covey import images
-from covey._arguments import height_by_width, size_in_bytes
-from covey.cli import main
-from covey.display import Display, duration
-from covey.output import Output
+from covey.arguments.values import height_by_width, size_in_bytes
+from covey.commands.main import main
+from covey.segmenting.output import Output
+from covey.system.display import Display, duration
+from covey.writing import images
 
 
 @pytest.fixture

@@ -11,8 +11,14 @@ from conftest import random_state
 from safetensors.numpy import save_file
 
 from covey import Model
-from covey.checkpoint import CheckpointError, Geometry, read_state, understand, with_block
-from covey.convert import Settings, convert, settle, write_gguf
+from covey.checkpoints.checkpoint import (
+    CheckpointError,
+    Geometry,
+    read_state,
+    understand,
+    with_block,
+)
+from covey.checkpoints.convert import Settings, convert, settle, write_gguf
 
 
 def field(reader, key):

@@ -14,12 +14,12 @@ import gguf
 import numpy as np
 import oracles
 import pytest
+from figures import record  # noqa: F401
 
 import covey
-from covey.checkpoint import CheckpointError, read_state, understand
-from covey.checkpoint_formats import join_projections
-from covey.convert import Settings, convert
-from figures import record  # noqa: F401
+from covey.checkpoints.checkpoint import CheckpointError, read_state, understand
+from covey.checkpoints.convert import Settings, convert
+from covey.checkpoints.formats import join_projections
 
 torch = oracles.load("torch")
 
@@ -489,7 +489,7 @@ def test_unknown_formats():
 
 
 def test_the_command_says_what_it_did(tmp_path, capsys):
-    from covey.cli import main
+    from covey.commands.main import main
 
     state = {name: torch.from_numpy(each) for name, each in small(is_scaled=True).items()}
     torch.save(state, tmp_path / "a.pth")

@@ -87,7 +87,7 @@ def test_protocol_davis_is_trackevals(objects, segments):
     """J and F of objects, means, recall and decay, after one assignment."""
     oracles.load("skimage")  # which TrackEval needs without saying so
     trackeval = oracles.load("trackeval")
-    from covey import coco
+    from covey.writing import coco
 
     random = np.random.default_rng(objects)
     truth = blobs(random, 9, 60, 80, objects)

@@ -14,11 +14,11 @@ import pytest
 from conftest import moving_square
 
 import covey
-from covey import images
-from covey.cli import main
-from covey.convert import Settings, convert
-from covey.display import Display
-from covey.terminal import say, shown
+from covey.checkpoints.convert import Settings, convert
+from covey.commands.main import main
+from covey.system.display import Display
+from covey.system.terminal import say, shown
+from covey.writing import images
 
 PACKAGE = Path(covey.__file__).parent
 #: Ends a title, clears the screen, rings, turns the writing, and is no text.
@@ -128,7 +128,7 @@ def test_names(tmp_path, model_path, said):
 def test_tables(rich, tmp_path, said, monkeypatch):
     if not rich:
         monkeypatch.setitem(sys.modules, "rich", None)
-    from covey.quantizing import _print_table
+    from covey.checkpoints.tensors import _print_table
 
     _print_table(("name", "figure"), [(f"n{EVIL}", "1"), ("other", EVIL)])
     said()

@@ -146,7 +146,7 @@ def test_version_2_is_as_documented(tmp_path):
     from conftest import random_state
     from safetensors.numpy import save_file
 
-    from covey.convert import Settings, convert
+    from covey.checkpoints.convert import Settings, convert
 
     state = {f"blocks.{i}.ls{j}.gamma": np.ones(48, np.float32) for i in (0, 1) for j in (1, 2)}
     state |= {"register_tokens": np.ones((1, 3, 48), np.float32)}

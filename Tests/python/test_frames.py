@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from covey._abi import PixelFormat
-from covey._frames import Frame
+from covey.mirror.abi import PixelFormat
+from covey.mirror.frames import Frame
 
 
 def seen(frame):
@@ -26,6 +26,7 @@ def seen(frame):
         PixelFormat.YUYV: [(height, 2 * width)],
         PixelFormat.I420: [(height, width), (rows, columns), (rows, columns)],
         PixelFormat.NV12: [(height, width), (rows, 2 * columns)],
+        PixelFormat.P010: [(height, 2 * width), (rows, 4 * columns)],
     }[format]
     planes = []
     for index, (lines, length) in enumerate(sizes):
@@ -117,16 +118,18 @@ def test_formats(channels, format, expected):
     assert Frame(np.zeros((4, 6, channels), np.uint8), format).struct.format == expected
 
 
-@given(st.integers(1, 9), st.integers(1, 9), st.booleans())
+@given(st.integers(1, 9), st.integers(1, 9), st.sampled_from(["i420", "nv12", "p010"]))
 @settings(deadline=None)
-def test_planar(height, width, interleaved):
+def test_planar(height, width, format):
+    kind, interleaved = (np.uint16 if format == "p010" else np.uint8), format != "i420"
     random = np.random.default_rng(height * 10 + width)
     rows, columns = (height + 1) // 2, (width + 1) // 2
-    luma = random.integers(0, 256, (height, width), np.uint8)
+    largest = np.iinfo(kind).max + 1
+    luma = random.integers(0, largest, (height, width), kind)
     if interleaved:
-        chroma = random.integers(0, 256, (rows, columns, 2), np.uint8)
+        chroma = random.integers(0, largest, (rows, columns, 2), kind)
         for given_chroma in (chroma, chroma.reshape(rows, 2 * columns)):
-            frame = Frame((luma, given_chroma), "nv12")
+            frame = Frame((luma, given_chroma), format)
             assert seen(frame) == [lines(luma), lines(chroma)]
     else:
         u, v = random.integers(0, 256, (2, rows, columns), np.uint8)
@@ -141,6 +144,11 @@ def test_planes_in_one_array():
         lines(whole[5].reshape(2, 2)),
     ]
     assert seen(Frame(whole, "nv12")) == [lines(whole[:4]), lines(whole[4:])]
+    words = np.arange(24, dtype=np.uint16).reshape(6, 4) << 6
+    assert seen(Frame(words, "p010")) == [lines(words[:4]), lines(words[4:])]
+    wide = np.zeros((4, 9), np.uint16)[:, 2:8]
+    frame = Frame((wide, words[:2, :3].repeat(2, axis=1)), "p010")
+    assert np.shares_memory(frame.planes[0], wide) and frame.struct.strides[0] == 18
 
 
 @pytest.mark.parametrize(
@@ -154,6 +162,9 @@ def test_planes_in_one_array():
         (np.zeros((0, 4, 3), np.uint8), None, ValueError, "[H, W, 3]"),
         (np.zeros((5, 4), np.uint8), "i420", ValueError, "H * 3 / 2"),
         ((np.zeros((4, 4), np.uint8), np.zeros((2, 3), np.uint8)), "nv12", ValueError, "chroma"),
+        (np.zeros((6, 4), np.uint8), "p010", TypeError, "uint16"),
+        (np.zeros((6, 4), ">u2"), "p010", TypeError, "uint16"),
+        (np.zeros((6, 4), np.uint16), "nv12", TypeError, "uint8"),
     ],
 )
 def test_refused(frame, format, error, says):
@@ -179,3 +190,18 @@ def test_layouts_give_the_same_features(model):
     ]:
         np.testing.assert_array_equal(model.encode(same, format), expected)
     assert (model.encode(pixels[::-1]) != expected).any()
+
+
+def test_words_are_finer_than_bytes(model):
+    """P010 of a picture of bytes is that picture; between two bytes it is between them."""
+    random = np.random.default_rng(5)
+    pixels = random.integers(32, 200, (48, 32), np.uint8)
+    expected = model.encode(pixels, "nv12")
+    words = pixels.astype(np.uint16) << 8
+    np.testing.assert_array_equal(model.encode(words, "p010"), expected)
+    brighter = pixels.copy()
+    brighter[:32] += 1
+    step = np.abs(model.encode(brighter, "nv12") - expected).max()
+    words[:32] += 1 << 6  # a quarter of that
+    finer = np.abs(model.encode(words, "p010") - expected).max()
+    assert 0.1 * step < finer < 0.5 * step

@@ -11,9 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from covey import davis_palette, images, palette
-from covey.palette import colour_indices
-from covey.video import Video, natural_key, read_image
+from covey import davis_palette
+from covey.reading.pictures import read_image
+from covey.reading.sources import natural_key
+from covey.reading.video import Video
+from covey.writing import images, palette
+from covey.writing.palette import colour_indices
 
 
 def test_palette():

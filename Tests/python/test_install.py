@@ -8,19 +8,21 @@ import sys
 
 import numpy as np
 import pytest
-from conftest import ROOT
+from conftest import HEADER, ROOT
 
-from covey import _library, images
-from covey.checkpoint import read_state
-from covey.video import Video, read_image
+from covey.checkpoints.checkpoint import read_state
+from covey.mirror import library
+from covey.reading.pictures import read_image
+from covey.reading.video import Video
+from covey.writing import images
 
 
 def test_no_library_anywhere(monkeypatch, tmp_path):
     absent = str(tmp_path / "libcovey.so")
     monkeypatch.delenv("COVEY_LIBRARY", raising=False)
-    monkeypatch.setattr(_library, "_candidates", lambda: iter([(absent, f"{absent} (a place)")]))
+    monkeypatch.setattr(library, "_candidates", lambda: iter([(absent, f"{absent} (a place)")]))
     with pytest.raises(OSError) as caught:
-        _library._open()
+        library._open()
     said = str(caught.value)
     for part in ("make lib", "reinstall", "COVEY_LIBRARY", f"{absent} (a place): not there"):
         assert part in said
@@ -37,6 +39,8 @@ def test_packing_without_a_library_is_said(tmp_path, built):
     shutil.copytree(
         ROOT / "bindings" / "python", package, ignore=shutil.ignore_patterns("*.egg-info", "build")
     )
+    (tmp_path / "Include").mkdir()
+    shutil.copy(HEADER, tmp_path / "Include")
     if built:
         (tmp_path / "build").mkdir()
         (tmp_path / "build" / "libcovey.so").write_bytes(b"not looked into here")
@@ -53,7 +57,8 @@ def test_packing_without_a_library_is_said(tmp_path, built):
     said = done.stdout + done.stderr
     assert ("make lib" in said) == (not built), said
     assert (tmp_path / "lib" / "covey" / "libcovey.so").is_file() == built
-    assert (tmp_path / "lib" / "covey" / "cli.py").is_file()
+    assert (tmp_path / "lib" / "covey" / "commands" / "main.py").is_file()
+    assert (tmp_path / "lib" / "covey" / "covey.h").read_bytes() == HEADER.read_bytes()
 
 
 @pytest.mark.parametrize(

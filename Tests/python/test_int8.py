@@ -23,7 +23,7 @@ from conftest import random_state
 from figures import record  # noqa: F401
 
 import covey
-from covey.convert import Settings, convert
+from covey.checkpoints.convert import Settings, convert
 
 HEIGHT, WIDTH = 192, 384
 

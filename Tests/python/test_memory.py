@@ -116,7 +116,7 @@ def test_an_address_space_too_small_for_openblas(call, environment):
 #: Loads and saves a model in processes that may have so many KiB beyond what is taken.
 _LOADS = """
 import ctypes, os, resource, sys
-from covey._library import lib
+from covey.mirror.library import lib
 
 library = lib()
 path, again = sys.argv[1].encode(), sys.argv[2].encode()

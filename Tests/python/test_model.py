@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 import covey
+from covey.mirror.options import Options
 
 
 def test_info(model_path):
@@ -260,7 +261,7 @@ def test_options_refused(model, options, error, says):
 
 
 def test_options_of_nothing_are_the_defaults(model, video):
-    unset = dict.fromkeys(covey.model._options.Options.__annotations__)
+    unset = dict.fromkeys(Options.__annotations__)
     np.testing.assert_array_equal(model.segment(video, **unset), model.segment(video))
 
 

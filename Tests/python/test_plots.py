@@ -11,8 +11,9 @@ import pytest
 from PIL import Image
 
 import covey
-from covey import images, plots
-from covey.cli import main
+from covey import plots
+from covey.commands.main import main
+from covey.writing import images
 
 
 @pytest.fixture
@@ -190,7 +191,7 @@ def test_a_report_of_a_long_video_is_no_longer(tmp_path):
     """An object seen in all of 10,000 frames, and one at times."""
     from types import SimpleNamespace
 
-    from covey.report import Report
+    from covey.writing.report import Report
 
     def written(frames):
         report = Report(tmp_path / "report.html")

@@ -18,7 +18,7 @@ import pytest
 from figures import record  # noqa: F401
 
 import covey
-from covey.convert import Settings, convert
+from covey.checkpoints.convert import Settings, convert
 
 cv2 = oracles.load("cv2")
 torch = oracles.load("torch")

@@ -91,9 +91,7 @@ def test_growth_is_recorded_and_nothing_else(tmp_path):
     table.write_text(TABLE.read_text())
     header = changed(tmp_path, "    float    share; ", "    float    share, more; ")
     status, said = check("--header", header, "--table", table, "--record")
-    # The Python package has not grown with it.
-    assert status == 1
-    assert "_abi.py: covey_merge.more is missing" in said
+    assert status == 0, said
     old, new = TABLE.read_text(), table.read_text()
     assert new.startswith(old)
     assert [line.split()[:5] for line in new[len(old):].splitlines()] == [

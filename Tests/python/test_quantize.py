@@ -9,7 +9,7 @@ from conftest import random_state
 from safetensors.numpy import save_file
 
 import covey
-from covey.convert import Settings, convert
+from covey.checkpoints.convert import Settings, convert
 
 MATRICES = ("attn.qkv.weight", "attn.proj.weight", "mlp.fc1.weight", "mlp.fc2.weight")
 #: Multiplied in fp32, and kept in halves.

@@ -13,11 +13,12 @@ from conftest import moving_square
 from PIL import Image
 
 import covey
-from covey import images
-from covey.cli import main
-from covey.clips import Footage
+from covey.commands.main import main
 from covey.evaluation.labelled import of_pictures
-from covey.video import read_image, videos_in
+from covey.reading.clips import Footage
+from covey.reading.pictures import read_image
+from covey.reading.sources import videos_in
+from covey.writing import images
 
 ONE = 65536
 

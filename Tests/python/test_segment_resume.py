@@ -12,8 +12,9 @@ import pytest
 from conftest import moving_square
 from processes import wait_for
 
-from covey import images, run_result
-from covey.cli import main
+from covey.commands.main import main
+from covey.segmenting import run_result
+from covey.writing import images
 
 
 @pytest.fixture

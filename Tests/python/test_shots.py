@@ -175,7 +175,7 @@ def test_memory(model, streaming):
 def test_command(model_path, tmp_path, capsys):
     from PIL import Image
 
-    from covey.cli import main
+    from covey.commands.main import main
 
     (tmp_path / "film").mkdir()
     for index, frame in enumerate(FILM):

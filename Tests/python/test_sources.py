@@ -17,9 +17,9 @@ from pycocotools import mask as pycocotools
 from pycocotools.coco import COCO
 
 import covey
-from covey import coco, images
-from covey.cli import main
-from covey.sinks import Masks, Spread
+from covey.commands.main import main
+from covey.writing import coco, images
+from covey.writing.sinks import Masks, Spread
 
 FRAMES = 6
 

@@ -10,17 +10,16 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-import pytest
-
-import covey
 import oracles
+import pytest
 import reference
 from figures import record  # noqa: F401
-from covey.convert import Settings, convert
+
+import covey
+from covey.checkpoints.convert import Settings, convert
 
 try:
     import torch
-
     import torch_vit
 except ImportError:
     torch = None

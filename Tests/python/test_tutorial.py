@@ -9,7 +9,7 @@ import pytest
 from conftest import moving_square
 
 import covey
-from covey import images
+from covey.writing import images
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "TUTORIAL.md"
 

@@ -14,8 +14,9 @@ from conftest import moving_square
 from PIL import Image
 
 import covey
-from covey import images, machine, whole_files
-from covey.cli import build_parser, main
+from covey.commands.main import build_parser, main
+from covey.system import machine
+from covey.writing import images, whole_files
 
 
 @pytest.fixture
@@ -159,7 +160,7 @@ def test_paths_are_no_frames(model, path):
 def test_what_writing_takes_is_told(films, tmp_path, model_path, capsys, monkeypatch):
     import time
 
-    from covey import sinks
+    from covey.writing import sinks
 
     write = sinks.Masks.write
 
@@ -231,7 +232,8 @@ def test_one_run_at_a_time(covey_says, films, tmp_path, monkeypatch):
     assert covey_says("segment", "films/one.mp4", "-o", "out", "--overlay", "--resume") == told
 
     # It is held from before the first look to after the last file.
-    from covey import segmenting
+    from covey.commands import segment
+    from covey.segmenting import writer
 
     def meanwhile(real):
         def called(*arguments, **named):
@@ -242,8 +244,9 @@ def test_one_run_at_a_time(covey_says, films, tmp_path, monkeypatch):
             return real(*arguments, **named)
         return called
 
-    for name in ("read_made", "remove_made", "write_made"):
-        monkeypatch.setattr(segmenting, name, meanwhile(getattr(segmenting, name)))
+    owners = {"read_made": segment, "remove_made": writer, "write_made": segment}
+    for name in owners:
+        monkeypatch.setattr(owners[name], name, meanwhile(getattr(owners[name], name)))
     covey_says("segment", "films/two.mp4", "-o", "out")
 
 
@@ -344,9 +347,9 @@ def test_control_groups(groups, lines, files, cores, memory):
 
 
 def test_quotas_count_for_threads(groups, films, tmp_path, model_path, monkeypatch):
-    from covey import training_settings
-    from covey._method_arguments import session_options
-    from covey.batch import command
+    from covey.arguments.method import session_options
+    from covey.commands import batch as command
+    from covey.training import settings
 
     groups(V1, {"cpu/cpu.cfs_quota_us": "300000", "cpu/cpu.cfs_period_us": "100000"})
     words = ["segment", "a.mp4", "-o", "out"]
@@ -355,8 +358,8 @@ def test_quotas_count_for_threads(groups, films, tmp_path, model_path, monkeypat
     assert session_options(build_parser().parse_args(words))["threads"] == 5
     assert command._shared_out([], 1) == ([], 1)
     seen = []
-    real = training_settings.Settings.options
-    monkeypatch.setattr(training_settings.Settings, "options", lambda self, threads, limit: (
+    real = settings.Settings.options
+    monkeypatch.setattr(settings.Settings, "options", lambda self, threads, limit: (
         seen.append(threads), real(self, 1, limit))[1])  # fmt: skip
     assert main(["train", str(films), "-o", str(tmp_path / "a.gguf"), "--steps", "1", "--model",
                  str(model_path), "--tau", "keep", "--json"]) == 0  # fmt: skip
@@ -375,10 +378,10 @@ def test_memory_is_told_before_the_work(films, tmp_path, model_path, monkeypatch
     command = ["segment", str(films / "one.mp4"), "-o", str(tmp_path / "out"), "--model",
                str(model_path), *more]  # fmt: skip
     # There is enough.
-    monkeypatch.setattr("covey.segmenting.usable_memory", lambda: 1 << 50)
+    monkeypatch.setattr("covey.segmenting.forecast.usable_memory", lambda: 1 << 50)
     assert main(command) == 0
     assert "warning" not in capsys.readouterr().err
-    monkeypatch.setattr("covey.segmenting.usable_memory", lambda: 1 << 12)
+    monkeypatch.setattr("covey.segmenting.forecast.usable_memory", lambda: 1 << 12)
     told = []
     push = covey.Session.push
 

@@ -8,9 +8,9 @@ import os
 import numpy as np
 import pytest
 
-from covey import images
-from covey.cli import main
-from covey.whole_files import json_line, write_json, write_text, written_whole
+from covey.commands.main import main
+from covey.writing import images
+from covey.writing.whole_files import json_line, write_json, write_text, written_whole
 
 
 def test_a_file_is_there_whole_or_as_it_was(tmp_path):

@@ -6,9 +6,9 @@ import ctypes
 
 import numpy as np
 
-from covey import _abi
-from covey._library import lib
-from covey.errors import check
+from covey.mirror import abi
+from covey.mirror.errors import check
+from covey.mirror.library import lib
 
 
 def count(c, f):
@@ -23,7 +23,7 @@ def gradients(
     features = np.ascontiguousarray(features, np.float32)
     weights = np.ascontiguousarray(weights, np.float32)
     tokens, c = features.shape
-    clip = _abi.sized(_abi.covey_train_clip)
+    clip = abi.sized("covey_train_clip")
     clip.frames, clip.patches = frames, tokens // frames - int(has_class)
     clip.without_cls = int(not has_class)
     clip.channels, clip.heads, clip.hidden = c, heads, hidden or 4 * c
@@ -34,11 +34,11 @@ def gradients(
     else:
         chosen = np.array(positions, np.int32)
         clip.position_count, clip.positions = len(chosen), chosen.ctypes.data
-    settings = _abi.sized(_abi.covey_train_options)
+    settings = abi.sized("covey_train_options")
     for name, value in options.items():
         setattr(settings, name, value)
     found = np.empty_like(weights)
-    losses = _abi.sized(_abi.covey_train_losses)
+    losses = abi.sized("covey_train_losses")
     check(
         lib().covey_train_gradients(
             ctypes.byref(clip), ctypes.byref(settings), weights.ctypes.data, weights.size,
@@ -50,7 +50,7 @@ def gradients(
 
 def apply(weights, gradient, first, second, *, c, heads, f, step, **options):
     """One update, in place; returns the norm of the gradients."""
-    update = _abi.sized(_abi.covey_train_update)
+    update = abi.sized("covey_train_update")
     update.channels, update.heads, update.hidden, update.step = c, heads, f, step
     for name, value in options.items():
         setattr(update, name, value)

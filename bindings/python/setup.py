@@ -1,13 +1,15 @@
-"""Puts the built library and the default weights inside the package.
+"""Puts covey.h, the built library and the default weights inside the package.
 
-What is configured stands in pyproject.toml.  Here only what it cannot say: an
-ordinary (not editable) install copies $COVEY_LIBRARY, or build/libcovey.so of
-the checkout, and models/covey-nano.gguf where they are, and the wheel is then
-one for this platform.  Without a library the wheel is pure, and looks for one
-when it is used: that is said, but pip shows it with -v only.
+What is configured stands in pyproject.toml.  Here only what it cannot say: the
+version is the header's; an ordinary (not editable) install copies the header,
+$COVEY_LIBRARY, or build/libcovey.so of the checkout, and models/covey-nano.gguf
+where they are, and the wheel is then one for this platform.  Without a library
+the wheel is pure, and looks for one when it is used: that is said, but pip
+shows it with -v only.
 """
 
 import os
+import re
 import shutil
 from pathlib import Path
 
@@ -17,6 +19,7 @@ from setuptools.command.build_py import build_py
 
 ROOT = Path(__file__).resolve().parents[2]
 LIBRARY = Path(os.environ.get("COVEY_LIBRARY") or ROOT / "build" / "libcovey.so")
+HEADER = ROOT / "Include" / "covey.h"
 MODEL = ROOT / "models" / "covey-nano.gguf"
 
 
@@ -32,6 +35,7 @@ class BuildWithLibrary(build_py):
             )
         package = Path(self.build_lib) / "covey"
         for source, target in (
+            (HEADER, package / "covey.h"),
             (LIBRARY, package / "libcovey.so"),
             (MODEL, package / "models" / MODEL.name),
         ):
@@ -52,6 +56,7 @@ class PlatformWheel(bdist_wheel):
 
 
 setup(
+    version=".".join(re.findall(r"#define COVEY_VERSION_[A-Z]+ (\d+)", HEADER.read_text())),
     distclass=WithLibrary,
     cmdclass={"build_py": BuildWithLibrary, "bdist_wheel": PlatformWheel},
 )

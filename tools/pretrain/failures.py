@@ -19,8 +19,8 @@ from compositing import Thing, paste
 from pictures import Picture
 
 import covey
-from covey.palette import colours
 from covey.plots.grid import save_grid
+from covey.writing.palette import colours
 
 HEIGHT, WIDTH, FRAMES, SHOWN = 192, 384, 12, 6
 SIDE = 160  # of a thing's picture

@@ -81,13 +81,13 @@ struct Assignment {
       try assignment.run(
         queries, patches: patches, affinity: affinity, labels: clusters.labels.base + first,
         confidence: clusters.confidence.base + first,
-        near: clusters.near.map { $0.base + first * SoftLabels.depth })
+        near: clusters.near.map { $0.base + first * NearCentre.depth })
     }
     try monitor.end()
   }
 
   /// labels, confidence [N] of one frame with queries [N, C]; near, where it is
-  /// asked for, [N, SoftLabels.depth].
+  /// asked for, [N, NearCentre.depth].
   private func run(
     _ queries: UnsafePointer<Float>, patches: Int, affinity: Affinity,
     labels: UnsafeMutablePointer<Int32>, confidence: UnsafeMutablePointer<Float>,
@@ -182,7 +182,7 @@ struct Assignment {
     let margin = 1 - max(nearest, 0) / second
     confidence[patch] = second > 0 && margin.isFinite ? min(max(margin, 0), 1) : 0
     if let near {
-      NearCentre.select(count, into: near + patch * SoftLabels.depth) { distances[$0] }
+      NearCentre.select(count, into: near + patch * NearCentre.depth) { distances[$0] }
     }
   }
 }

@@ -12,11 +12,13 @@ enum PixelFormat: Int32 {
   case nv12 = 7
   /// Y0 U Y1 V: half as many chroma samples as columns, one for every row.
   case yuyv = 8
+  /// As NV12, of little-endian words whose high bits are the sample.
+  case p010 = 9
 
   /// - Throws: `.argument` for a number that is no format.
   init(code: Int32) throws(CoveyError) {
     guard let format = PixelFormat(rawValue: code) else {
-      throw CoveyError(.argument, "frame.format: expected 1 to 8, found \(code)")
+      throw CoveyError(.argument, "frame.format: expected 1 to 9, found \(code)")
     }
     self = format
   }
@@ -31,13 +33,14 @@ enum PixelFormat: Int32 {
     case .i420: "I420"
     case .nv12: "NV12"
     case .yuyv: "YUYV"
+    case .p010: "P010"
     }
   }
 
   var planeCount: Int {
     switch self {
     case .rgb8, .bgr8, .rgba8, .bgra8, .gray8, .yuyv: 1
-    case .nv12: 2
+    case .nv12, .p010: 2
     case .i420: 3
     }
   }
@@ -52,13 +55,14 @@ enum PixelFormat: Int32 {
     case .i420: plane == 0 ? width : chroma
     case .nv12: plane == 0 ? width : 2 * chroma
     case .yuyv: 4 * chroma
+    case .p010: plane == 0 ? 2 * width : 4 * chroma
     }
   }
 
   /// Rows of a plane.
   func rowCount(plane: Int, height: Int) -> Int {
     switch self {
-    case .i420, .nv12: plane == 0 ? height : (height + 1) / 2
+    case .i420, .nv12, .p010: plane == 0 ? height : (height + 1) / 2
     default: height
     }
   }
@@ -122,6 +126,13 @@ struct Frame {
         first: first.sample(offset: 0, step: 2),
         second: chroma.sample(offset: 1, step: 4),
         third: chroma.sample(offset: 3, step: 4))
+    case .p010:
+      let chroma = try plane(1, planes.1, strides.1).halved(columns: true, rows: true)
+      return PixelSource(
+        width: width, height: height, isYUV: true,
+        first: first.words(offset: 0, step: 2),
+        second: chroma.words(offset: 0, step: 4),
+        third: chroma.words(offset: 2, step: 4))
     }
   }
 
@@ -153,7 +164,7 @@ struct Frame {
           + "for \(format.name) \(width)x\(height), found \(stride)")
     }
     return PixelSource.Channel(
-      base: base, stride: resolved, step: 1, columnShift: 0, rowShift: 0)
+      base: base, stride: resolved, step: 1, columnShift: 0, rowShift: 0, isWide: false)
   }
 
   private func interleaved(
@@ -172,7 +183,8 @@ struct Frame {
 /// of the frame, and is good for as long as they are.
 struct PixelSource {
   /// The sample of pixel (column, row) is the byte
-  /// `base[(row >> rowShift) * stride + (column >> columnShift) * step]`.
+  /// `base[(row >> rowShift) * stride + (column >> columnShift) * step]`, or the
+  /// little-endian word that begins there, by 256.
   struct Channel {
     let base: UnsafePointer<UInt8>
     let stride: Int
@@ -180,17 +192,25 @@ struct PixelSource {
     /// 1 where two neighbouring pixels share a sample, else 0.
     let columnShift: Int
     let rowShift: Int
+    /// Whether a sample is a word.
+    let isWide: Bool
 
     func sample(offset: Int, step: Int) -> Channel {
       Channel(
         base: base + offset, stride: stride, step: step,
-        columnShift: columnShift, rowShift: rowShift)
+        columnShift: columnShift, rowShift: rowShift, isWide: isWide)
+    }
+
+    func words(offset: Int, step: Int) -> Channel {
+      Channel(
+        base: base + offset, stride: stride, step: step,
+        columnShift: columnShift, rowShift: rowShift, isWide: true)
     }
 
     func halved(columns: Bool, rows: Bool) -> Channel {
       Channel(
         base: base, stride: stride, step: step,
-        columnShift: columns ? 1 : 0, rowShift: rows ? 1 : 0)
+        columnShift: columns ? 1 : 0, rowShift: rows ? 1 : 0, isWide: isWide)
     }
   }
 

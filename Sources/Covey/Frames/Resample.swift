@@ -243,6 +243,15 @@ struct ResamplePlan {
     let base = channel.base + (row >> channel.rowShift) * channel.stride
     let step = channel.step
     let shift = Int32(channel.columnShift)
+    if channel.isWide {
+      for index in 0..<count {
+        // Rows may begin at any byte.
+        let low = base[Int(columns[index] &>> shift) &* step]
+        let high = base[Int(columns[index] &>> shift) &* step &+ 1]
+        samples[index] = Float(Int32(high) << 8 | Int32(low)) / 256
+      }
+      return
+    }
     for index in 0..<count {
       samples[index] = Float(base[Int(columns[index] &>> shift) &* step])
     }

@@ -21,8 +21,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
-from ._abi import (
-    HEADER_VERSION,
+from .interface.clustering import Clusters, cluster
+from .interface.log import set_log
+from .interface.model import Model
+from .interface.result import Object, Result
+from .interface.session import Memory, Merge, Session
+from .interface.trainer import Metrics, Trainer, TrainerInfo
+from .interface.weights import ModelInfo, TensorInfo
+from .mirror.abi import (
+    VERSION,
     Affinity,
     Dtype,
     KeyRounding,
@@ -35,9 +42,7 @@ from ._abi import (
     Start,
     Status,
 )
-from ._library import default_model_path, lib, split_version
-from .clustering import Clusters, cluster
-from .errors import (
+from .mirror.errors import (
     ArgumentError,
     CancelledError,
     CapacityError,
@@ -50,19 +55,15 @@ from .errors import (
     UnsupportedError,
     VersionError,
 )
-from .log import set_log
-from .model import Model, ModelInfo, TensorInfo
-from .palette import davis_palette
-from .result import Object, Result
-from .session import Memory, Merge, Session
-from .trainer import Metrics, Trainer, TrainerInfo
-from .video import Video
+from .mirror.library import default_model_path, lib, split_version
+from .reading.video import Video
+from .writing.palette import davis_palette
 
 if TYPE_CHECKING:
-    from ._frames import FormatLike, FrameLike
-    from ._options import Options, Unpack
+    from .mirror.frames import FormatLike, FrameLike
+    from .mirror.options import Options, Unpack
 
-__version__ = ".".join(map(str, HEADER_VERSION))
+__version__ = VERSION
 
 __all__ = [
     "Affinity",

@@ -1,5 +1,5 @@
 """``python -m covey``: the same as the command ``covey``."""
 
-from .cli import main
+from .commands.main import main
 
 raise SystemExit(main())

@@ -14,6 +14,9 @@ executor: threads of this machine, or workers of a Dask cluster::
         for outcome in batch.map_videos(plan.tasks, threads.submit):
             folder.add(outcome)
             print(outcome.name, outcome.status, outcome.error)
+
+What enters: what is about several videos.  Public.  Knows: mirror, interface, system, reading,
+writing, arguments, segmenting.
 """
 
 from .folder import BatchFolder

@@ -20,8 +20,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from .. import __version__
-from ..whole_files import hold, json_line, write_json, write_text
+from ..mirror.abi import VERSION
+from ..writing.whole_files import hold, json_line, write_json, write_text
 from .task import PARTIAL, Outcome
 from .work import discard
 
@@ -101,7 +101,7 @@ class BatchFolder:
             for status in ("done", "kept", "failed", "open")
         }
         told = {
-            "covey": __version__,
+            "covey": VERSION,
             **counts,
             "frames": sum(row["frames"] or 0 for row in videos),
             "seconds": seconds,

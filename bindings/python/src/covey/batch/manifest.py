@@ -13,9 +13,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from .._arguments import UsageError
-from ..video import is_live, videos_in
-from ..whole_files import parsed_json
+from ..arguments.values import UsageError
+from ..reading.sources import is_live, videos_in
+from ..writing.whole_files import parsed_json
 
 #: Files of OUT itself.
 RESERVED = frozenset({"batch.jsonl", "summary.json", "summary.csv"})

@@ -9,11 +9,12 @@ import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from .._arguments import UsageError
-from .._library import default_model_path
-from .._method_arguments import check_mode, check_size, check_wanted
-from ..model import Model
-from ..run_result import differences, settings_of
+from ..arguments.method import check_mode, check_size
+from ..arguments.values import Parser, UsageError
+from ..interface.model import Model
+from ..mirror.library import default_model_path
+from ..segmenting.options import add_options, check_wanted
+from ..segmenting.run_result import differences, settings_of
 from .manifest import Entry, entry_of, unique_names
 from .task import Outcome, Task, kept, read_result
 
@@ -29,12 +30,13 @@ class Plan:
 
 
 class Options:
-    """Options of covey segment, checked by its own parser."""
+    """Options of covey segment, checked as it does."""
 
     def __init__(self) -> None:
-        from ..cli import build_parser
-
-        self._parser = build_parser()
+        self._parser = Parser(prog="covey segment", add_help=False)
+        self._parser.add_argument("-o", "--output")
+        self._parser.add_argument("--json", action="store_true")
+        add_options(self._parser)
         self._known: dict[tuple[str, ...], argparse.Namespace] = {}
 
     def parsed(self, options: tuple[str, ...]) -> argparse.Namespace:
@@ -48,13 +50,11 @@ class Options:
         said = io.StringIO()
         try:
             with contextlib.redirect_stderr(said):
-                found = self._parser.parse_args(["segment", "SOURCE", "-o", "OUT", *options])
-        except SystemExit as ended:
-            if ended.code == 0:  # --help
-                raise
+                found = self._parser.parse_args(options)
+        except SystemExit:
             line = (said.getvalue().splitlines() or [""])[-1]
             raise UsageError(f"options of covey segment: {line.partition('error: ')[2]}") from None
-        if found.output != "OUT" or found.resume:
+        if found.output is not None or found.resume:
             name = "--resume" if found.resume else "-o/--output"
             raise UsageError(f"options of covey segment: argument {name}: not here")
         try:

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .. import __version__
-from ..run_result import Made, read_made
+from ..mirror.abi import VERSION
+from ..segmenting.run_result import Made, read_made
 
 #: In OUT: PARTIAL/NAME/ATTEMPT is what an attempt works in.
 PARTIAL = ".partial"
@@ -31,7 +31,7 @@ class Task:
     settings: dict[str, Any]
     threads: int | None = None
     remake: bool = False
-    version: str = __version__
+    version: str = VERSION
 
     @property
     def result(self) -> Path:

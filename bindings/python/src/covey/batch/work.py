@@ -17,9 +17,9 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-from .. import __version__
-from ..machine import usable_cores
-from ..run_result import Made, read_made, source_identity, write_made
+from ..mirror.abi import VERSION
+from ..segmenting.run_result import Made, read_made, source_identity, write_made
+from ..system.machine import usable_cores
 from .child import command
 from .task import Outcome, Task, kept, read_result
 
@@ -56,8 +56,8 @@ def segment_video(task: Task) -> Outcome:
 
 
 def _attempt(task: Task, attempt: Outcome, place: Path) -> Outcome:
-    if task.version != __version__:
-        return replace(attempt, error=f"this worker has covey {__version__}, not {task.version}")
+    if task.version != VERSION:
+        return replace(attempt, error=f"this worker has covey {VERSION}, not {task.version}")
     stopped = replace(attempt, status="stopped", error="not wanted any more")
     try:
         # Not the folder above: nothing begins where the batch has ended.

@@ -11,6 +11,9 @@
     print(found.mean("J&F"))
 
 Needs SciPy, Pillow; of YouTube-VIS pycocotools, of MOVi's records tfrecord.
+
+What enters: what reads truth, or measures against it.  Public.  Knows: mirror, interface, system,
+reading, writing.
 """
 
 from .datasets import DATASETS, Dataset, open_dataset

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..images import read_labels
+from ..writing.images import read_labels
 from .labelled import DatasetError, LabelledVideo, names_in, of_pictures, pictures
 
 __all__ = ["davis", "folders"]

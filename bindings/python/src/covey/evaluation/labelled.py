@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from ..images import read_labels
-from ..pictures import Pictures
-from ..video import Video
+from ..reading.pictures import Pictures
+from ..reading.video import Video
+from ..writing.images import read_labels
 
 __all__ = ["DatasetError", "LabelledVideo", "names_in", "of_pictures", "pictures", "stacked"]
 

@@ -10,8 +10,9 @@ from pathlib import Path
 
 import numpy as np
 
-from ..images import read_labels
-from ..video import natural_key, read_image
+from ..reading.pictures import read_image
+from ..reading.sources import natural_key
+from ..writing.images import read_labels
 from .labelled import DatasetError, Ids, Image, LabelledVideo, stacked
 
 __all__ = ["movi"]

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from ..images import read_labels
+from ..writing.images import read_labels
 from .labelled import DatasetError, LabelledVideo, stacked
 
 if TYPE_CHECKING:
-    from .._options import Options
-    from ..model import Model
+    from ..interface.model import Model
+    from ..mirror.options import Options
 
 __all__ = ["Prediction", "Predictor", "colour_and_position", "of_folder", "of_model"]
 

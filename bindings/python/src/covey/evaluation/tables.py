@@ -8,7 +8,7 @@ import io
 from dataclasses import asdict
 from typing import Any
 
-from ..terminal import shown
+from ..system.terminal import shown
 from .evaluate import Evaluation
 
 __all__ = ["as_csv", "as_dict", "as_markdown", "print_tables"]

@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from ..coco import decode
-from ..video import read_image
-from ..whole_files import parsed_json
+from ..reading.pictures import read_image
+from ..writing.coco import decode
+from ..writing.whole_files import parsed_json
 from .labelled import DatasetError, Ids, LabelledVideo
 
 __all__ = ["ytvis"]

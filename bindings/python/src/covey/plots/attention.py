@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:
-    from ..model import Model
+    from ..interface.model import Model
 
 __all__ = ["Encoded", "attention_maps", "encoded"]
 

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from .. import images
+from ..writing import images
 from .attention import Compared, attention_maps, encoded
 from .grid import heat, save_grid
 
 if TYPE_CHECKING:
-    from .._options import Options
-    from ..model import Model
+    from ..interface.model import Model
+    from ..mirror.options import Options
 
 __all__ = ["plot_affinities", "plot_attention", "plot_comparison", "plot_hierarchy", "spread"]
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..whole_files import written_whole
+from ..writing.whole_files import written_whole
 
 __all__ = ["figure_format", "heat", "save_grid"]
 
