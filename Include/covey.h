@@ -453,14 +453,15 @@ COVEY_API void covey_session_free(covey_session *session);
 
 /* Takes one frame and computes its features.  The pixels are not kept.  All
  * frames of a session have the same size.  After an error (cancelling
- * included) the frame has not been taken and can be pushed again. */
+ * included) the frame has not been taken and can be pushed again.  Features
+ * that are not finite, as of damaged weights: ERROR_FORMAT. */
 COVEY_API COVEY_CHECK covey_status covey_session_push(
     covey_session *session, const covey_frame *frame);
 /* No more frames: clusters the whole video, of a stream what is left.  After
  * an error (cancelling included) the session is as it was before the call, and
  * more frames can be pushed or finish called again.  Without a frame pushed:
  * ERROR_STATE.  More than 65535 clusters (a far too small tau): ERROR_CAPACITY.
- */
+ * Attention maps that are not finite: ERROR_FORMAT. */
 COVEY_API COVEY_CHECK covey_status covey_session_finish(covey_session *session);
 /* Hands out results in frame order: COVEY_OK and a result, COVEY_AGAIN, or
  * COVEY_END.  They come after finish, as the method looks at the whole video;

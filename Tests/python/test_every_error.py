@@ -454,6 +454,20 @@ def not_finite(name, rest):
     return case
 
 
+def overflowing(w):
+    """The features are finite, their products are not."""
+    model = with_float(w, "correlator.norm1.bias", 3e38)
+    session = w.make("session", "covey_session_create", model, w.options())
+    assert w.call("covey_session_push", session, w.frame()) == OK
+    return "covey_session_finish", [session]
+
+
+def damaged(w):
+    model = with_float(w, "encoder.cls_token", float("inf"))
+    session = w.make("session", "covey_session_create", model, w.options())
+    return "covey_session_push", [session, w.frame()]
+
+
 def tree(name, **settings):
     def case(w):
         return name, [w.session(2, True, **settings), *CALLS[name](w)[1:]]
@@ -468,6 +482,8 @@ def before_finish(name):
 CASES = {
     ("covey_model_save", "IO"): nowhere,
     ("covey_model_save", "ARGUMENT"): too_large_for_half,
+    ("covey_session_push", "FORMAT"): damaged,
+    ("covey_session_finish", "FORMAT"): overflowing,
     ("covey_session_finish", "STATE"): lambda w: ("covey_session_finish", [w.session()]),
     ("covey_session_cancel", "CANCELLED"): cancelled(
         "session", "covey_session_push", lambda w: [w.frame()]),
