@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup lib demo test test-swift test-kernels test-exports test-c test-faults test-valgrind faults \
+.PHONY: help setup lib demo test test-swift test-kernels test-exports test-c test-faults test-fuzz test-valgrind faults fuzz \
   test-python test-oracles test-documents test-packages examples aarch64 install dist api \
   bench bench-clustering bench-quality bench-objects bench-throughput bench-training \
   bench-adaptation \
@@ -75,7 +75,7 @@ $(CLIP): | $(STAMPS)/python
 
 # ---- Tests -----------------------------------------------------------------
 
-test: test-swift test-kernels test-exports test-c test-faults test-valgrind test-python ## build and run all tests
+test: test-swift test-kernels test-exports test-c test-faults test-fuzz test-valgrind test-python ## build and run all tests
 
 test-swift: | $(STAMPS)/debian ## the numerics against plain oracles, in ordinary Swift
 	@mkdir -p build/reports
@@ -102,6 +102,14 @@ faults: $(LIB) ## every allocation, thread, open, read, write, ... fails, with a
 	@for folder in build build/no-blas; do $(FAULTS) test LIB=$$folder/libcovey.so || exit 1; done
 
 FAULTS = $(MAKE) --no-print-directory -f Tests/faults/Makefile
+
+test-fuzz: $(LIB) ## the fuzzer's seeds and what it once found, with the library itself
+	@$(FUZZ) replay LIB=$(LIB)
+
+fuzz: | $(STAMPS)/debian ## libFuzzer on weight files, training states, calls; MINUTES=60 each; TARGETS=calls: one
+	@$(FUZZ) fuzz
+
+FUZZ = $(MAKE) --no-print-directory -f Tests/fuzz/Makefile
 
 test-valgrind: test-c ## the C tests once more, under valgrind
 	@Tests/c/valgrind.sh
