@@ -541,8 +541,8 @@ typedef struct covey_memory {
     int64_t  peak;          /* of the session, at its largest so far         */
 } covey_memory;
 
-/* What a session would need at most for `frame_count` frames of this size,
- * before any is allocated: `peak` is the sum of features and workspace;
+/* What a session would need at most for `frame_count` frames of this size (up to
+ * 100 million), before any is allocated: `peak` is the sum of features and workspace;
  * `current` is 0.  What there is to find depends on the video; the estimate
  * holds while no window has, in edge mode, more prototypes than 96, or than one
  * for every 4 blocks of query_pool and 32 besides, in reference mode more than

@@ -118,15 +118,16 @@ static void segment(const model *model, call call)
 static void estimate(const model *model, call call)
 {
     static const int32_t sizes[] = { 1, 19, 1920, 32768, 0, -1, 32769 };
-    static const int64_t counts[] = { 1, 3, 1000, INT64_MAX, 0, -1 };
+    enum { MOST = 100000000 };
+    static const int64_t counts[] = { 1, 3, 1000, MOST, 0, -1, MOST + 1, INT64_MAX };
     covey_memory memory = { .struct_size = sizeof memory };
     bool refused;
     const covey_session_options options = session_options(call, &refused);
     const int32_t width = sizes[call.a % 7], height = sizes[call.b % 7];
-    const int64_t frames = counts[(call.a + call.b) % 6];
+    const int64_t frames = counts[(call.a + call.b) % 8];
     outcome outcome = { 0, 0 };
     if (refused || !model->handle || width < 1 || height < 1 || width > 32768 || height > 32768 ||
-        frames < 1)
+        frames < 1 || frames > MOST)
         outcome.errors |= one(COVEY_ERROR_ARGUMENT);
     const covey_status status =
         covey_estimate_memory(model->handle, &options, width, height, frames, &memory);
