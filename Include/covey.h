@@ -365,7 +365,8 @@ typedef struct covey_session_options {
     int32_t  working_width;     /* multiples of the patch size.  Both 0: the
                                  * model's (height and width swapped for
                                  * upright frames).  One 0: from the other,
-                                 * keeping the aspect of the frames.         */
+                                 * keeping the aspect of the frames.  Both
+                                 * -1: the frames' own, to whole patches     */
     int32_t  window;            /* frames clustered together at level 1,
                                  * at most 64; 0: the model's                */
     int32_t  key_stride;        /* every n-th frame serves as key, at most
@@ -741,8 +742,8 @@ typedef struct covey_trainer_options {
     int32_t  augmentation;          /* 0: grayscale, colours and blur, the
                                      * same for all frames of a clip; -1:
                                      * none                                  */
-    int32_t  working_height;        /* as of covey_session_options; both or  */
-    int32_t  working_width;         /* none                                  */
+    int32_t  working_height;        /* as of covey_session_options, but not  */
+    int32_t  working_width;         /* -1; both or none                      */
     float    learning_rate;         /* at step 0, at most 1; at the end 1e-6
                                      * (or as at step 0 where that is less);
                                      * 0: 1e-4                               */
