@@ -230,5 +230,5 @@ footprint: $(LIB) $(STAMPS)/python ## bytes, loading and memory of all builds, i
 # ---- Odds and ends ---------------------------------------------------------
 
 clean: ## remove all that was built
-	rm -rf build dist out .build .build-embedded* $(VENV) .pytest_cache .hypothesis \
+	rm -rf build dist out .build .build-* $(VENV) .pytest_cache .hypothesis \
 	  bindings/python/build bindings/python/src/*.egg-info
