@@ -162,10 +162,12 @@ static void begin(film *film, outcome *outcome)
     if (film->options.memory_limit > 0) outcome->too |= one(COVEY_ERROR_MEMORY);
 }
 
+/* A cancel that another error forestalled ends the next call. */
 static bool end(film *film, covey_status status, outcome outcome, const char *name)
 {
     if (film->caller.has_refused) outcome.errors |= one(COVEY_ERROR_CANCELLED);
     if (status == COVEY_ERROR_CANCELLED) film->is_cancelled = false;
+    else if (film->caller.behaviour == CANCELS) film->is_cancelled |= film->caller.has_refused;
     return came_out(status, outcome, name);
 }
 

@@ -70,10 +70,12 @@ static void begin(training *training, outcome *outcome)
     if (training->is_limited) outcome->too |= one(COVEY_ERROR_MEMORY);
 }
 
+/* A cancel that another error forestalled ends the next call. */
 static bool end(training *training, covey_status status, outcome outcome, const char *name)
 {
     if (training->caller.has_refused) outcome.errors |= one(COVEY_ERROR_CANCELLED);
     if (status == COVEY_ERROR_CANCELLED) training->is_cancelled = false;
+    else if (training->caller.behaviour == CANCELS) training->is_cancelled |= training->caller.has_refused;
     return came_out(status, outcome, name);
 }
 

@@ -17,6 +17,17 @@
 
 static uint32_t random_state = 1;
 
+/* The input being tried. */
+static const uint8_t *input;
+static size_t input_size;
+
+static void try_input(const uint8_t *bytes, size_t size)
+{
+    input = bytes;
+    input_size = size;
+    LLVMFuzzerTestOneInput(bytes, size);
+}
+
 /* In the place of libFuzzer's. */
 size_t LLVMFuzzerMutate(uint8_t *data, size_t size, size_t capacity)
 {
@@ -52,7 +63,7 @@ int main(int argc, char **argv)
         size_t size;
         uint8_t *found = read_bytes(argv[i], &size);
         check_topic("%s", argv[i]);
-        LLVMFuzzerTestOneInput(found, size);
+        try_input(found, size);
         free(found);
     }
     const int mutations = atoi(argv[1]);
@@ -62,7 +73,7 @@ int main(int argc, char **argv)
         /* Every seed; then, from each of them, some steps away. */
         if (i < SEEDS || i % 8 == 0) size = LLVMFuzzerCustomMutator(bytes, 0, sizeof bytes, (unsigned)i);
         if (i >= SEEDS) size = LLVMFuzzerCustomMutator(bytes, size, sizeof bytes, draw(&random_state));
-        LLVMFuzzerTestOneInput(bytes, size);
+        try_input(bytes, size);
     }
     printf("%s: %d inputs, %d checks passed\n", strrchr(argv[0], '/') + 1,
            argc - 2 + SEEDS + mutations, check_passed());
@@ -71,7 +82,11 @@ int main(int argc, char **argv)
 
 int checked(void)
 {
+    char path[64];
     if (check_failed() == 0) return 0;
+    snprintf(path, sizeof path, "/tmp/covey-found-%08x", hash_bytes(0, input, input_size));
+    write_bytes(path, input, input_size);
+    printf("the input is in %s\n", path);
     fflush(stdout);
     exit(1);
 }
