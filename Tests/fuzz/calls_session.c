@@ -12,38 +12,48 @@
 
 covey_session_options session_options(call call, bool *refused)
 {
-    static const int32_t windows[] = { 0, 1, 2, 4 }, strides[] = { 0, 1, 3, 10000 };
-    static const float taus[] = { 0, 0, 0.01f, 0.4f, 5, 1000 };
+    static const int32_t windows[] = { 0, 1, 2, 4, 64 }, strides[] = { 0, 1, 3, 10000 };
+    static const int32_t pools[] = { 0, 1, 2, 64 }, budgets[] = { 0, 1, 2, 1000000 };
+    static const int32_t targets[] = { 0, 0, 1, 3, 1024 }, most[] = { 0, 0, 1, 2, 65535 };
+    static const int32_t banks[] = { 0, 1, 2, 1024 };
+    static const float taus[] = { 0, 0, 0, 1e-38f, 0.01f, 0.4f, 5, 1000 };
+    static const float areas[] = { 0, -1, -INFINITY, 0.05f, 0.99f };
+    static const double least[] = { 0, 0, 1e-300, 0.1, 0.99 };
+#define ONE_OF(list) list[draw(&random) % (sizeof list / sizeof *list)]
     uint32_t random = call.a | (uint32_t)call.b << 8;
     covey_session_options options;
     covey_session_options_init(&options, sizeof options);
     options.threads = 1 + (call.b & 1);
     options.mode = draw(&random) % 4 ? COVEY_MODE_EDGE : COVEY_MODE_REFERENCE;
     options.streaming = options.mode == COVEY_MODE_EDGE && draw(&random) % 3 == 0;
-    options.window = windows[draw(&random) % 4];
-    options.key_stride = strides[draw(&random) % 4];
+    options.window = ONE_OF(windows);
+    options.key_stride = ONE_OF(strides);
+    options.key_pool = ONE_OF(pools);
+    options.key_budget = ONE_OF(budgets);
     options.key_rounding = (covey_key_rounding)(draw(&random) % 3);
-    options.tau = taus[draw(&random) % 6];
+    options.tau = ONE_OF(taus);
     options.output = (covey_output)(draw(&random) % 3);
     options.mask = (covey_mask)(draw(&random) % 3);
     options.affinity = (covey_affinity)(draw(&random) % 3);
     options.keep_shots = draw(&random) % 2;
-    options.max_objects = draw(&random) % 4 ? 0 : 1;
-    options.min_area = draw(&random) % 2 ? -1 : 0;
-    options.min_region = draw(&random) % 3 ? 0 : draw(&random) % 2 ? -1 : 0.05f;
+    options.max_objects = ONE_OF(most);
+    options.min_area = ONE_OF(areas);
+    options.min_region = ONE_OF(areas);
+    options.least_objectness = ONE_OF(least);
+    options.bank_clusters = ONE_OF(banks);
+    if (draw(&random) % 4 == 0) options.working_height = options.working_width = -1;
     if (options.mode == COVEY_MODE_EDGE) {
-        options.query_pool = (int32_t)(draw(&random) % 3);
-        if (!options.streaming && draw(&random) % 3 == 0) options.target_clusters = 3;
-        if (draw(&random) % 3 == 0) options.max_clusters = 2;
-        if (draw(&random) % 3 == 0) options.bank_clusters = 2;
-        if (draw(&random) % 3 == 0) options.key_budget = 1;
+        options.query_pool = ONE_OF(pools);
+        options.max_clusters = ONE_OF(most);
+        if (!options.streaming) options.target_clusters = ONE_OF(targets);
     }
+#undef ONE_OF
     *refused = true;
     switch (draw(&random) % 24) {
     case 0: options.struct_size = 3; break;
     case 1: options.threads = 257; break;
     case 2: options.tau = NAN; break;
-    case 3: options.working_height = 1; options.working_width = 100000; break;
+    case 3: options.working_height = -1; options.working_width = 100000; break;
     case 4: options.mode = COVEY_MODE_REFERENCE; options.streaming = 1; break;
     case 5: options.streaming = 1; options.target_clusters = 2; break;
     case 6: options.least_objectness = 1; break;
