@@ -551,10 +551,11 @@ typedef struct covey_memory {
  * 2, in the mean; no frame more than one object for every 16 patches, the
  * session no more than 1024, and, unless min_region is negative, the pixels no
  * more than one change of id along a row for every 8; and while results of a
- * stream are handed out as they come. */
+ * stream are handed out as they come.  More than 2^61 bytes: ERROR_MEMORY. */
 COVEY_API covey_status covey_estimate_memory(
     const covey_model *model, const covey_session_options *options,
     int32_t width, int32_t height, int64_t frame_count, covey_memory *memory);
+/* What it takes now, and at most so far. */
 COVEY_API covey_status covey_session_get_memory(
     const covey_session *session, covey_memory *memory);
 

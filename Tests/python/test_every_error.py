@@ -482,6 +482,17 @@ def too_many_clusters(w):
     return "covey_session_finish", [session]
 
 
+def beyond_numbers(w):
+    """As many frames and keys as can be asked for, of the largest size."""
+    options = w.options(mode=1)
+    options.query_pool = 0
+    options.key_stride = 1
+    options.working_height = options.working_width = -1
+    arguments = CALLS["covey_estimate_memory"](w)
+    arguments[1:5] = [options, 32768, 32768, 100_000_000]
+    return "covey_estimate_memory", arguments
+
+
 def damaged(w):
     model = with_float(w, "encoder.cls_token", float("inf"))
     session = w.make("session", "covey_session_create", model, w.options())
@@ -502,6 +513,7 @@ def before_finish(name):
 CASES = {
     ("covey_model_save", "IO"): nowhere,
     ("covey_model_save", "ARGUMENT"): too_large_for_half,
+    ("covey_estimate_memory", "MEMORY"): beyond_numbers,
     ("covey_session_push", "FORMAT"): damaged,
     ("covey_session_finish", "FORMAT"): overflowing,
     ("covey_session_finish", "CAPACITY"): too_many_clusters,
