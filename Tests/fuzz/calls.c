@@ -129,7 +129,9 @@ static void estimate(const model *model, call call)
     if (refused || !model->handle || width < 1 || height < 1 || width > 32768 || height > 32768 ||
         frames < 1 || frames > MOST)
         outcome.errors |= one(COVEY_ERROR_ARGUMENT);
-    if (frames == MOST) outcome.too |= one(COVEY_ERROR_MEMORY);
+    /* Maps over the keys of so many, or so large, frames can be more than 2^61 bytes. */
+    if (frames > 3 && (frames == MOST || width > 1920 || height > 1920))
+        outcome.too |= one(COVEY_ERROR_MEMORY);
     const covey_status status =
         covey_estimate_memory(model->handle, &options, width, height, frames, &memory);
     if (!came_out(status, outcome, "estimate_memory")) return;
