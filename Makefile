@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup lib demo test test-swift test-kernels test-exports test-c test-faults test-valgrind faults \
+.PHONY: help setup lib demo test test-swift test-kernels test-exports test-c test-faults test-fuzz test-soak test-valgrind faults fuzz soak \
   test-python test-oracles test-documents test-packages examples aarch64 install dist api \
   bench bench-clustering bench-quality bench-objects bench-throughput bench-training \
   bench-adaptation \
@@ -75,7 +75,7 @@ $(CLIP): | $(STAMPS)/python
 
 # ---- Tests -----------------------------------------------------------------
 
-test: test-swift test-kernels test-exports test-c test-faults test-valgrind test-python ## build and run all tests
+test: test-swift test-kernels test-exports test-c test-faults test-fuzz test-soak test-valgrind test-python ## build and run all tests
 
 test-swift: | $(STAMPS)/debian ## the numerics against plain oracles, in ordinary Swift
 	@mkdir -p build/reports
@@ -102,6 +102,21 @@ faults: $(LIB) ## every allocation, thread, open, read, write, ... fails, with a
 	@for folder in build build/no-blas; do $(FAULTS) test LIB=$$folder/libcovey.so || exit 1; done
 
 FAULTS = $(MAKE) --no-print-directory -f Tests/faults/Makefile
+
+test-fuzz: $(LIB) ## the fuzzer's seeds and what it once found, with the library itself
+	@$(FUZZ) replay LIB=$(LIB)
+
+fuzz: | $(STAMPS)/debian ## libFuzzer on weight files, training states, calls; MINUTES=60 each; TARGETS=calls: one
+	@$(FUZZ) fuzz
+
+test-soak: $(LIB) ## eight sessions at once beside cancel, log and fork; a stream of 1,200 frames
+	@$(SOAK) test LIB=$(LIB)
+
+soak: $(LIB) ## the same for longer and under the thread sanitizer; a stream of 20,000 frames; minutes
+	@$(SOAK) soak LIB=$(LIB)
+
+SOAK = $(MAKE) --no-print-directory -f Tests/soak/Makefile
+FUZZ = $(MAKE) --no-print-directory -f Tests/fuzz/Makefile
 
 test-valgrind: test-c ## the C tests once more, under valgrind
 	@Tests/c/valgrind.sh
@@ -216,5 +231,5 @@ footprint: $(LIB) $(STAMPS)/python ## bytes, loading and memory of all builds, i
 # ---- Odds and ends ---------------------------------------------------------
 
 clean: ## remove all that was built
-	rm -rf build dist out .build .build-embedded* $(VENV) .pytest_cache .hypothesis \
+	rm -rf build dist out .build .build-* $(VENV) .pytest_cache .hypothesis \
 	  bindings/python/build bindings/python/src/*.egg-info

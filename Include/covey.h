@@ -369,7 +369,8 @@ typedef struct covey_session_options {
     int32_t  working_width;     /* multiples of the patch size.  Both 0: the
                                  * model's (height and width swapped for
                                  * upright frames).  One 0: from the other,
-                                 * keeping the aspect of the frames.         */
+                                 * keeping the aspect of the frames.  Both
+                                 * -1: the frames' own, to whole patches     */
     int32_t  window;            /* frames clustered together at level 1,
                                  * at most 64; 0: the model's                */
     int32_t  key_stride;        /* every n-th frame serves as key, at most
@@ -457,14 +458,15 @@ COVEY_API void covey_session_free(covey_session *session);
 
 /* Takes one frame and computes its features.  The pixels are not kept.  All
  * frames of a session have the same size.  After an error (cancelling
- * included) the frame has not been taken and can be pushed again. */
+ * included) the frame has not been taken and can be pushed again.  Features
+ * that are not finite, as of damaged weights: ERROR_FORMAT. */
 COVEY_API COVEY_CHECK covey_status covey_session_push(
     covey_session *session, const covey_frame *frame);
 /* No more frames: clusters the whole video, of a stream what is left.  After
  * an error (cancelling included) the session is as it was before the call, and
  * more frames can be pushed or finish called again.  Without a frame pushed:
  * ERROR_STATE.  More than 65535 clusters (a far too small tau): ERROR_CAPACITY.
- */
+ * Attention maps that are not finite: ERROR_FORMAT. */
 COVEY_API COVEY_CHECK covey_status covey_session_finish(covey_session *session);
 /* Hands out results in frame order: COVEY_OK and a result, COVEY_AGAIN, or
  * COVEY_END.  They come after finish, as the method looks at the whole video;
@@ -544,8 +546,8 @@ typedef struct covey_memory {
     int64_t  peak;          /* of the session, at its largest so far         */
 } covey_memory;
 
-/* What a session would need at most for `frame_count` frames of this size,
- * before any is allocated: `peak` is the sum of features and workspace;
+/* What a session would need at most for `frame_count` frames of this size (up to
+ * 100 million), before any is allocated: `peak` is the sum of features and workspace;
  * `current` is 0.  What there is to find depends on the video; the estimate
  * holds while no window has, in edge mode, more prototypes than 96, or than one
  * for every 4 blocks of query_pool and 32 besides, in reference mode more than
@@ -553,10 +555,11 @@ typedef struct covey_memory {
  * 2, in the mean; no frame more than one object for every 16 patches, the
  * session no more than 1024, and, unless min_region is negative, the pixels no
  * more than one change of id along a row for every 8; and while results of a
- * stream are handed out as they come. */
+ * stream are handed out as they come.  More than 2^61 bytes: ERROR_MEMORY. */
 COVEY_API covey_status covey_estimate_memory(
     const covey_model *model, const covey_session_options *options,
     int32_t width, int32_t height, int64_t frame_count, covey_memory *memory);
+/* What it takes now, and at most so far. */
 COVEY_API covey_status covey_session_get_memory(
     const covey_session *session, covey_memory *memory);
 
@@ -744,8 +747,8 @@ typedef struct covey_trainer_options {
     int32_t  augmentation;          /* 0: grayscale, colours and blur, the
                                      * same for all frames of a clip; -1:
                                      * none                                  */
-    int32_t  working_height;        /* as of covey_session_options; both or  */
-    int32_t  working_width;         /* none                                  */
+    int32_t  working_height;        /* as of covey_session_options, but not  */
+    int32_t  working_width;         /* -1; both or none                      */
     float    learning_rate;         /* at step 0, at most 1; at the end 1e-6
                                      * (or as at step 0 where that is less);
                                      * 0: 1e-4                               */

@@ -2,13 +2,10 @@
 #include "CCoveyPlatform.h"
 
 #include <pthread.h>
-#include <sched.h>
 #include <semaphore.h>
 #include <signal.h>
 #include <stdatomic.h>
-#include <stdio.h>
 #include <stdlib.h>
-#include <unistd.h>
 
 // Workers look for new work this often before they go to sleep: between two
 // stages of a network there is work again within microseconds, and waking a
@@ -189,32 +186,6 @@ bool cv_could_start(int32_t threads) {
   for (int32_t i = 0; i < count; i++) pthread_join(started[i], NULL);
   free(started);
   return count == threads;
-}
-
-// The cores that a container may use at once, by its quota of time; 0 for no
-// limit, or where none can be read (cgroup version 2).
-static int32_t core_quota(void) {
-  FILE *file = fopen("/sys/fs/cgroup/cpu.max", "re");
-  if (!file) return 0;
-  long long quota = 0, period = 0;
-  int found = fscanf(file, "%lld %lld", &quota, &period);  // or "max 100000"
-  fclose(file);
-  if (found != 2 || quota <= 0 || period <= 0) return 0;
-  long long cores = (quota + period - 1) / period;
-  return cores < 1 << 16 ? (int32_t)cores : 0;
-}
-
-int32_t cv_core_count(void) {
-  int32_t count = 0;
-  cpu_set_t set;
-  if (sched_getaffinity(0, sizeof set, &set) == 0) {
-    count = CPU_COUNT(&set);
-  } else {
-    count = (int32_t)sysconf(_SC_NPROCESSORS_ONLN);
-  }
-  int32_t quota = core_quota();
-  if (quota > 0 && quota < count) count = quota;
-  return count > 0 ? count : 1;
 }
 
 static sem_t turns;

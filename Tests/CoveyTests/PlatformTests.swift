@@ -86,6 +86,64 @@ private func withFolder(_ body: (URL) throws -> Void) throws {
   }
 }
 
+/// Files as control groups have them, of version 2, of version 1 as a container sees it and as
+/// the machine does.
+@Suite struct CoreQuotaTests {
+  static let v1 = "11:memory:/docker/ab\n4:cpu,cpuacct:/docker/ab\n1:name=systemd:/x\n0::/system\n"
+
+  struct Groups: Sendable {
+    let lines: String
+    let files: [String: String]
+    let cores: Int32
+  }
+
+  static let cases = [
+    Groups(lines: "0::/\n", files: ["cpu.max": "max 100000"], cores: 0),
+    Groups(lines: "0::/\n", files: ["cpu.max": "250000 100000"], cores: 3),
+    Groups(
+      lines: "0::/a/b\n", files: ["a/cpu.max": "200000 100000", "a/b/cpu.max": "max 100000"],
+      cores: 2),
+    Groups(
+      lines: "0::/a/b\n", files: ["cpu.max": "100 100", "a/b/cpu.max": "700000 100000"], cores: 1),
+    Groups(
+      lines: v1,
+      files: ["cpu,cpuacct/cpu.cfs_quota_us": "150000", "cpu,cpuacct/cpu.cfs_period_us": "100000"],
+      cores: 2),
+    Groups(
+      lines: v1,
+      files: [
+        "cpu/docker/ab/cpu.cfs_quota_us": "400000", "cpu/docker/ab/cpu.cfs_period_us": "100000",
+        "memory/docker/ab/cpu.max": "1 1",
+      ], cores: 4),
+    Groups(
+      lines: v1, files: ["cpu/cpu.cfs_quota_us": "-1", "cpu/cpu.cfs_period_us": "100000"], cores: 0),
+    Groups(
+      lines: v1,
+      files: ["cpu/cpu.cfs_quota_us": "9223372036854775807", "cpu/cpu.cfs_period_us": "2"],
+      cores: 0),
+    Groups(
+      lines: "1:cpuset:/a\n", files: ["cpuset/cpu.max": "1 1", "cpu.max": "1 1"], cores: 0),
+    Groups(lines: "damaged", files: ["cpu.max": "1 1"], cores: 0),
+    Groups(lines: "::", files: ["cpu.max": "nothing"], cores: 0),
+  ]
+
+  @Test(arguments: cases)
+  func quotas(_ groups: Groups) throws {
+    try WeightFileSample.withFolder { folder in
+      let root = "\(folder)/sys"
+      for (name, text) in groups.files {
+        let url = URL(fileURLWithPath: "\(root)/\(name)")
+        try FileManager.default.createDirectory(
+          at: url.deletingLastPathComponent(), withIntermediateDirectories: true)
+        try "\(text)\n".write(to: url, atomically: false, encoding: .utf8)
+      }
+      try groups.lines.write(toFile: "\(folder)/groups", atomically: false, encoding: .utf8)
+      #expect(cv_core_quota("\(folder)/groups", root) == groups.cores)
+      #expect(cv_core_quota("\(folder)/none", root) == 0)
+    }
+  }
+}
+
 @Suite struct BufferTests {
   private func refusal(_ body: () throws -> Void) -> CoveyError? {
     do {

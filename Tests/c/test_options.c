@@ -316,6 +316,50 @@ static void test_defaults(const subject *subject)
     free_video(&video);
 }
 
+/* The frames' own size: to the nearest number of patches, of which there is always one. */
+static void test_size_of_frames(const subject *subject)
+{
+    const int32_t patch = subject->patch;
+    const int32_t sizes[][4] = {        /* height, width; rows, columns              */
+        { 5 * patch, 3 * patch, 5, 3 },
+        { 4 * patch + (patch - 1) / 2, 2 * patch + patch / 2 + 1, 4, 3 },
+        { 1, 7 * patch, 1, 7 },
+    };
+    covey_session_options options = subject->options;
+    options.working_height = options.working_width = -1;
+    for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
+        check_topic("working size of frames of %d x %d", sizes[i][0], sizes[i][1]);
+        video video = make_video(sizes[i][1], sizes[i][0], 3, 1);
+        covey_frame frame = video_frame(&video, 0);
+        covey_grid grid = { .struct_size = sizeof grid };
+        CHECK_STATUS(covey_encode(subject->model, &options, &frame, NULL, 0, NULL, &grid),
+                     COVEY_ERROR_CAPACITY);
+        CHECK_INT(grid.rows, sizes[i][2]);
+        CHECK_INT(grid.columns, sizes[i][3]);
+
+        covey_session_options named = options;
+        named.working_height = grid.rows * patch;
+        named.working_width = grid.columns * patch;
+        uint16_t *found = run_video(subject, &options, &video);
+        uint16_t *expected = run_video(subject, &named, &video);
+        CHECK_BYTES(found, expected, video_size(&video) * sizeof *found);
+        covey_memory estimate = { .struct_size = sizeof estimate }, same = estimate;
+        CHECK_OK(covey_estimate_memory(subject->model, &options, video.width, video.height, 3, &estimate));
+        CHECK_OK(covey_estimate_memory(subject->model, &named, video.width, video.height, 3, &same));
+        CHECK_INT(estimate.peak, same.peak);
+        free(found);
+        free(expected);
+        free_video(&video);
+    }
+    /* What a trainer learns from has one size. */
+    covey_trainer_options training;
+    covey_trainer *trainer = NULL;
+    covey_trainer_options_init(&training, sizeof training);
+    training.working_height = training.working_width = -1;
+    CHECK_ERROR(covey_trainer_create(subject->model, &training, &trainer), COVEY_ERROR_ARGUMENT,
+                "working_height");
+}
+
 static void test_effects(const subject *subject)
 {
     video video = subject_video(subject, 6, 1);
@@ -434,5 +478,6 @@ void test_options(const subject *subject)
     test_limits_themselves(subject);
     test_struct_sizes(subject);
     test_defaults(subject);
+    test_size_of_frames(subject);
     test_effects(subject);
 }

@@ -116,6 +116,19 @@ def with_cmake(installed, folder):
         (folder / name).symlink_to(folder / "build" / name)
 
 
+def segmented(command, model, folder, size):
+    """The masks of the clip, frame by frame."""
+    folder.mkdir()
+    done = subprocess.run(
+        [*command, model, "-", folder, "--clusters", *size], input=clip.yuv4mpeg2(),
+        capture_output=True, timeout=300,
+    )
+    assert done.returncode == 0, done.stderr.decode()
+    found = [Image.open(path) for path in sorted(folder.iterdir())]
+    assert [each.size for each in found] == [(clip.WIDTH, clip.HEIGHT)] * clip.FRAMES
+    return [each.tobytes() for each in found]
+
+
 @pytest.mark.parametrize("build", [with_pkg_config, with_cmake, with_compiler_alone])
 def test_a_program_is_built_and_runs(installed, build, tmp_path):
     build(installed, tmp_path)
@@ -128,22 +141,29 @@ def test_a_program_is_built_and_runs(installed, build, tmp_path):
 
     # Fewer pixels where an emulator computes; there the disc is not told from its edge.
     size, least = ([], 0.9) if architecture.native else (["--working-size", "128x192"], 0.45)
-    masks = tmp_path / "masks"
-    masks.mkdir()
     command = architecture.program(tmp_path / "segment", installed.libraries)
-    done = subprocess.run(
-        [*command, installed.model, "-", masks, "--clusters", *size], input=clip.yuv4mpeg2(),
-        capture_output=True, timeout=300,
-    )
-    assert done.returncode == 0, done.stderr.decode()
-    found = sorted(masks.iterdir())
-    assert len(found) == clip.FRAMES
-    for frame, path in enumerate(found):
-        picture = Image.open(path)
-        assert picture.size == (clip.WIDTH, clip.HEIGHT)
-        indices = picture.tobytes()
+    for frame, indices in enumerate(segmented(command, installed.model, tmp_path / "masks", size)):
         rows = [indices[at : at + clip.WIDTH] for at in range(0, len(indices), clip.WIDTH)]
         assert clip.intersection_over_union(rows, frame) > least
+
+
+@pytest.mark.parametrize("cpu", ["qemu64", "Opteron_G5"])
+def test_it_runs_where_openblas_does_not(installed, cpu, tmp_path):
+    """On CPUs whose instructions are not what their names say, OpenBLAS's end the process."""
+    architecture = installed.architecture
+    if installed.kind == "deb" or architecture.name != "x86_64":
+        return      # the same library; its instructions
+    if not shutil.which("qemu-x86_64-static"):
+        pytest.skip("qemu-x86_64-static is not installed")
+    with_compiler_alone(installed, tmp_path)
+    program, few = tmp_path / "segment", ["--working-size", "48x96", "--tau", "0.1"]
+    native = architecture.program(program, installed.libraries)
+    emulated = ["qemu-x86_64-static", "-cpu", cpu, "-E", f"LD_LIBRARY_PATH={installed.libraries}"]
+    here = segmented(native, installed.model, tmp_path / "here", few)
+    there = segmented([*emulated, program], installed.model, tmp_path / "there", few)
+    pixels = list(zip(b"".join(here), b"".join(there), strict=True))
+    assert sum(a == b for a, b in pixels) >= 0.999 * len(pixels)
+    assert len(set(b"".join(here))) > 1
 
 
 def test_cmake_takes_the_versions_that_fit(installed, tmp_path):

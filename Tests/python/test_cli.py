@@ -487,6 +487,8 @@ def test_working_size(run, clip, model_path, tmp_path):
     plain = found()
     np.testing.assert_array_equal(found("--working-size", "0x0"), plain)
     np.testing.assert_array_equal(found("--working-size", "16x0"), found("--working-size", "16x24"))
+    # The clip's own.
+    np.testing.assert_array_equal(found("--working-size", "frame"), found("--working-size", "40x64"))
     # One row of patches: height comes first.
     flat = found("--working-size", "8x48")
     np.testing.assert_array_equal(flat, np.broadcast_to(flat[:, :1], flat.shape))
@@ -611,6 +613,8 @@ def test_no_library(run, tmp_path):
         ["convert", "a.pt", "-o", "b", "--tau", "0"],
         ["convert", "a.pt", "-o", "b", "--layer-norm-eps", "-1"],
         ["convert", "a.pt", "-o", "b", "--working-size", "0x16"],
+        ["convert", "a.pt", "-o", "b", "--working-size", "frame"],
+        ["train", "a.mp4", "-o", "b", "--working-size", "frame"],
         ["convert", "a.pt", "-o", "b", "--mean", "0.5,0.5,nan"],
         ["convert", "a.pt", "-o", "b", "--mean", "1,2"],
     ],

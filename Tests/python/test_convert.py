@@ -19,6 +19,7 @@ from covey.checkpoints.checkpoint import (
     with_block,
 )
 from covey.checkpoints.convert import Settings, convert, settle, write_gguf
+from covey.commands.main import main
 
 
 def field(reader, key):
@@ -85,6 +86,31 @@ def test_tensors_arrive_unchanged(tmp_path, form):
     np.testing.assert_allclose(field(reader, "covey.input.mean"), [0.485, 0.456, 0.406])
     np.testing.assert_allclose(field(reader, "covey.vit.layer_norm_eps"), 1e-6)
     np.testing.assert_allclose(field(reader, "covey.correlator.layer_norm_eps"), 1e-5)
+
+
+@pytest.mark.parametrize("form", ["plain", "parallel"])
+def test_of_several_blocks_the_first_is_taken(tmp_path, form, capsys):
+    state = random_state()
+    further = {
+        name.replace("temporal_transformer.0.", f"temporal_transformer.{index}."): array + index
+        for name, array in state.items()
+        if name.startswith("temporal_transformer.0.")
+        for index in (1, 2)
+    }
+    save_file(spelled(state, form), tmp_path / "one.safetensors")
+    save_file(spelled({**state, **further}, form), tmp_path / "three.safetensors")
+    for name in ("one", "three"):
+        convert(tmp_path / f"{name}.safetensors", tmp_path / f"{name}.gguf")
+    one, three = (gguf.GGUFReader(tmp_path / f"{name}.gguf") for name in ("one", "three"))
+    for ours, theirs in zip(three.tensors, one.tensors, strict=True):
+        assert ours.name == theirs.name
+        np.testing.assert_array_equal(ours.data, theirs.data)
+    assert "the first of 3 spatio-temporal blocks" in field(three, "covey.provenance")
+    for name, says in (("one", False), ("three", True)):
+        path = tmp_path / f"{name}.safetensors"
+        assert main(["convert", str(path), "-o", str(tmp_path / "b.gguf")]) == 0
+        said = "3 spatio-temporal blocks in it: the first is taken" in capsys.readouterr().out
+        assert said == says
 
 
 @pytest.mark.parametrize("wrapper", ["state_dict", "model_state_dict", None])

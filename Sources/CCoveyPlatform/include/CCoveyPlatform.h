@@ -60,8 +60,11 @@ void cv_pool_free(cv_pool *pool);
 // child after fork() everything runs on the calling thread; where a task has forked,
 // it returns there without what the workers had in hand.
 void cv_pool_run(cv_pool *pool, int32_t count, cv_task task, void *context);
-// Cores this process may run on.
+// Cores this process may run on, and has the time of: at least 1.
 int32_t cv_core_count(void);
+// The least that a control group of this process, or one above it, gives of CPU time, in cores,
+// rounded up; 0: no bound.  `groups`: /proc/self/cgroup; `root`: /sys/fs/cgroup.
+int32_t cv_core_quota(const char *groups, const char *root);
 
 // Whether the system would start so many more threads.  None is kept.
 bool cv_could_start(int32_t threads);

@@ -149,7 +149,9 @@ final class Session {
       try body()
     } catch {
       (frames, timestamps, stream, shots, outcomes) = before
-      throw error
+      // The clustering blames whom the features are from, who is the model here.
+      guard error.kind == .argument else { throw error }
+      throw CoveyError(.format, "\(error.message); the weights seem damaged")
     }
   }
 

@@ -109,6 +109,8 @@ struct Settings {
   private let isCutLeftOpen: Bool
   /// Whether shots are found, and each is clustered on its own; `edge` only.
   let splitsShots: Bool
+  /// Whether frames are encoded at their own size.
+  let isOfFrame: Bool
   private let workingHeight: Int
   private let workingWidth: Int
 
@@ -206,9 +208,11 @@ struct Settings {
     }
     minRegion = options.minRegion
 
+    isOfFrame = (options.workingHeight, options.workingWidth) == (-1, -1)
     let size = SessionOptions.maximumWorkingSize
-    workingHeight = try check("working_height", options.workingHeight, size, else: 0)
-    workingWidth = try check("working_width", options.workingWidth, size, else: 0)
+    workingHeight =
+      isOfFrame ? 0 : try check("working_height", options.workingHeight, size, else: 0)
+    workingWidth = isOfFrame ? 0 : try check("working_width", options.workingWidth, size, else: 0)
     let patch = defaults.patchSize
     guard workingHeight % patch == 0, workingWidth % patch == 0 else {
       throw CoveyError(
@@ -232,6 +236,9 @@ struct Settings {
       let patches = (exact / Double(patch)).rounded()
       let most = Double(SessionOptions.maximumWorkingSize / patch)
       return max(1, Int(min(patches, most))) * patch
+    }
+    if isOfFrame {
+      return (scaled(frameHeight, by: 1, over: 1), scaled(frameWidth, by: 1, over: 1))
     }
     switch (workingHeight, workingWidth) {
     case (0, 0):

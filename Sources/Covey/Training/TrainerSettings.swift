@@ -95,6 +95,11 @@ struct TrainerSettings {
           + "\(options.workingHeight) and \(options.workingWidth)")
     }
     sizes = try Settings(session, config.defaults)
+    guard !sizes.isOfFrame else {
+      throw CoveyError(
+        .argument,
+        "options.working_height, working_width: expected one size for all clips, found -1 and -1")
+    }
     (threads, memoryLimit) = (sizes.threads, sizes.memoryLimit)
     let isGiven = options.workingHeight > 0
     workingHeight = isGiven ? options.workingHeight : config.workingHeight

@@ -7,7 +7,15 @@ from typing import TYPE_CHECKING, Any, cast
 
 from ..mirror.options import Options
 from ..system.machine import usable_cores
-from .values import UsageError, above_zero, fraction_or_none, height_by_width, size_in_bytes, whole
+from .values import (
+    OF_FRAME,
+    UsageError,
+    above_zero,
+    fraction_or_none,
+    height_by_width_or_frame,
+    size_in_bytes,
+    whole,
+)
 
 if TYPE_CHECKING:
     from ..interface.model import Model
@@ -24,10 +32,11 @@ def add_method(command: Any) -> None:
     )
     method.add_argument(
         "--working-size",
-        type=height_by_width,
+        type=height_by_width_or_frame,
         metavar="HxW",
         help="height and width in pixels that frames are resized to, multiples of the patch "
-        "size; 0x0: the model's; one of them 0: from the other, keeping the aspect",
+        "size; 0x0: the model's; one of them 0: from the other, keeping the aspect; frame: the "
+        "frames' own, to whole patches",
     )
     method.add_argument(
         "--tau",
@@ -164,6 +173,8 @@ def check_size(working_size: tuple[int, int] | None, model: Model) -> None:
     """Raises UsageError for a working size that is not of the model's patches."""
     height, width = working_size or (0, 0)
     patch = model.info.patch_size
+    if working_size == OF_FRAME:
+        return
     if height % patch or width % patch:
         raise UsageError(
             f"argument --working-size: expected multiples of the model's patch size, {patch}, "

@@ -55,6 +55,15 @@ def height_by_width(text: str) -> tuple[int, int]:
     return size
 
 
+#: The working size of frames that are not resized, but to whole patches.
+OF_FRAME = (-1, -1)
+
+
+def height_by_width_or_frame(text: str) -> tuple[int, int]:
+    """As height_by_width(); "frame" is the frames' own size."""
+    return OF_FRAME if text.strip() == "frame" else height_by_width(text)
+
+
 def height_by_width_of_a_model(text: str) -> tuple[int, int]:
     """As height_by_width(), without 0."""
     size = height_by_width(text)

@@ -70,7 +70,7 @@ class Checkpoint:
     """tensors: float32, named as in a weight file.  config: what the file said beside
     them, and what its format implies.  dropped: names left out on purpose.  folded:
     layer scales that went into the weights.  has_block: whether it has a
-    spatio-temporal block."""
+    spatio-temporal block.  further_blocks: those behind the first, which are dropped."""
 
     tensors: Tensors
     geometry: Geometry
@@ -79,6 +79,7 @@ class Checkpoint:
     dropped: list[str] = field(default_factory=list)
     folded: list[str] = field(default_factory=list)
     has_block: bool = True
+    further_blocks: int = 0
 
 
 def understand(
@@ -141,7 +142,8 @@ def understand(
         dropped += [name for name in tensors if unused(name)]
         tensors = {name: array for name, array in tensors.items() if not unused(name)}
     ordered = {name: tensors[name] for name in expected if name in tensors}
-    return Checkpoint(ordered, geometry, row, config, dropped, folded, has_block)
+    further = {row.further_block(name) for name in source.tensors} - {None}
+    return Checkpoint(ordered, geometry, row, config, dropped, folded, has_block, len(further))
 
 
 def with_block(found: Checkpoint, other: Checkpoint) -> Checkpoint:
@@ -157,7 +159,11 @@ def with_block(found: Checkpoint, other: Checkpoint) -> Checkpoint:
     block = {n: t for n, t in other.tensors.items() if n.startswith("correlator.")}
     said = {key: value for key, value in other.config.items() if key.startswith("temporal_")}
     return replace(
-        found, tensors={**encoder, **block}, config={**found.config, **said}, has_block=True
+        found,
+        tensors={**encoder, **block},
+        config={**found.config, **said},
+        has_block=True,
+        further_blocks=other.further_blocks,
     )
 
 

@@ -77,7 +77,8 @@ class Settings:
 class Conversion:
     """What was written: the model as read back; format and title of what it was made
     from; the tensors left out, and the layer scales folded into weights; whether a
-    spatio-temporal block was there (else the file has the identity for one)."""
+    spatio-temporal block was there (else the file has the identity for one), and how
+    many behind the first, which is the one that is taken."""
 
     path: Path
     info: ModelInfo
@@ -87,6 +88,7 @@ class Conversion:
     title: str
     folded: list[str]
     has_block: bool
+    further_blocks: int
 
 
 def convert(
@@ -142,6 +144,7 @@ def convert(
             found.format.title,
             found.folded,
             found.has_block,
+            found.further_blocks,
         )
 
 
@@ -203,6 +206,11 @@ def settle(
         f"format {found.format.name}",
         *(["layer scale folded into weights"] if found.folded else []),
         *(["which had no spatio-temporal block"] if untrained else []),
+        *(
+            [f"the first of {1 + found.further_blocks} spatio-temporal blocks"]
+            if found.further_blocks
+            else []
+        ),
     ]
     return {
         "general.name": name,

@@ -30,6 +30,9 @@ _AUTHORS_STD = (0.22803, 0.22145, 0.216989)
 
 Renames = tuple[tuple[str, str], ...]
 
+#: Spatio-temporal blocks behind the first, which the authors' evaluation does not run either.
+FURTHER_BLOCK = r"temporal_transformer\.([1-9][0-9]*)\."
+
 #: The names of DINO, which those of DINOv2 and timm extend, and of the block.
 _DINO_NAMES: Renames = (
     (r"temporal_transformer\.0\.", "correlator."),
@@ -118,6 +121,11 @@ class Format:
             name = re.sub(f"^{pattern}", replacement, name)
         return name
 
+    def further_block(self, name: str) -> str | None:
+        """The number of the spatio-temporal block behind the first that it is of."""
+        match = re.match(FURTHER_BLOCK, self.stripped(name))
+        return match[1] if match else None
+
     def drops(self, name: str) -> bool:
         stripped = self.stripped(name)
         return any(re.match(pattern, stripped) for pattern in self.dropped)
@@ -137,6 +145,7 @@ FORMATS = (
         (r"^temporal_transformer\.0\.", r"^encoder\.cls_token$"),
         _DINO_NAMES[:1],
         wrapper="model_state_dict",
+        dropped=(FURTHER_BLOCK,),
         defaults={"mean": _AUTHORS_MEAN, "std": _AUTHORS_STD, "cls_saliency": True},
     ),
     Format(
@@ -145,6 +154,7 @@ FORMATS = (
         (r"^temporal_transformer\.0\.",),
         _DINO_NAMES,
         prefix=r"(module\.)?(encoder\.)?",
+        dropped=(FURTHER_BLOCK,),
     ),
     Format(
         "dinov2-registers",

@@ -128,6 +128,7 @@ def run(arguments: argparse.Namespace) -> int:
                     "format": done.format,
                     "folded": done.folded,
                     "has_block": done.has_block,
+                    "further_blocks": done.further_blocks,
                     "tau": info.tau,
                 },
                 ensure_ascii=False,
@@ -148,6 +149,11 @@ def run(arguments: argparse.Namespace) -> int:
         say(f"folded into attn.proj and mlp.fc2: {len(done.folded)} layer scales")
     if done.dropped:
         say(f"left out: {', '.join(done.dropped)}")
+    if done.further_blocks:
+        say(
+            f"{1 + done.further_blocks} spatio-temporal blocks in it: the first is taken, as the "
+            "authors' evaluation does"
+        )
     if not done.has_block:
         say(
             "no spatio-temporal block in it: features are compared as they are. tau "

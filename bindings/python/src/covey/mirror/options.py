@@ -21,7 +21,8 @@ class Options(TypedDict, total=False):
     threads: at most 256; default one per usable core.
     working_height, working_width: frames are resized to this many pixels,
         multiples of the patch size.  Both left out: the model's (swapped for
-        upright frames); one left out: from the other, keeping the aspect.
+        upright frames); one left out: from the other, keeping the aspect; both -1: the
+        frames' own, to whole patches.
     window: frames clustered together at level 1, at most 64; default the model's.
     key_stride: every n-th frame serves as key; default the model's.
     key_pool: keys are averaged over n x n patches, 1: not; default the model's.
