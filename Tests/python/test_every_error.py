@@ -210,7 +210,7 @@ def too_many_clusters(w):
         patches[..., shot % 3] += 150  # another colour than the shot before
         pixels = patches.clip(0, 255).astype(np.uint8).repeat(8, 0).repeat(8, 1)
         frame = w.struct(
-            _abi.covey_frame, format=1, width=8 * columns, height=8 * rows,
+            "covey_frame", format=1, width=8 * columns, height=8 * rows,
             planes=(c_void_p * 3)(pixels.ctypes.data))
         for _ in range(2):
             assert w.call("covey_session_push", session, frame) == OK
