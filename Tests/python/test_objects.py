@@ -101,7 +101,9 @@ def test_kinds_are_objects_together(nano, kind, streaming):
             np.bincount(shared[own == number], minlength=64)
             for (own, _), (shared, _) in zip(objects, kinds, strict=True)
         )
-        assert worn.max() > 0.98 * worn.sum()
+        # Beside the others of its kind a small one may be a speck, which masks dissolve.
+        specks = worn[0] if worn.sum() < 0.002 * sum(each.size for each, _ in objects) else 0
+        assert worn[1:].max() > 0.98 * (worn.sum() - specks)
 
 
 def test_less_of_an_object(nano):

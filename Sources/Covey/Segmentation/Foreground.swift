@@ -4,16 +4,16 @@ import CCoveyKernels
 /// (docs/ALGORITHM.md has its measurement).
 ///
 /// Things move by themselves, and stand inside the picture; what is behind them reaches
-/// its border and lies about its rim.  The probability that a patch is of an object is a
-/// logistic function of five cues: how much its region moves, over the frames around, how
-/// much it does itself, and how much its cluster does, compared with the video; of its region the contact with
-/// the border, and the distance from the centre, which count for less where it moves.
+/// its border.  The probability that a patch is of an object is a logistic function of four
+/// cues: how much its region moves, over the frames around, how much it does itself, and
+/// how much its cluster does, compared with the video; and of its region the contact with
+/// the border.
 struct Foreground {
   /// From here on a patch is of an object.  Below 1/2, as objects are the lesser part of
   /// most pictures and their masks are judged by what they share with the truth: the best
   /// threshold of F1 is half of what is reached there (Lipton, Elkan, Naryanaswamy:
   /// Optimal thresholding of classifiers to maximize F1 measure, 2014).
-  private static let threshold: Float = 0.25
+  private static let threshold: Float = 0.3
   /// What was of an object a frame before stays one down to here, so that what is near the
   /// threshold does not come and go.
   private static let fading: Float = 0.2
@@ -27,15 +27,11 @@ struct Foreground {
   }
 
   /// Fitted on made-up films (docs/ALGORITHM.md).
-  private static let bias: Float = -0.67
-  private static let regionMotion: Float = 0.49
-  private static let patchMotion: Float = 0.46
-  private static let clusterMotion: Float = 0.61
-  private static let contact: Float = -6.8
-  private static let spread: Float = -1.5
-  /// For each unit of the region's motion.
-  private static let contactMoving: Float = -1.85
-  private static let spreadMoving: Float = -0.49
+  private static let bias: Float = -0.76
+  private static let regionMotion: Float = 0.54
+  private static let patchMotion: Float = 0.14
+  private static let clusterMotion: Float = 0.67
+  private static let contact: Float = -2.6
   /// CLS attention over that of the average patch, where the model has one that means
   /// something: the probability is halved there.
   private static let halfAttention = 0.5
@@ -56,18 +52,14 @@ struct Foreground {
   func probability(
     _ region: FrameRegions.Sums, clusterEvidence: Double?
   ) -> (_ evidence: Double?) -> Float {
-    let patches = region.patches
     let moves = region.meanEvidence.map(relative) ?? 0
-    let moving = max(moves, 0)
-    let contact = Foreground.contact + Foreground.contactMoving * moving
-    let spread = Foreground.spread + Foreground.spreadMoving * moving
     let rest =
       Foreground.bias + Foreground.regionMotion * moves
       + Foreground.clusterMotion * (clusterEvidence.map(relative) ?? 0)
-      + contact * region.contact / patches + spread * region.spread / patches
+      + Foreground.contact * region.contact / region.patches
     var factor: Float = 1
     if let saliency, saliency > 0 {
-      let ratio = Double(region.saliency / patches) / saliency / Foreground.halfAttention
+      let ratio = Double(region.saliency / region.patches) / saliency / Foreground.halfAttention
       factor = Float(ratio * ratio / (1 + ratio * ratio))
     }
     return { [relative] evidence in

@@ -14,8 +14,6 @@ struct FrameRegions {
     var recent: Float = 0  // patches that `residual` is of
     /// Patches at the frame's border over the outline of a square of the region's area.
     var contact: Float = 0
-    /// Squared distance to the frame's centre, the frame being 1 x 1.
-    var spread: Float = 0
     var saliency: Float = 0
 
     mutating func add(_ other: Sums, times factor: Float = 1) {
@@ -25,7 +23,6 @@ struct FrameRegions {
       residual += factor * other.residual
       recent += factor * other.recent
       contact += factor * other.contact
-      spread += factor * other.spread
       saliency += factor * other.saliency
     }
 
@@ -100,12 +97,9 @@ struct FrameRegions {
 
   /// Of this frame.
   private func own(_ patch: Int) -> Sums {
-    let y = (Float(patch / columns) + 0.5) / Float(rows) - 0.5
-    let x = (Float(patch % columns) + 0.5) / Float(columns) - 0.5
     var sums = Sums()
     sums.patches = 1
     sums.contact = contacts[Int(grid.numbers[patch])]
-    sums.spread = x * x + y * y
     if let saliency = frame.saliency { sums.saliency = saliency[patch] }
     if let motion = frame.motion {
       sums.told = 1
