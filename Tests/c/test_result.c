@@ -162,7 +162,7 @@ static void check_confidence(const covey_result *result)
 }
 
 /* That of the objects is the mean of their patches, where patches are their masks. */
-static void check_motion(const covey_result *result, covey_mask mask)
+static void check_motion(const covey_result *result, bool shows_patches)
 {
     int32_t rows = 0, columns = 0;
     const float *motion = covey_result_get_motion(result, &rows, &columns);
@@ -172,7 +172,7 @@ static void check_motion(const covey_result *result, covey_mask mask)
     CHECK_OK(covey_result_get_info(result, &info));
     for (int32_t i = 0; i < 2 * rows * columns; i++)
         if (!CHECK(isfinite(motion[i]) && (info.frame_index > 0 || motion[i] == 0))) break;
-    if (mask != COVEY_MASK_NEAREST || info.width < columns || info.height < rows) return;
+    if (!shows_patches || info.width < columns || info.height < rows) return;
     const uint16_t *labels = covey_result_labels(result);
     for (int32_t index = 0; index < info.object_count; index++) {
         covey_object object = { .struct_size = sizeof object };
@@ -194,10 +194,11 @@ static void check_motion(const covey_result *result, covey_mask mask)
     }
 }
 
-static void check_result(const covey_result *result, covey_mask mask, int64_t *first_frames)
+static void check_result(const covey_result *result, covey_mask mask, float min_region,
+                         int64_t *first_frames)
 {
     check_confidence(result);
-    check_motion(result, mask);
+    check_motion(result, mask == COVEY_MASK_NEAREST && min_region <= 0);
     covey_result_info info = { .struct_size = sizeof info };
     CHECK_OK(covey_result_get_info(result, &info));
     const uint16_t *labels = covey_result_labels(result);
@@ -258,7 +259,7 @@ static void test_contents(const subject *subject, covey_output output, covey_mas
     for (int i = 0; i < 65536; i++) first_frames[i] = -1;
     covey_result *result = NULL;
     while (covey_session_next(session, &result) == COVEY_OK) {
-        check_result(result, mask, first_frames);
+        check_result(result, mask, min_region, first_frames);
         covey_result_free(result);
     }
     free(first_frames);
