@@ -188,16 +188,18 @@ bool cv_could_start(int32_t threads) {
   return count == threads;
 }
 
+// Only who finds no turn free waits, and so the semaphore starts at 0, before anyone could
+// wait: it is not for the first call to make.
+static atomic_int turns_wanted;
 static sem_t turns;
-static int32_t turns_at_once;
 
-void cv_set_turns(int32_t at_once) {
-  if (turns_at_once > 0) return;
-  turns_at_once = at_once;
-  sem_init(&turns, 0, (unsigned)at_once);
-}
+__attribute__((constructor)) static void make_turns(void) { sem_init(&turns, 0, 0); }
 
-void cv_take_turn(void) {
+void cv_take_turn(int32_t at_once) {
+  if (atomic_fetch_add(&turns_wanted, 1) < at_once) return;
   while (sem_wait(&turns) != 0) continue;  // a signal came
 }
-void cv_end_turn(void) { sem_post(&turns); }
+
+void cv_end_turn(int32_t at_once) {
+  if (atomic_fetch_sub(&turns_wanted, 1) > at_once) sem_post(&turns);
+}

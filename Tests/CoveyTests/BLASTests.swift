@@ -1,4 +1,6 @@
+import CCoveyPlatform
 import COpenBLAS
+import Dispatch
 import Foundation
 import Testing
 
@@ -89,6 +91,43 @@ import Testing
             #expect(c[i * cStride + j].bitPattern == before[i * cStride + j].bitPattern)
           }
         }
+      }
+    }
+  }
+
+  // ---- Turns ----------------------------------------------------------------------
+
+  /// In a process of its own, as all products of a process have the same number of turns.
+  @Test func noMoreThanTheNumberHaveATurnAndNobodyWaitsForever() async {
+    await #expect(processExitsWith: .success) {
+      let (atOnce, rounds): (Int32, Int) = (2, 400)
+      let lock = NSLock()
+      nonisolated(unsafe) var (inside, most, done) = (Int32(0), Int32(0), 0)
+      DispatchQueue.concurrentPerform(iterations: 8 * rounds) { _ in
+        cv_take_turn(atOnce)
+        lock.withLock {
+          inside += 1
+          most = max(most, inside)
+        }
+        sched_yield()
+        lock.withLock {
+          inside -= 1
+          done += 1
+        }
+        cv_end_turn(atOnce)
+      }
+      precondition(most <= atOnce && done == 8 * rounds, "\(most) at once, \(done) done")
+    }
+  }
+
+  /// Whoever multiplies first, and before anyone has claimed OpenBLAS.
+  @Test func theFirstProductWaitsForNobody() async {
+    await #expect(processExitsWith: .success) {
+      let ones = [Float](repeating: 1, count: 16)
+      DispatchQueue.concurrentPerform(iterations: 16) { _ in
+        var product = [Float](repeating: 0, count: 16)
+        BLAS.multiply(4, 4, 4, ones, 4, ones, 4, transposed: false, into: &product, 4)
+        precondition(product == [Float](repeating: 4, count: 16))
       }
     }
   }

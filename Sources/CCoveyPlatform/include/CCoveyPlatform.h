@@ -69,11 +69,10 @@ int32_t cv_core_quota(const char *groups, const char *root);
 // Whether the system would start so many more threads.  None is kept.
 bool cv_could_start(int32_t threads);
 
-// At most `at_once` threads of the process have a turn; others wait for theirs.  Set under
-// the process's lock; the first number stays.
-void cv_set_turns(int32_t at_once);
-void cv_take_turn(void);
-void cv_end_turn(void);
+// At most `at_once` threads of the process have a turn; others wait for theirs.  The number
+// is the same in all calls of a process.
+void cv_take_turn(int32_t at_once);
+void cv_end_turn(int32_t at_once);
 
 // ---- fork.c ---------------------------------------------------------------
 

@@ -106,7 +106,6 @@
     private static func begin() -> Bool {
       cv_process_lock()
       defer { cv_process_unlock() }
-      cv_set_turns(productsAtOnce)
       if claims == 0 {
         let found = openblas_get_num_threads()
         guard found == 1 || setThreads(1, from: found) else { return false }
@@ -143,10 +142,10 @@
     }
 
     private static func inTurn(_ product: () -> Void) {
-      cv_take_turn()
+      cv_take_turn(productsAtOnce)
       if !isConcurrent { openblas_set_num_threads(1) }
       product()
-      cv_end_turn()
+      cv_end_turn(productsAtOnce)
     }
 
     /// c [m, n] = a [m, k] b + add * c, where b is [k, n], or [n, k] if
