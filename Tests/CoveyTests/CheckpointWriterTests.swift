@@ -74,7 +74,7 @@ private typealias Sample = WeightFileSample
   /// Rounded once, and never again.
   @Test func halvesAreStable() throws {
     try Sample.withFolder { folder in
-      var random = Sample.Random(seed: 3)
+      var random = SeededRandom(seed: 3)
       var sample = Sample()
       for index in sample.tensors.indices {
         for place in sample.tensors[index].values.indices {

@@ -29,7 +29,7 @@ private typealias Sample = WeightFileSample
       originals.append(Array(try Data(contentsOf: url)))
     }
 
-    var random = Sample.Random(seed: 20_231_117)
+    var random = SeededRandom(seed: 20_231_117)
     var (loaded, refused) = ([0, 0], [0, 0])  // unverified, verified
     var messages = Set<String>()
     for round in 0..<Self.rounds {
@@ -75,7 +75,7 @@ private typealias Sample = WeightFileSample
     #expect(messages.count > 50, "\(messages.count) different messages")
   }
 
-  private static func mutate(_ file: inout [UInt8], _ random: inout Sample.Random) {
+  private static func mutate(_ file: inout [UInt8], _ random: inout SeededRandom) {
     guard file.count > 16 else { return }
     // Half of the time in the header, which is the smaller part.
     let end = Bool.random(using: &random) ? min(file.count, 3500) : file.count

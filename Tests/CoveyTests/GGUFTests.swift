@@ -24,7 +24,7 @@ import Testing
 
   /// Against one bit at a time, for every length and every split.
   @Test func agreesWithOneBitAtATime() {
-    var random = WeightFileSample.Random(seed: 1)
+    var random = SeededRandom(seed: 1)
     for length in 0..<40 {
       let bytes = (0..<length).map { _ in UInt8.random(in: 0...255, using: &random) }
       var naive: UInt32 = .max
@@ -41,7 +41,7 @@ import Testing
   /// What the CPU has an instruction for, against tables: around and beyond blocks of 16
   /// and 64 bytes, at every address.
   @Test func agreesWithTables() {
-    var random = WeightFileSample.Random(seed: 2)
+    var random = SeededRandom(seed: 2)
     let bytes = (0..<1500).map { _ in UInt8.random(in: 0...255, using: &random) }
     bytes.withUnsafeBytes { bytes in
       for length in Array(0...300) + [511, 512, 513, 1024, 1400] {
@@ -111,7 +111,7 @@ import Testing
 
   /// Floats of any bits, and those at and beside the ties between two halves.
   @Test func narrowsToTheNearest() {
-    var random = WeightFileSample.Random(seed: 2)
+    var random = SeededRandom(seed: 2)
     var floats = (0..<1_000_000).map { _ in
       Float(bitPattern: UInt32(truncatingIfNeeded: random.next()))
     }

@@ -20,7 +20,7 @@ private typealias Sample = WeightFileSample
 
   /// Numbers of all sizes, ties between two integers, and rows of extremes.
   private func hardSample() -> Sample {
-    var random = Sample.Random(seed: 7)
+    var random = SeededRandom(seed: 7)
     var sample = Sample()
     for index in sample.tensors.indices
     where sample.tensors[index].isMatrix && !Sample.staysFloat(sample.tensors[index].name) {
@@ -100,7 +100,7 @@ private typealias Sample = WeightFileSample
   /// Halves of all sizes, their subnormals included.
   @Test func fromHalves() throws {
     try Sample.withFolder { folder in
-      var random = Sample.Random(seed: 8)
+      var random = SeededRandom(seed: 8)
       var sample = Sample(half: true)
       for index in sample.tensors.indices where sample.tensors[index].isMatrix {
         for place in sample.tensors[index].values.indices {

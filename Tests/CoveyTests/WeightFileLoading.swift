@@ -59,21 +59,6 @@ extension WeightFileSample {
     defer { try? FileManager.default.removeItem(at: folder) }
     return try body(folder.path)
   }
-
-  /// Vigna's SplitMix64, for tests that must repeat.
-  struct Random: RandomNumberGenerator {
-    private var state: UInt64
-
-    init(seed: UInt64) { state = seed }
-
-    mutating func next() -> UInt64 {
-      state &+= 0x9E37_79B9_7F4A_7C15
-      var z = state
-      z = (z ^ (z >> 30)) &* 0xBF58_476D_1CE4_E5B9
-      z = (z ^ (z >> 27)) &* 0x94D0_49BB_1331_11EB
-      return z ^ (z >> 31)
-    }
-  }
 }
 
 extension Checkpoint {

@@ -20,6 +20,7 @@ static uint32_t random_state = 1;
 /* The input being tried. */
 static const uint8_t *input;
 static size_t input_size;
+static const char *program;
 
 static void try_input(const uint8_t *bytes, size_t size)
 {
@@ -59,6 +60,7 @@ int main(int argc, char **argv)
         fprintf(stderr, "usage: replay_TARGET MUTATIONS [FILE...]\n");
         return 2;
     }
+    program = argv[0];
     for (int i = 2; i < argc; i++) {
         size_t size;
         uint8_t *found = read_bytes(argv[i], &size);
@@ -82,9 +84,9 @@ int main(int argc, char **argv)
 
 int checked(void)
 {
-    char path[64];
+    char path[4096];
     if (check_failed() == 0) return 0;
-    snprintf(path, sizeof path, "/tmp/covey-found-%08x", hash_bytes(0, input, input_size));
+    snprintf(path, sizeof path, "%s-found-%08x", program, hash_bytes(0, input, input_size));
     write_bytes(path, input, input_size);
     printf("the input is in %s\n", path);
     fflush(stdout);

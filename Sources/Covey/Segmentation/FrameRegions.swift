@@ -28,7 +28,7 @@ struct FrameRegions {
 
     /// Nil where nothing is known of motion.
     var meanEvidence: Double? { told > 0 ? Double(evidence / told) : nil }
-    var velocity: SIMD2<Double> { recent > 0 ? SIMD2<Double>(residual / recent) : SIMD2(0, 0) }
+    var velocity: SIMD2<Float> { recent > 0 ? residual / recent : SIMD2(0, 0) }
   }
 
   /// The patches of a frame, known from it and all frames on one side of it.
@@ -36,9 +36,8 @@ struct FrameRegions {
     fileprivate var labels: [Int32]  // [N], clusters; -1: one that is no more
     fileprivate var sums: [Sums]  // [N]
 
-    /// Labels above that of a cluster that is no more move down.
     mutating func forgetCluster(_ cluster: Int32) {
-      labels = labels.map { $0 == cluster ? -1 : $0 > cluster ? $0 - 1 : $0 }
+      labels = labels.map { ObjectFinder.number($0, without: cluster) }
     }
   }
 
@@ -60,8 +59,8 @@ struct FrameRegions {
   private static let sharing: Float = 0.1
   /// Where less of the place where it was is of its cluster, nothing is known of a patch.
   private static let leastOverlap: Float = 0.25
-  /// Patches of a cluster are parted where their motions differ by more, in pixels, and
-  /// the part of the faster one's that tells things apart.
+  /// Patches of a cluster are parted where their motions differ by more than that of one
+  /// thing: there is more noise in them than in those of regions.
   private static let leastDifference: Float = 1
 
   init(_ frame: ObjectFinder.Frame, rows: Int, columns: Int) {
@@ -73,9 +72,9 @@ struct FrameRegions {
     grid = GridRegions(rows: rows, columns: columns, touching: .sides) { a, b in
       guard labels[a] == labels[b] else { return false }
       guard let motions else { return true }
-      let (u, v) = (motions[a], motions[b])
-      return (u - v).length
-        <= FrameRegions.leastDifference + Float(ObjectFinder.shareOfSpeed) * max(u.length, v.length)
+      let allowed = ObjectFinder.difference(
+        ofOneThing: motions[a], motions[b], least: FrameRegions.leastDifference)
+      return (motions[a] - motions[b]).length <= allowed
     }
     var contacts = [Float](repeating: 0, count: grid.count)
     for row in 0..<rows {

@@ -114,9 +114,9 @@ struct Instances {
   /// A stream's cluster is no more; those behind it move up.
   mutating func forgetCluster(_ cluster: Int32) {
     for index in instances.indices {
-      func moved(_ own: Int32) -> Int32 { own == cluster ? -1 : own > cluster ? own - 1 : own }
-      instances[index].cluster = moved(instances[index].cluster)
-      instances[index].kind = moved(instances[index].kind)
+      func renumber(_ own: inout Int32) { own = ObjectFinder.number(own, without: cluster) }
+      renumber(&instances[index].cluster)
+      renumber(&instances[index].kind)
     }
   }
 

@@ -15,10 +15,10 @@ struct ObjectFinder {
   private var wasForeground: [Bool]
 
   /// Two regions that touch move as one where their motions differ by no more than this,
-  /// in pixels a frame, and this part of the faster one's.
-  private static let leastDifference = 0.5
-  static let shareOfSpeed = 0.35
-  private static let loyalty = 3.0
+  /// in pixels a frame, and a part of the faster one's.
+  private static let leastDifference: Float = 0.5
+  private static let shareOfSpeed: Float = 0.35
+  private static let loyalty: Float = 3
   /// Patches: of fewer, motion says nothing.
   private static let small = 4
 
@@ -122,6 +122,20 @@ struct ObjectFinder {
     instances.forgetCluster(Int32(index))
   }
 
+  /// A cluster's number when another cluster is no more; -1: it was that one.
+  static func number(_ own: Int32, without cluster: Int32) -> Int32 {
+    own == cluster ? -1 : own > cluster ? own - 1 : own
+  }
+
+  /// By how much the motions of two parts of one thing may differ.
+  ///
+  /// - Parameter least: by which they differ where nothing moves.
+  static func difference(
+    ofOneThing u: SIMD2<Float>, _ v: SIMD2<Float>, least: Float
+  ) -> Float {
+    least + shareOfSpeed * max(u.length, v.length)
+  }
+
   /// Of a patch.
   private static func moved(
     _ motion: Motion?, times factor: Float
@@ -180,8 +194,8 @@ struct ObjectFinder {
       let (first, second) = (Int(regions.grid.numbers[a]), Int(regions.grid.numbers[b]))
       guard first != second else { return }
       let (u, v) = (velocities[first], velocities[second])
-      var allowed =
-        ObjectFinder.leastDifference + ObjectFinder.shareOfSpeed * max(u.length, v.length)
+      var allowed = ObjectFinder.difference(
+        ofOneThing: u, v, least: ObjectFinder.leastDifference)
       // What was one thing stays so for longer.
       if owners[first] >= 0, owners[first] == owners[second] { allowed *= ObjectFinder.loyalty }
       let isSmall = min(regions.grid.sizes[first], regions.grid.sizes[second]) < ObjectFinder.small
