@@ -93,7 +93,7 @@ import Testing
 
   /// Squares of side 3 whose left upper corners are given; all one cluster and one part.
   private func play(_ frames: [[(row: Int, column: Int)]]) -> [[Int32]] {
-    var instances = Instances(rows: Self.rows, columns: Self.columns)
+    var instances = Instances(rows: Self.rows, columns: Self.columns, leastPatches: 1)
     let clusters = [Int32](repeating: 0, count: Self.rows * Self.columns)
     let probability = [Float](repeating: 0.9, count: clusters.count)
     var found: [[Int32]] = []
@@ -153,5 +153,26 @@ import Testing
     let found = play([whole, whole, broken, whole, whole])
     #expect(Set(found[4]).count == 1 && found[4][0] == found[0][0])
     #expect(found[2][2] != found[2][0])
+  }
+
+  /// Of fewer patches it is not shown, and is there again when it has more.
+  @Test(arguments: [1, 4]) func specksAreNotShown(leastPatches: Int) {
+    var instances = Instances(rows: Self.rows, columns: Self.columns, leastPatches: leastPatches)
+    let clusters = [Int32](repeating: 0, count: Self.rows * Self.columns)
+    let probability = [Float](repeating: 0.9, count: clusters.count)
+    let sizes = [2, 5, 4, 3, 1, 4]
+    for (time, size) in sizes.enumerated() {
+      let parts = clusters.indices.map { Int32($0 < size ? 0 : -1) }
+      let labels = instances.add(
+        parts: parts, clusters: clusters, probability: probability, origins: nil, moved: nil,
+        time: time)
+      let shown = size >= leastPatches ? size : 0
+      #expect(labels == clusters.indices.map { $0 < shown ? 0 : -1 }, "\(time)")
+    }
+    #expect(instances.instances.count == 1)
+    let seen = sizes.indices.filter { sizes[$0] >= leastPatches }
+    #expect(instances.instances[0].frames == seen.count)
+    #expect(instances.instances[0].entry.frame == seen[0])
+    #expect(instances.instances[0].lastFrame == sizes.count - 1)
   }
 }

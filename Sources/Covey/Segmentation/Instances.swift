@@ -8,13 +8,11 @@ struct Instances {
     /// That by which it is one of a kind: stays when the cluster changes; -1: not known yet,
     /// or no more.
     var kind: Int32 = -1
-    var firstFrame = 0
     var lastFrame = 0
-    var frames = 0  // in which it was seen
-    var firstArea = 0  // patches
-    /// Frames in which it was more than a speck, up to `settling`, and where it first was.
-    var settled = 0
-    var entry = (frame: 0, centre: SIMD2<Float>(0, 0))
+    /// In which it was seen: no speck.
+    var frames = 0
+    /// Where it was seen first.
+    var entry = (frame: 0, area: 0, centre: SIMD2<Float>(0, 0))
     /// The one that it turned out to be, which goes on in its place.
     var isReally: Int32 = -1
     var lastArea = 0
@@ -46,9 +44,12 @@ struct Instances {
 
   let rows: Int
   let columns: Int
+  private let leastPatches: Int
   private(set) var instances: [Instance] = []
   private var owners: [Int32]  // [N] of the last frame; -1: none
 
+  /// What has fewer patches is a speck, a rest beside what hides it or a flaw: not shown.
+  static let leastPatches = 3
   /// A claim of fewer of a region's patches, or of the instance's, is chance.
   private static let leastClaim = 0.25
   /// What has been apart for less long than this, or was never larger than this part of
@@ -56,15 +57,15 @@ struct Instances {
   private static let shortLife = 5
   private static let smallPart = 0.2
   /// Something unseen for up to so many frames is sought where it would be by now.
-  private static let absence = 10
+  private static let absence = 15
   private static let alikeInArea = 2.0
   /// After so many frames one that came into sight is known for what it is.
   private static let settling = 4
   /// What a frame adds to the velocity.
   private static let renewal: Float = 0.3
 
-  init(rows: Int, columns: Int) {
-    (self.rows, self.columns) = (rows, columns)
+  init(rows: Int, columns: Int, leastPatches: Int) {
+    (self.rows, self.columns, self.leastPatches) = (rows, columns, leastPatches)
     owners = [Int32](repeating: -1, count: rows * columns)
   }
 
@@ -94,7 +95,7 @@ struct Instances {
     }
     let main = Instances.commonest(regions) { clusters[$0] }
     for region in 0..<regions.count where claims[region].isEmpty {
-      whole[region] = born(main[region], regions.sizes[region], time)
+      whole[region] = born(main[region], time)
     }
     for patch in found.indices where regions.numbers[patch] >= 0 {
       let region = Int(regions.numbers[patch])
@@ -108,7 +109,7 @@ struct Instances {
     note(found, clusters, probability, moved, time)
     recognise(&found)
     owners = found
-    return found
+    return found.map { $0 >= 0 && instances[Int($0)].lastArea >= leastPatches ? $0 : -1 }
   }
 
   /// A stream's cluster is no more; those behind it move up.
@@ -222,7 +223,7 @@ struct Instances {
   /// of it is seen.  Larger ones first: they have the better right.
   private mutating func recognise(_ found: inout [Int32]) {
     let new = instances.indices.filter {
-      instances[$0].settled > 0 && instances[$0].settled < Instances.settling
+      instances[$0].frames > 0 && instances[$0].frames < Instances.settling
         && instances[$0].isReally < 0
     }.sorted {
       let (a, b) = (instances[$0].lastArea, instances[$1].lastArea)
@@ -239,7 +240,7 @@ struct Instances {
   /// The one that was lost sight of and would be about where the new one came into it.
   private func lost(_ new: Instance) -> Int? {
     var (nearest, least) = (Int?.none, Float.infinity)
-    for (index, old) in instances.enumerated() where old.isReally < 0 && old.settled > 0 {
+    for (index, old) in instances.enumerated() where old.isReally < 0 && old.frames > 0 {
       let gap = new.entry.frame - old.lastFrame
       guard gap >= 2, gap <= Instances.absence, old.cluster == new.cluster else { continue }
       // It may have been going out of sight, and come into it.
@@ -261,9 +262,8 @@ struct Instances {
     return nearest
   }
 
-  private mutating func born(_ cluster: Int32, _ area: Int, _ time: Int) -> Int32 {
-    instances.append(
-      Instance(cluster: cluster, firstFrame: time, lastFrame: time, firstArea: area))
+  private mutating func born(_ cluster: Int32, _ time: Int) -> Int32 {
+    instances.append(Instance(cluster: cluster, lastFrame: time))
     return Int32(instances.count - 1)
   }
 
@@ -311,19 +311,18 @@ struct Instances {
       // A rest of it, at a border or beside what hides it, tells little.
       let isSeenWell = 2 * areas[index] >= instance.largestArea
       if isSeenWell { instance.cluster = Instances.commonest(owned[index]) }
-      if areas[index] >= Instances.Instance.leastPatches {
-        if instance.settled == 0 { instance.entry = (time, centre) }
-        instance.settled = min(instance.settled + 1, Instances.settling)
-        if instance.kind < 0 { instance.kind = instance.cluster }
-      }
       if moved != nil, isSeenWell {
         let velocity = motions[index] / Float(areas[index])
         let share = instance.frames > 1 ? Instances.renewal : 1
         instance.velocity += share * (velocity - instance.velocity)
       }
+      if areas[index] >= leastPatches {
+        if instance.frames == 0 { instance.entry = (time, areas[index], centre) }
+        if instance.kind < 0 { instance.kind = instance.cluster }
+        instance.frames += 1
+      }
       instance.centre = centre
       instance.lastFrame = time
-      instance.frames += 1
       instance.lastArea = areas[index]
       instance.largestArea = max(instance.largestArea, areas[index])
       instance.patches += areas[index]

@@ -95,13 +95,12 @@ struct Numbering {
 
 extension Instances.Instance {
   var track: Segmentation.Track {
-    Segmentation.Track(objectness: objectness, firstFrame: firstFrame)
+    Segmentation.Track(objectness: objectness, firstFrame: entry.frame)
   }
 
   /// Seen in fewer frames, it is a flaw of the clustering rather than a thing; a stream
   /// does not wait so long.
   private static let leastFrames = (whole: 5, stream: 3)
-  static let leastPatches = 3
 
   /// - Parameters:
   ///   - patches: of a frame.
@@ -111,13 +110,13 @@ extension Instances.Instance {
     guard settings.minArea > 0 else { return true }  // none is left out
     let least = Instances.Instance.leastFrames
     return self.frames >= min(settings.isStreaming ? least.stream : least.whole, frames)
-      && largestArea >= Instances.Instance.leastPatches
       && Float(largestArea) / Float(patches) > settings.minArea
   }
 
   /// As they come into sight, large ones first.
   func comesIntoSight(before other: Instances.Instance, else isFirst: Bool) -> Bool {
-    if firstFrame != other.firstFrame { return firstFrame < other.firstFrame }
-    return firstArea != other.firstArea ? firstArea > other.firstArea : isFirst
+    let (own, others) = (entry, other.entry)
+    if own.frame != others.frame { return own.frame < others.frame }
+    return own.area != others.area ? own.area > others.area : isFirst
   }
 }

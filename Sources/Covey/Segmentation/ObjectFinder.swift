@@ -34,10 +34,11 @@ struct ObjectFinder {
     let instances: Buffer<Int32>  // [T, N], -1: none
   }
 
-  init(rows: Int, columns: Int, leastObjectness: Float = Foreground.leastObjectness) {
+  init(rows: Int, columns: Int, _ settings: Settings) {
     (self.rows, self.columns) = (rows, columns)
-    self.leastObjectness = leastObjectness
-    instances = Instances(rows: rows, columns: columns)
+    leastObjectness = settings.leastObjectness
+    instances = Instances(
+      rows: rows, columns: columns, leastPatches: settings.minArea > 0 ? Instances.leastPatches : 1)
     wasForeground = [Bool](repeating: false, count: rows * columns)
   }
 

@@ -25,8 +25,7 @@ struct Stream {
     keys = KeyBank(budget: settings.keyBudget)
     bank = CentreBank(capacity: settings.bankClusters)
     statistics = ClusterStatistics(rows: grid.rows, columns: grid.columns, clusters: 0)
-    finder = ObjectFinder(
-      rows: grid.rows, columns: grid.columns, leastObjectness: settings.leastObjectness)
+    finder = ObjectFinder(rows: grid.rows, columns: grid.columns, settings)
   }
 
   /// The next shot: nothing is remembered of the one before but what was handed out.

@@ -76,8 +76,7 @@ struct WholeVideo {
       try hierarchy.tau(of: cut, monitor: monitor)
     } ?? cut.tau
     let number = rows * columns
-    var finder = ObjectFinder(
-      rows: rows, columns: columns, leastObjectness: settings.leastObjectness)
+    var finder = ObjectFinder(rows: rows, columns: columns, settings)
     let found = try finder.take(
       frames.enumerated().map { time, frame in
         ObjectFinder.Frame(
