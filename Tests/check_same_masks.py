@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
 """Whether the example `segment` draws the same masks wherever it runs.
 
-    check_same_masks.py CLIP WORKING_SIZE REFERENCE COMMAND...
+    check_same_masks.py FILM WORKING_SIZE REFERENCE COMMAND...
 
 The latter are command lines of the example, in quotes, for instance under an emulator.
-Each segments the first frames of the clip with the default model, which is int8, and with
+Each segments the first frames of the film with the default model, which is int8, and with
 the same weights in fp32, every cluster, patch by patch.  At least 999 of 1,000 pixels must
 have the same label as the reference gives.  What is allowed to differ: products of floats,
 whose sums OpenBLAS makes in another order on every CPU.  Needs covey's package, PyAV and

@@ -109,8 +109,8 @@ run-c: $(OUT)/c/built
 	  echo "$$cpu:" && $(QEMU) -cpu $$cpu $(OUT)/c/test_interface $$weights --quick || exit 1; \
 	done; done
 
-# CLIP, PYTHON with covey and PyAV, and NATIVE, the example for this machine, come from the
+# FILM, PYTHON with covey and PyAV, and NATIVE, the example for this machine, come from the
 # Makefile.
 run-clip: $(OUT)/c/built
-	@$(PYTHON) Tests/check_same_masks.py $(CLIP) $(SIZE) $(NATIVE) \
+	@$(PYTHON) Tests/check_same_masks.py $(FILM) $(SIZE) $(NATIVE) \
 	  $(foreach cpu,$(CPUS),"$(QEMU) -cpu $(cpu) $(OUT)/c/segment")

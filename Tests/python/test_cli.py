@@ -97,6 +97,7 @@ def test_segment_a_film(run, clip, model_path, tmp_path):
     assert f", {count} object{'' if count == 1 else 's'}, " in done.stdout
     assert "peak memory" in done.stdout
     assert "Traceback" not in done.stderr
+    assert done.stdout.splitlines()[-1] == "look first at out/overlay.mp4"
     # Of the clustering, which took no time, there is no line.
     assert [line.split()[0] for line in done.stderr.splitlines()] == ["encode", "write"]
 

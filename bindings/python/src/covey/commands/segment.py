@@ -186,6 +186,10 @@ def _segment(arguments: argparse.Namespace, output: Output, video: Video) -> Non
     _tell(arguments, output.folder, figures)
 
 
+#: What shows most of a run, first.
+_TO_LOOK_AT = ("report", "overlay", "sheet")
+
+
 def _tell(arguments: argparse.Namespace, folder: Path, figures: dict[str, Any]) -> None:
     """``figures``: with their paths relative to ``folder``."""
     written = {kind: str(folder / name) for kind, name in figures["output"].items()}
@@ -229,3 +233,5 @@ def _tell(arguments: argparse.Namespace, folder: Path, figures: dict[str, Any]) 
         say(f"of an earlier run, not this one: {', '.join(left)}")
     if figures["mask_bits"] > 8:
         say("ids beyond 255: masks are 16-bit gray where they have one", error=True)
+    if first := next((written[kind] for kind in _TO_LOOK_AT if kind in written), None):
+        say(f"look first at {first}")
