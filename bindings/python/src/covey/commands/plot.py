@@ -34,7 +34,9 @@ def _system(text: str) -> tuple[str, str]:
 def add(command: argparse.ArgumentParser) -> None:
     """The arguments, and those of its own commands."""
     command.description = "Figures of a video, as PNG, PDF or SVG."
-    figures = command.add_subparsers(dest="figure", required=True, metavar="FIGURE")
+    figures = command.add_subparsers(
+        title="figures", dest="figure", required=True, metavar="FIGURE"
+    )
 
     attention = _figure(figures, "attention", "what chosen patches attend to over the frames")
     attention.add_argument(
