@@ -4,7 +4,7 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .PHONY: help setup lib demo test test-swift test-kernels test-exports test-c test-faults test-fuzz test-soak test-valgrind faults fuzz soak \
-  test-python test-oracles test-documents test-packages examples aarch64 install man dist api \
+  test-python test-oracles test-documents test-packages examples aarch64 install man dist api pictures \
   bench bench-clustering bench-quality bench-objects bench-throughput bench-training \
   bench-adaptation \
   bench-kernels bench-instructions footprint clean
@@ -192,6 +192,9 @@ api: $(LIB) $(STAMPS)/python ## the reference of the Python package, as HTML in 
 	  $(addprefix covey.,batch checkpoints.convert evaluation interface.weights plots \
 	  reading.clips training.choosing_tau writing.coco writing.images)
 	@echo "$(BUILD)/api/index.html"
+
+pictures: $(LIB) $(STAMPS)/python ## the pictures of docs/FIGURES.md
+	@tools/pictures.sh $(VENV)/bin/covey docs/pictures
 
 # ---- Benchmarks ------------------------------------------------------------
 
