@@ -10,6 +10,8 @@ from pathlib import Path
 import links
 import pytest
 
+from covey.commands.main import build_parser
+
 TOP = Path(__file__).resolve().parents[2]
 KEPT = subprocess.run(["git", "ls-files", "-z"], cwd=TOP, capture_output=True, text=True)
 FILES = [TOP / name for name in KEPT.stdout.split("\0") if name]
@@ -25,7 +27,8 @@ def test_no_link_of_the_checkout_is_dead():
 
 def test_documents_that_sources_name_are_there():
     """In the header, where a name may be broken over two lines, in --help, in comments."""
-    sources = [path for path in FILES if path.suffix in {".h", ".c", ".cpp", ".hpp", ".swift", ".py"}
+    sources = [path for path in FILES
+               if path.suffix in {".h", ".c", ".cpp", ".hpp", ".swift", ".py", ".sh", ".in"}
                and not path.is_relative_to(TOP / "Tests")]
     gone = []
     for path in sources:
@@ -70,11 +73,13 @@ def test_what_the_header_cites_is_installed(installed):
 def test_what_a_link_is():
     text = "[a](b.md) `[c](d.md)` ![e [f]](g.png#h)\n```\n[i](j.md)\n```\n<img src='k.png'>\n"
     assert links.targets(text) == ["b.md", "g.png#h", "k.png"]
-    assert links.headings("# A `b`, (c)\n## D_e\n```\n# f\n```\n## D_e\n") == {"a-b-c", "d_e", "d_e-1"}
+    text = "# A `b`, (c)\n## D_e\n```\n# f\n```\n## D_e\n"
+    assert links.headings(text) == {"a-b-c", "d_e", "d_e-1"}
 
 
 def test_a_dead_one_is_found(tmp_path):
-    (tmp_path / "a.md").write_text("# One\n[x](#one) [y](b.md) [z](#two) [w](https://example.org)\n")
+    page = "# One\n[x](#one) [y](b.md) [z](#two) [w](https://example.org)\n"
+    (tmp_path / "a.md").write_text(page)
     assert links.dead([tmp_path / "a.md"]) == [f"{tmp_path}/a.md: b.md", f"{tmp_path}/a.md: #two"]
 
 
@@ -83,3 +88,25 @@ def test_every_example_has_its_place_in_the_readme():
     names = [path.name for path in FILES if path.parent == TOP / "Examples"]
     told = re.findall(r"(?m)^## (\S+):", page)
     assert sorted(told) == sorted(name for name in names if name != "README.md")
+
+
+def options(parser):
+    """Of a parser and its commands."""
+    found = set()
+    for action in parser._actions:
+        found.update(action.option_strings)
+        for one in action.choices.values() if isinstance(action.choices, dict) else ():
+            found |= options(one)
+    return found
+
+
+def test_options_that_pages_name_are_there():
+    """Of the command; or of a program of the checkout, or one that its files call."""
+    known = options(build_parser()) | {"--resolution"}  # the authors' own
+    sources = "\n".join(path.read_text("utf-8", errors="ignore") for path in FILES
+                        if path.suffix != ".md" and path.is_file())
+    known |= set(re.findall(r"--[a-z][a-z0-9-]+", sources))
+    named = re.compile(r"(?<![\w-])--[a-z][a-z0-9-]+")
+    gone = [f"{page.relative_to(TOP)}: {option}" for page in PAGES
+            for option in set(named.findall(page.read_text("utf-8"))) - known]
+    assert gone == []
