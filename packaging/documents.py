@@ -25,7 +25,7 @@ PLACES = {
     "bindings/python/README.md": "python.md",
     "models/README.md": "covey-nano.md",
     "Examples": "examples/README.md",
-    **{f"Examples/{path.name}": f"examples/{path.name}" for path in (TOP / "Examples").iterdir()},
+    **{f"Examples/{path.name}": f"examples/{path.name}" for path in (TOP / "Examples").glob("*.*")},
     **{
         str(path.relative_to(TOP)): str(path.relative_to(TOP))
         for path in (TOP / "docs").rglob("*.*")

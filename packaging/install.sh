@@ -33,7 +33,7 @@ install -d -m 755 "$root$lib"
 install -m 755 "$library" "$root$lib/libcovey.so.$version"
 ln -sfn "libcovey.so.$version" "$root$lib/libcovey.so.0"
 ln -sfn libcovey.so.0 "$root$lib/libcovey.so"
-put "$include" "$top/Include/covey.h"
+put "$include" "$top"/Include/covey.h*
 put "$data" "$top/models/covey-nano.gguf"
 "$here/documents.py" --include "$root$include" ${WITHOUT:+$(printf -- '--without %s ' $WITHOUT)} \
   "$root$doc"

@@ -76,6 +76,21 @@ def test_the_manual_page_is_good_troff(installed):
     assert re.search(rf"covey {VERSION} ", done.stdout) and "EXIT STATUS" in done.stdout
 
 
+def test_every_example_builds_where_it_is_installed(architecture, tmp_path):
+    if not architecture.native:
+        return
+    run("tar", "-xzf", architecture.tarball, "--strip-components=1", "-C", tmp_path)
+    folder = tmp_path / "share/doc/covey/examples"
+    environment = clean_environment(PKG_CONFIG_LIBDIR=f"{tmp_path}/lib/pkgconfig")
+    flags = run("pkg-config", "--cflags", "--libs", "covey", env=environment)
+    sources = [*folder.glob("*.c"), *folder.glob("*.cpp")]
+    assert len(sources) > 3
+    for source in sources:
+        compiler = "cc -std=gnu99" if source.suffix == ".c" else "c++ -std=c++17"
+        run("sh", "-c", f"{compiler} {source.name} {flags.strip()} -lpng -pthread -o {source.stem}",
+            cwd=folder)
+
+
 def test_who_passes_it_on_names_the_homepage(architecture, tmp_path):
     library = TOP / "build" / ("no-blas" if architecture.native else architecture.name) / "libcovey.so"
     home = "https://example.org/covey"
