@@ -38,7 +38,7 @@ SHORTER = (
 )
 
 #: Frames of films: as many and as large as `covey plot attention` is asked about.
-FRAMES, HEIGHT, WIDTH = 33, 136, 240
+FRAMES, HEIGHT, WIDTH = 11, 136, 240
 
 
 def run_here(page):
