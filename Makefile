@@ -4,7 +4,7 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .PHONY: help setup lib demo test test-swift test-kernels test-exports test-c test-faults test-fuzz test-soak test-valgrind faults fuzz soak \
-  test-python test-oracles test-documents test-packages examples aarch64 install dist api \
+  test-python test-oracles test-documents test-packages examples aarch64 install man dist api pictures \
   bench bench-clustering bench-quality bench-objects bench-throughput bench-training \
   bench-adaptation \
   bench-kernels bench-instructions footprint clean
@@ -151,14 +151,19 @@ AARCH64 = $(MAKE) --no-print-directory -f tools/aarch64.mk
 
 # ---- Installing, packages -----------------------------------------------------
 
-install: $(LIB) ## install into PREFIX (/usr/local) below DESTDIR
+PREFIX ?= /usr/local
+# MANUAL= : without the manual page, and what makes it.
+MANUAL ?= build/man/covey.1
+
+install: $(LIB) $(if $(MANUAL),man) ## install into PREFIX (/usr/local) below DESTDIR
 	@DESTDIR="$(DESTDIR)" PREFIX="$(PREFIX)" LIBDIR="$(LIBDIR)" INCLUDEDIR="$(INCLUDEDIR)" \
-	  DATADIR="$(DATADIR)" DOCDIR="$(DOCDIR)" packaging/install.sh $(LIB)
+	  DATADIR="$(DATADIR)" DOCDIR="$(DOCDIR)" MANDIR="$(MANDIR)" packaging/install.sh $(LIB) $(MANUAL)
 	@echo "installed into $(DESTDIR)$(PREFIX)"
 	@$(if $(DESTDIR),,ldconfig 2>/dev/null || \
 	  echo "programs find the library once ldconfig has run as root, or with LD_LIBRARY_PATH")
 
-PREFIX ?= /usr/local
+man: | $(STAMPS)/debian ## the manual page of the command, made from its arguments: build/man/covey.1
+	@$(PACKAGING) man
 
 dist: ## packages in dist/: tar.gz, Debian, Python; ARCH=x86_64, ARCH=aarch64: one
 	@$(PACKAGING) dist
@@ -181,6 +186,9 @@ api: $(LIB) $(STAMPS)/python ## the reference of the Python package, as HTML in 
 	  $(addprefix covey.,batch checkpoints.convert evaluation interface.weights plots \
 	  reading.clips training.choosing_tau writing.coco writing.images)
 	@echo "$(BUILD)/api/index.html"
+
+pictures: $(LIB) $(STAMPS)/python ## the pictures of docs/FIGURES.md
+	@tools/pictures.sh $(VENV)/bin/covey docs/pictures
 
 # ---- Benchmarks ------------------------------------------------------------
 

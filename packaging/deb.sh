@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
-# The Debian packages libcovey0 and libcovey-dev: deb.sh ARCHITECTURE LIBRARY FOLDER.  Needs
-# dpkg-deb alone of Debian's tools.  The same bytes for the same input and
-# SOURCE_DATE_EPOCH.  MAINTAINER="Name <address>" says whose packages they are.
+# The Debian packages libcovey0 and libcovey-dev: deb.sh ARCHITECTURE LIBRARY MANUAL FOLDER.
+# Needs dpkg-deb alone of Debian's tools.  The same bytes for the same input and
+# SOURCE_DATE_EPOCH.  MAINTAINER="Name <address>" says whose packages they are, HOMEPAGE where
+# more about them is.
 set -euo pipefail
 
-architecture=$1 library=$2 out=$3
+architecture=$1 library=$2 manual=$3 out=$4
 here=$(cd "$(dirname "$0")" && pwd)
 upstream=$("$here/version.sh")
 version=$upstream-1
@@ -21,16 +22,15 @@ runtime=$stage/libcovey0 dev=$stage/libcovey-dev
 
 # All of it is installed as for libcovey-dev; what programs run with moves out.
 DESTDIR=$dev PREFIX=/usr LIBDIR=/usr/lib/$triplet DOCDIR=/usr/share/doc/libcovey-dev \
-  PC_PREFIX=/usr "$here/install.sh" "$library"
+  PC_PREFIX=/usr WITHOUT='LICENSE CHANGELOG.md' "$here/install.sh" "$library" "$manual"
 install -d "$runtime/usr/lib/$triplet" "$runtime/usr/share/doc/libcovey0"
 mv "$dev/usr/lib/$triplet"/libcovey.so.* "$runtime/usr/lib/$triplet"
 mv "$dev/usr/share/covey" "$runtime/usr/share"
-mv "$dev/usr/share/doc/libcovey-dev/covey-nano.md" "$runtime/usr/share/doc/libcovey0"
-rm "$dev/usr/share/doc/libcovey-dev/LICENSE"
+"$here/documents.py" --only models/README.md "$runtime/usr/share/doc/libcovey0"
+gzip -9n "$dev/usr/share/man/man1/covey.1"
 chmod 644 "$runtime/usr/lib/$triplet/libcovey.so.$upstream"
 
 # What Debian wants of every package.
-mv "$dev/usr/share/doc/libcovey-dev/CHANGELOG.md" "$stage/changelog"
 cat > "$stage/changelog.Debian" <<END
 covey ($version) unstable; urgency=medium
 
@@ -41,9 +41,8 @@ END
 for package in libcovey0 libcovey-dev; do
   doc=$stage/$package/usr/share/doc/$package
   install -m 644 "$here/debian/copyright" "$doc"
-  for file in changelog changelog.Debian; do
-    gzip -9nc "$stage/$file" > "$doc/$file.gz"
-  done
+  gzip -9nc "$here/../CHANGELOG.md" > "$doc/changelog.gz"
+  gzip -9nc "$stage/changelog.Debian" > "$doc/changelog.Debian.gz"
 done
 
 # What programs that are packaged against the library then depend on.
@@ -63,6 +62,7 @@ for package in libcovey0 libcovey-dev; do
   size=$(cd "$tree" && find usr -type f -printf '%s\n' | awk '{ s += int(($1 + 1023) / 1024) } END { print s }')
   sed -e "s|@VERSION@|$version|" -e "s|@ARCHITECTURE@|$debian|" -e "s|@SIZE@|$size|" \
     -e "s|@MAINTAINER@|$maintainer|" -e "s|@GLIBC@|$("$here/glibc.sh" "$library")|" \
+    ${HOMEPAGE:+-e "s|^Section:|Homepage: $HOMEPAGE\nSection:|"} \
     "$here/debian/$package.control.in" > "$tree/DEBIAN/control"
   chmod -R u=rwX,go=rX "$tree"
   # One thread: xz cuts its blocks by their number.

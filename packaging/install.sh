@@ -1,14 +1,16 @@
 #!/usr/bin/env bash
 # Installs covey below $DESTDIR$PREFIX:
 #
-#     install.sh LIBRARY
+#     install.sh LIBRARY [MANUAL]
 #
-# LIBDIR, INCLUDEDIR, DATADIR and DOCDIR, where set, lie elsewhere.  What is installed may
+# LIBDIR, INCLUDEDIR, DATADIR, DOCDIR and MANDIR, where set, lie elsewhere; the documents that
+# WITHOUT names are left out.  What is installed may
 # be moved as a whole: covey.pc and the CMake files find the rest from where they are.
-# PC_PREFIX=/usr writes fixed paths into covey.pc, as distributions have them.
+# PC_PREFIX=/usr writes fixed paths into covey.pc, as distributions have them; HOMEPAGE, where
+# set, stands in there.
 set -euo pipefail
 
-library=$1
+library=$1 manual=${2:-}
 top=$(cd "$(dirname "$0")/.." && pwd)
 here=$top/packaging
 version=$("$here/version.sh")
@@ -17,6 +19,7 @@ lib=${LIBDIR:-$prefix/lib}
 include=${INCLUDEDIR:-$prefix/include}
 data=${DATADIR:-$prefix/share}/covey
 doc=${DOCDIR:-$prefix/share/doc/covey}
+man=${MANDIR:-$prefix/share/man}/man1
 root=${DESTDIR:-}
 
 put() { # FOLDER FILE...
@@ -30,11 +33,11 @@ install -d -m 755 "$root$lib"
 install -m 755 "$library" "$root$lib/libcovey.so.$version"
 ln -sfn "libcovey.so.$version" "$root$lib/libcovey.so.0"
 ln -sfn libcovey.so.0 "$root$lib/libcovey.so"
-put "$include" "$top/Include/covey.h"
+put "$include" "$top"/Include/covey.h*
 put "$data" "$top/models/covey-nano.gguf"
-put "$doc" "$top/LICENSE" "$top/CHANGELOG.md" "$top/docs/INSTALLING.md"
-install -m 644 "$top/models/README.md" "$root$doc/covey-nano.md"
-put "$doc/examples" "$top"/Examples/*.{c,cpp}
+"$here/documents.py" --include "$root$include" ${WITHOUT:+$(printf -- '--without %s ' $WITHOUT)} \
+  "$root$doc"
+[[ -z $manual ]] || put "$man" "$manual"
 
 fill() { # TEMPLATE FILE
   sed -e "s|@VERSION@|$version|g" -e "s|@MAJOR@|${version%%.*}|g" \
@@ -45,7 +48,7 @@ fill() { # TEMPLATE FILE
     -e "s|@CMAKE_INCLUDEDIR@|$(from "$lib/cmake/covey" "$include")|" \
     -e "s|@CMAKE_LIBDIR@|$(from "$lib/cmake/covey" "$lib")|" \
     -e "s|@CMAKE_DATADIR@|$(from "$lib/cmake/covey" "$data")|" \
-    "$here/$1.in" > "$root$2"
+    ${HOMEPAGE:+-e "s|^Version:|URL: $HOMEPAGE\nVersion:|"} "$here/$1.in" > "$root$2"
   chmod 644 "$root$2"
 }
 from() { realpath -m -s --relative-to="$1" "$2"; }

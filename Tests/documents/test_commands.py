@@ -38,7 +38,7 @@ SHORTER = (
 )
 
 #: Frames of films: as many and as large as `covey plot attention` is asked about.
-FRAMES, HEIGHT, WIDTH = 33, 136, 240
+FRAMES, HEIGHT, WIDTH = 11, 136, 240
 
 
 def run_here(page):
@@ -123,6 +123,21 @@ def test_what_is_not_run_is_in_a_document():
     names = {each.name for found in COMMANDS.values() for each in found}
     gone = [entry for _, entry in NOT_RUN if entry not in names]
     assert not gone, f"in not_run.txt, and in no document: {gone}"
+
+
+def test_contributing_names_what_the_gate_runs():
+    gate = re.sub(r"\\$\(.*?\)", "", (TOP / ".ci/run").read_text())
+    run = {word for line in re.findall(r"(?m)^(?:\w+=\S+ )?make (.*)$", gate)
+           for word in re.findall(r"(?<!\S)[a-z][a-z-]+(?!\S)", line)}
+    told = (TOP / "CONTRIBUTING.md").read_text().split("\n## ")[0]
+    assert len(run) > 4 and set(re.findall(r"`make ([a-z-]+)`", told)) == run
+
+
+@pytest.mark.parametrize("page", [page for page in COMMANDS if page.startswith("docs/")])
+def test_a_page_begins_with_what_it_is_for(page):
+    _, first = (TOP / page).read_text().split("\n\n")[:2]
+    assert first.startswith("After this page "), f"{page}: {first}"
+    assert len(first.split("\n")) <= 3
 
 
 def test_targets_are_the_makefiles():

@@ -47,8 +47,8 @@ def test_the_same_bytes_again(architecture, tmp_path):
     """From another folder, by another user's habits, at another time of day."""
     copy = tmp_path / "copy"
     copy.mkdir()
-    run("sh", "-c", "tar -cf - Include models packaging docs Examples LICENSE CHANGELOG.md "
-        f"bindings/python | tar -C {copy} -xmf -", cwd=TOP)
+    run("sh", "-c", "tar -cf - Include models packaging docs Examples README.md LICENSE "
+        f"CHANGELOG.md bindings/python | tar -C {copy} -xmf -", cwd=TOP)
     (copy / "bindings/python/build/lib/covey").mkdir(parents=True, exist_ok=True)
     (copy / "bindings/python/build/lib/covey/left_over.py").write_text("# of an earlier build\n")
     built = TOP / "build"
@@ -57,10 +57,12 @@ def test_the_same_bytes_again(architecture, tmp_path):
     out.mkdir()
     # SOURCE_DATE_EPOCH and MAINTAINER as the makefile has them.
     environment = clean_environment(TZ="Asia/Tokyo", LC_ALL="C")
+    python, manual = built / "packaging/venv/bin/python", tmp_path / "covey.1"
     for script in (
-        f"packaging/tarball.sh {architecture.name} {library} {out}",
-        f"packaging/deb.sh {architecture.name} {library} {out}",
-        f"packaging/wheel.sh {built}/packaging/venv/bin/python {architecture.name} {library} {out}",
+        f"packaging/man.sh {python} {manual}",
+        f"packaging/tarball.sh {architecture.name} {library} {manual} {out}",
+        f"packaging/deb.sh {architecture.name} {library} {manual} {out}",
+        f"packaging/wheel.sh {python} {architecture.name} {library} {manual} {out}",
     ):
         run("sh", "-c", f"umask 077 && {script}", cwd=copy, env=environment)
 

@@ -58,6 +58,7 @@ def test_features_are_what_sessions_compare(model, video):
     [
         ("attention", ["--at", "0:20,10", "--at", "4:50,30"], 3),
         ("affinities", ["--clusters", "3"], 3),
+        ("affinities", ["--affinity", "attention", "features", "correlator"], 4),
         ("hierarchy", ["--tau", "0.01", "0.05", "0.5"], 4),
     ],
 )
@@ -75,6 +76,15 @@ def test_figures(folder, tmp_path, model_path, capsys, figure, arguments, rows):
     # Something is drawn in every row.
     for part in np.array_split(pixels[40:], rows):
         assert part.std() > 5
+
+
+def test_a_figure_in_webp(folder, tmp_path, model_path):
+    for suffix in ("png", "webp"):
+        assert main(["plot", "hierarchy", str(folder), "-m", str(model_path), "--shown", "3",
+                     "-o", str(tmp_path / f"figure.{suffix}")]) == 0
+    with Image.open(tmp_path / "figure.png") as one, Image.open(tmp_path / "figure.webp") as other:
+        assert other.format == "WEBP" and other.size == one.size
+        assert np.abs(np.asarray(one.convert("RGB"), float) - other.convert("RGB")).mean() < 8
 
 
 def test_comparison_of_systems(folder, tmp_path, model_path, capsys):
@@ -129,8 +139,8 @@ def test_figures_are_written_over_nothing_that_is_read(folder, tmp_path, capsys,
     # Before anything is read.
     monkeypatch.setattr(covey.Video, "frames", None)
     for name, message in (
-        ("a.xyz", "a.xyz: expected a name ending in .png, .pdf or .svg"),
-        ("a", "a: expected a name ending in .png, .pdf or .svg"),
+        ("a.xyz", "a.xyz: expected a name ending in .png, .webp, .pdf or .svg"),
+        ("a", "a: expected a name ending in .png, .webp, .pdf or .svg"),
         ("nowhere/a.png", "nowhere: no such folder"),
     ):
         assert main([*command, str(tmp_path / name)]) == 1

@@ -3,8 +3,9 @@
 What is configured stands in pyproject.toml.  Here only what it cannot say: the
 version is the header's; an ordinary (not editable) install copies the header,
 $COVEY_LIBRARY, or build/libcovey.so of the checkout, and models/covey-nano.gguf
-where they are, and the wheel is then one for this platform.  Without a library
-the wheel is pure, and looks for one when it is used: that is said, but pip
+where they are, and the wheel is then one for this platform.  Documents and manual
+page come along where packaging/wheel.sh has put them, in share/.  Without a
+library the wheel is pure, and looks for one when it is used: that is said, but pip
 shows it with -v only.
 """
 
@@ -21,6 +22,9 @@ ROOT = Path(__file__).resolve().parents[2]
 LIBRARY = Path(os.environ.get("COVEY_LIBRARY") or ROOT / "build" / "libcovey.so")
 HEADER = ROOT / "Include" / "covey.h"
 MODEL = ROOT / "models" / "covey-nano.gguf"
+SHARE = Path("share")
+#: Where more about covey is, of whoever passes the package on.
+HOMEPAGE = os.environ.get("HOMEPAGE")
 
 
 class BuildWithLibrary(build_py):
@@ -58,5 +62,11 @@ class PlatformWheel(bdist_wheel):
 setup(
     version=".".join(re.findall(r"#define COVEY_VERSION_[A-Z]+ (\d+)", HEADER.read_text())),
     distclass=WithLibrary,
+    data_files=[
+        (str(folder), [str(file) for file in sorted(folder.iterdir()) if file.is_file()])
+        for folder in sorted(SHARE.rglob("*"))
+        if folder.is_dir()
+    ],
+    project_urls={"Homepage": HOMEPAGE} if HOMEPAGE else {},
     cmdclass={"build_py": BuildWithLibrary, "bdist_wheel": PlatformWheel},
 )

@@ -41,7 +41,9 @@ def build_parser(wanted: Collection[str] = tuple(COMMANDS)) -> argparse.Argument
         prog="covey", description="Object segmentation of video, without supervision."
     )
     parser.add_argument("--version", action="version", version=f"covey {VERSION}")
-    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    commands = parser.add_subparsers(
+        title="commands", dest="command", required=True, metavar="COMMAND"
+    )
     for name, told in COMMANDS.items():
         command = commands.add_parser(name, help=told)
         if name in wanted:

@@ -9,6 +9,7 @@ from typing import Any
 from ..arguments.values import UsageError, above_zero, index, whole
 from ..interface.model import Model
 from ..plots import figures
+from ..plots.figures import AFFINITIES
 from ..plots.grid import figure_format
 from ..reading.video import Video
 from ..system.terminal import say
@@ -33,8 +34,10 @@ def _system(text: str) -> tuple[str, str]:
 
 def add(command: argparse.ArgumentParser) -> None:
     """The arguments, and those of its own commands."""
-    command.description = "Figures of a video, as PNG, PDF or SVG."
-    figures = command.add_subparsers(dest="figure", required=True, metavar="FIGURE")
+    command.description = "Figures of a video, as PNG, WebP, PDF or SVG."
+    figures = command.add_subparsers(
+        title="figures", dest="figure", required=True, metavar="FIGURE"
+    )
 
     attention = _figure(figures, "attention", "what chosen patches attend to over the frames")
     attention.add_argument(
@@ -54,6 +57,13 @@ def add(command: argparse.ArgumentParser) -> None:
     )
     affinities = _figure(
         figures, "affinities", "clusters of the features beside those of the block's attention"
+    )
+    affinities.add_argument(
+        "--affinity",
+        choices=tuple(AFFINITIES),
+        nargs="+",
+        default=["features", "correlator"],
+        help="whose, a row each; attention: the backbone's own; default: features correlator",
     )
     affinities.add_argument(
         "--clusters", type=whole(1024), default=8, metavar="N", help="of either; default: 8"
@@ -121,7 +131,8 @@ def run(arguments: argparse.Namespace) -> int:
                 figures.plot_attention(
                     path, model, frames, arguments.at, shown, arguments.affinity)
             elif arguments.figure == "affinities":
-                figures.plot_affinities(path, model, frames, arguments.clusters, shown)
+                figures.plot_affinities(
+                    path, model, frames, arguments.clusters, shown, arguments.affinity)
             else:
                 figures.plot_hierarchy(path, model, frames, arguments.tau, shown)
     say(f"{path}: {arguments.figure} of {len(frames)} frames")

@@ -63,19 +63,33 @@ def _clusters(model: Model, frames: Frames, **options: Any) -> NDArray[np.uint16
     return model.segment(frames, **cast("Options", {**options, "output": "clusters"}))
 
 
+#: What is compared, and how a row of it is called.
+AFFINITIES = {
+    "features": "features",
+    "correlator": "attention",
+    "attention": "backbone's",
+}
+
+
 def plot_affinities(
-    path: StrPath, model: Model, frames: Frames, clusters: int = 8, shown: int = 6, **options: Any
+    path: StrPath,
+    model: Model,
+    frames: Frames,
+    clusters: int = 8,
+    shown: int = 6,
+    compared: Sequence[str] = ("features", "correlator"),
+    **options: Any,
 ) -> None:
-    """Clusters of the features beside clusters of the attention of the trained block, as
-    many of either as the trees allow."""
+    """Clusters of the features beside clusters of the attention of the trained block, or of what
+    else is ``compared``: a row for each, with as many as the trees allow."""
     chosen = spread(len(frames), shown)
     rows, titles = [[frames[index] for index in chosen]], ["frames"]
-    for affinity, title in (("features", "features"), ("correlator", "attention")):
+    for affinity in compared:
         labels = _clusters(
             model, frames, **{**options, "affinity": affinity, "target_clusters": clusters}
         )
         rows.append([images.overlay(frames[i], labels[i], alpha=0.65) for i in chosen])
-        titles.append(f"{title}: {len(np.unique(labels))}")
+        titles.append(f"{AFFINITIES[affinity]}: {len(np.unique(labels))}")
     save_grid(path, rows, titles, _titles(chosen))
 
 

@@ -26,8 +26,8 @@ def _matplotlib() -> Any:
 def figure_format(path: str | os.PathLike[str]) -> str:
     """As the suffix says; ValueError for one that is none of them."""
     suffix = Path(path).suffix.lower().removeprefix(".")
-    if suffix not in ("png", "pdf", "svg"):
-        raise ValueError(f"{os.fspath(path)}: expected a name ending in .png, .pdf or .svg")
+    if suffix not in ("png", "webp", "pdf", "svg"):
+        raise ValueError(f"{os.fspath(path)}: expected a name ending in .png, .webp, .pdf or .svg")
     return suffix
 
 
