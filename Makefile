@@ -187,8 +187,8 @@ api: $(LIB) $(STAMPS)/python ## the reference of the Python package, as HTML in 
 	  reading.clips training.choosing_tau writing.coco writing.images)
 	@echo "$(BUILD)/api/index.html"
 
-pictures: $(LIB) $(STAMPS)/python ## the pictures of docs/FIGURES.md
-	@tools/pictures.sh $(VENV)/bin/covey docs/pictures
+pictures: $(LIB) $(STAMPS)/python $(FILM) ## the pictures of README.md and docs/FIGURES.md
+	@tools/pictures.sh $(VENV)/bin/covey $(FILM) docs/pictures
 
 # ---- Benchmarks ------------------------------------------------------------
 
