@@ -25,10 +25,12 @@ PLACES = {
     "bindings/python/README.md": "python.md",
     "models/README.md": "covey-nano.md",
     "Examples": "examples/README.md",
-    **{f"Examples/{path.name}": f"examples/{path.name}" for path in (TOP / "Examples").glob("*.*")},
     **{
-        str(path.relative_to(TOP)): str(path.relative_to(TOP))
-        for path in (TOP / "docs").rglob("*.*")
+        str(path.relative_to(TOP)): str(path.relative_to(TOP)).replace("Examples/", "examples/")
+        for folder in ("Examples", "docs")
+        for path in sorted((TOP / folder).rglob("*"))
+        # Not what an editor or an interpreter leaves there.
+        if path.suffix in {".c", ".cpp", ".gif", ".jpg", ".md", ".png", ".py", ".svg", ".webp"}
     },
 }
 #: Of Markdown: a picture's mark, the words, the target, the heading in it.
