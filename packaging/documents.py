@@ -25,16 +25,18 @@ PLACES = {
     "bindings/python/README.md": "python.md",
     "models/README.md": "covey-nano.md",
     "Examples": "examples/README.md",
-    **{f"Examples/{path.name}": f"examples/{path.name}" for path in (TOP / "Examples").glob("*.*")},
     **{
-        str(path.relative_to(TOP)): str(path.relative_to(TOP))
-        for path in (TOP / "docs").rglob("*.*")
+        str(path.relative_to(TOP)): str(path.relative_to(TOP)).replace("Examples/", "examples/")
+        for folder in ("Examples", "docs")
+        for path in sorted((TOP / folder).rglob("*"))
+        # Not what an editor or an interpreter leaves there.
+        if path.suffix in {".c", ".cpp", ".gif", ".jpg", ".md", ".png", ".py", ".svg", ".webp"}
     },
 }
 #: Of Markdown: a picture's mark, the words, the target, the heading in it.
 LINK = re.compile(r"(!?)\[((?:[^][]|\[[^]]*\])*)\]\(([^)#\s]*)(#[^)\s]*)?\)")
-#: Of HTML, for pictures of a chosen width.
-SOURCE = re.compile(r'(<img\b[^>]*?\bsrc=")([^":]+)(")')
+#: Of HTML, for pictures of a chosen width: up to the target, the target, the rest.
+HTML = re.compile(r'(<(?:img|a|source)\b[^>]*?\b(?:src|srcset|href)=")([^":#]+)((?:#[^"]*)?")')
 FENCED = re.compile(r"(?ms)(^```.*?^```$)")
 
 
@@ -53,11 +55,11 @@ def with_links(text: str, page: str, places: dict[str, str]) -> str:
         there = place(target)
         return words if there is None else f"{mark}[{words}]({there}{heading})"
 
-    def picture(found: re.Match[str]) -> str:
+    def html(found: re.Match[str]) -> str:
         return found[1] + (place(found[2]) or "") + found[3]
 
     parts = FENCED.split(text)
-    parts[::2] = [SOURCE.sub(picture, LINK.sub(link, part)) for part in parts[::2]]
+    parts[::2] = [HTML.sub(html, LINK.sub(link, part)) for part in parts[::2]]
     return "".join(parts)
 
 

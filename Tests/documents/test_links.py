@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import re
 import subprocess
 import sys
@@ -23,6 +24,12 @@ NAMED = re.compile(r"\b(docs/[A-Za-z0-9_/-]+\.(?:md|png)|Examples/\w+\.\w+)")
 def test_no_link_of_the_checkout_is_dead():
     assert len(PAGES) > 15
     assert links.dead(PAGES) == []
+
+
+def test_pictures_are_small():
+    large = [path.name for path in FILES
+             if path.is_relative_to(TOP / "docs/pictures") and path.stat().st_size >= 150_000]
+    assert large == []
 
 
 def test_documents_that_sources_name_are_there():
@@ -60,6 +67,19 @@ def test_no_link_of_what_is_installed_is_dead(installed):
            and not (page.parent / target.partition("#")[0]).resolve().is_relative_to(folder)}
     assert [target for target in out if not target.endswith("/include/covey.h")] == []
     assert bool(out) == with_header
+
+
+def test_links_are_those_of_the_new_place():
+    spec = importlib.util.spec_from_file_location("documents", TOP / "packaging/documents.py")
+    documents = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(documents)
+    text = ("[a](../Examples/a.c#b) ![c](d.png) [e](../tools/f.md) [g](#h) [i](https://j.org)\n"
+            "<img width='9' src=\"d.png\"><a href=\"k.md#l\">\n```\n[m](d.png)\n```\n")
+    places = {"docs/n.md": "/x/n.md", "docs/d.png": "/x/p/d.png", "Examples/a.c": "/y/a.c",
+              "docs/k.md": "/x/k.md"}
+    assert documents.with_links(text, "docs/n.md", places) == (
+        "[a](../y/a.c#b) ![c](p/d.png) e [g](#h) [i](https://j.org)\n"
+        "<img width='9' src=\"p/d.png\"><a href=\"k.md#l\">\n```\n[m](d.png)\n```\n")
 
 
 def test_what_the_header_cites_is_installed(installed):
