@@ -11,15 +11,16 @@ import os
 import struct
 import sys
 import zlib
-from ctypes import POINTER, byref, c_char_p, c_int32, c_int64, c_ssize_t, c_uint16, c_uint32, c_void_p
+from ctypes import POINTER, byref, c_char_p, c_uint16, c_void_p
 
 I420, OK = 6, 0
 
 
 class Frame(ctypes.Structure):  # covey_frame
     _fields_ = [
-        ("struct_size", c_uint32), ("format", c_int32), ("width", c_int32), ("height", c_int32),
-        ("planes", c_void_p * 3), ("strides", c_ssize_t * 3), ("timestamp", c_int64),
+        ("struct_size", ctypes.c_uint32), ("format", ctypes.c_int32),
+        ("width", ctypes.c_int32), ("height", ctypes.c_int32),
+        ("planes", c_void_p * 3), ("strides", ctypes.c_ssize_t * 3), ("timestamp", ctypes.c_int64),
     ]  # fmt: skip
 
 
@@ -70,9 +71,10 @@ def push_all(session, file, width, height):
 
 def colour(number):
     """Of PASCAL VOC and DAVIS: the bits of the id, dealt to red, green and blue in turn."""
-    return bytes(
-        sum((number >> 3 * bit + channel & 1) << 7 - bit for bit in range(3)) for channel in range(3)
-    )
+    def channel(first):
+        return sum((number >> 3 * bit + first & 1) << 7 - bit for bit in range(3))
+
+    return bytes(map(channel, range(3)))
 
 
 def png(width, height, labels):
