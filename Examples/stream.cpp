@@ -9,12 +9,9 @@
 //
 // From the top of the repository, after `make lib`:
 //
-//     c++ -std=c++11 Examples/stream.cpp -IInclude -Lbuild -lcovey -pthread -Wl,-rpath,$PWD/build -o stream
-//
-// The first part is all a C++11 program needs to use the C interface: handles
-// that free themselves, and an exception that carries the status.
+//     c++ -std=c++17 Examples/stream.cpp -IInclude -Lbuild -lcovey -pthread -Wl,-rpath,$PWD/build -o stream
 
-#include <covey.h>
+#include <covey.hpp>
 
 #include <chrono>
 #include <cerrno>
@@ -32,66 +29,6 @@
 #include <vector>
 
 #include <unistd.h>
-
-// ---- covey in C++ -----------------------------------------------------------
-
-class CoveyError : public std::runtime_error {
-public:
-    CoveyError(covey_status status, const std::string &message)
-        : std::runtime_error(message), status_(status) {}
-    covey_status status() const { return status_; }
-
-private:
-    covey_status status_;
-};
-
-// The status of a call that did not fail: COVEY_OK, COVEY_AGAIN or COVEY_END.
-static covey_status check(covey_status status)
-{
-    if (status >= 0) return status;
-    const char *details = covey_last_error();
-    throw CoveyError(status, *details ? details : covey_status_string(status));
-}
-
-// Handles may be freed in any order, so members of these types need no care.
-struct CoveyFree {
-    void operator()(covey_model *model) const { covey_model_free(model); }
-    void operator()(covey_session *session) const { covey_session_free(session); }
-    void operator()(covey_result *result) const { covey_result_free(result); }
-};
-using Model = std::unique_ptr<covey_model, CoveyFree>;
-using Session = std::unique_ptr<covey_session, CoveyFree>;
-using Result = std::unique_ptr<covey_result, CoveyFree>;
-
-// Any of the structs that start with struct_size, zeroed: all at the default.
-template <typename Struct> static Struct sized()
-{
-    Struct value = Struct();
-    value.struct_size = sizeof value;
-    return value;
-}
-
-static Model load_model(const char *path)
-{
-    covey_model *model = nullptr;
-    check(covey_model_load(path, nullptr, &model));
-    return Model(model);
-}
-
-static Session create_session(const Model &model, const covey_session_options &options)
-{
-    covey_session *session = nullptr;
-    check(covey_session_create(model.get(), &options, &session));
-    return Session(session);
-}
-
-// Empty after the last one (and, COVEY_AGAIN, before finish).
-static Result next_result(const Session &session)
-{
-    covey_result *result = nullptr;
-    check(covey_session_next(session.get(), &result));
-    return Result(result);
-}
 
 // ---- Cameras ----------------------------------------------------------------
 
@@ -260,69 +197,58 @@ int CancelOnInterrupt::pipe_[2];
 
 static double mebibytes(int64_t bytes) { return static_cast<double>(bytes) / (1 << 20); }
 
-static void show_estimate(const Model &model, const covey_session_options &options,
-                          const Camera &camera, int frames)
+static void show_estimate(const covey::Model &model, const Camera &camera, int frames)
 {
-    covey_memory memory = sized<covey_memory>();
-    check(covey_estimate_memory(model.get(), &options, camera.width(), camera.height(), frames,
-                                &memory));
+    const covey_memory memory = model.estimate(camera.width(), camera.height(), frames);
     std::printf("%d frames of %dx%d: at most %.1f MiB (features %.1f, workspace %.1f), "
                 "and %.1f MiB of weights\n",
                 frames, camera.width(), camera.height(), mebibytes(memory.peak),
                 mebibytes(memory.features), mebibytes(memory.workspace), mebibytes(memory.weights));
 }
 
-static void record(const Session &session, Camera &camera, int frames)
+static void record(covey::Session &session, Camera &camera, int frames)
 {
     using Clock = std::chrono::steady_clock;
     const Clock::time_point start = Clock::now();
     int taken = 0;
     for (; taken < frames; taken++) {
-        covey_frame frame = sized<covey_frame>();
+        covey_frame frame = covey::sized<covey_frame>();
         frame.width = camera.width();
         frame.height = camera.height();
         if (!camera.read(frame)) break;
         frame.timestamp =
             std::chrono::duration_cast<std::chrono::microseconds>(Clock::now() - start).count();
-        check(covey_session_push(session.get(), &frame));
+        session.push(frame);
     }
     const std::chrono::duration<double> elapsed = Clock::now() - start;
     std::printf("%d frames taken, %.1f a second\n", taken, taken / elapsed.count());
 }
 
-static void show_objects(const Result &result)
+static void show_objects(const covey::Result &result)
 {
-    covey_result_info info = sized<covey_result_info>();
-    check(covey_result_get_info(result.get(), &info));
+    const covey_result_info info = result.info();
     std::printf("frame %lld, %.3f s, %d of %d objects\n", static_cast<long long>(info.frame_index),
                 static_cast<double>(info.timestamp) / 1e6, info.object_count, info.total_objects);
-    for (int32_t i = 0; i < info.object_count; i++) {
-        covey_object object = sized<covey_object>();
-        check(covey_result_get_object(result.get(), i, &object));
+    for (const covey_object &object : result.objects())
         std::printf("  %3d  %dx%d at %d,%d  %lld pixels  confidence %.2f%s\n", object.id,
                     object.width, object.height, object.x, object.y,
                     static_cast<long long>(object.area), static_cast<double>(object.confidence),
                     object.first_frame == info.frame_index ? "  new" : "");
-    }
 }
 
 static void run(const char *model_path, int frames, bool from_pipe)
 {
-    const Model model = load_model(model_path);
+    const covey::Model model(model_path);
     const std::unique_ptr<Camera> camera(from_pipe ? static_cast<Camera *>(new PipeCamera)
                                                    : new SceneCamera);
-    const covey_session_options options = sized<covey_session_options>();
-    show_estimate(model, options, *camera, frames);
+    show_estimate(model, *camera, frames);
 
-    const Session session = create_session(model, options);
+    covey::Session session(model);
     const CancelOnInterrupt cancel(session.get());
     record(session, *camera, frames);
-    check(covey_session_finish(session.get()));
-    while (const Result result = next_result(session)) show_objects(result);
-
-    covey_memory memory = sized<covey_memory>();
-    check(covey_session_get_memory(session.get(), &memory));
-    std::printf("%.1f MiB were used at the most\n", mebibytes(memory.peak));
+    session.finish();
+    for (const covey::Result &result : session.results()) show_objects(result);
+    std::printf("%.1f MiB were used at the most\n", mebibytes(session.memory().peak));
 }
 
 int main(int argc, char **argv)
@@ -337,7 +263,7 @@ int main(int argc, char **argv)
     }
     try {
         run(argv[1], frames, from_pipe);
-    } catch (const CoveyError &error) {
+    } catch (const covey::Error &error) {
         std::fprintf(stderr, "stream: %s\n", error.what());
         return error.status() == COVEY_ERROR_CANCELLED ? 128 + SIGINT : EXIT_FAILURE;
     } catch (const std::exception &error) {

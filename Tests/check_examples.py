@@ -142,7 +142,7 @@ def check_compile_lines(build, folder):
         (top / name).symlink_to(target.resolve())
     for source, program in (
         ("segment.c", "segment"), ("adapt.c", "adapt"), ("stream.cpp", "stream"),
-        ("covey_bench.c", "covey_bench"),
+        ("objects.cpp", "objects"), ("covey_bench.c", "covey_bench"),
     ):
         text = (root / "Examples" / source).read_text()
         text = re.sub(r" *\\\n(?: \*|//) +", " ", text)  # lines that go on
@@ -337,6 +337,39 @@ def check_stream(program, weights):
     check(running.returncode == 130 and b"cancelled" in text, running.returncode, text)
 
 
+# ---- objects ----------------------------------------------------------------------------
+
+
+def check_objects(program, weights):
+    """A red square on its way over a texture, by the default model."""
+    model = pathlib.Path(__file__).resolve().parent.parent / "models" / "covey-nano.gguf"
+    width, height, frames = 192, 96, 12
+    film = b"".join(
+        bytes((220, 30, 30))
+        if 20 + 8 * time <= x < 60 + 8 * time and 30 <= y < 66
+        else bytes((90 + (7 * x + 13 * y) % 60,) * 3)
+        for time in range(frames) for y in range(height) for x in range(width)
+    )
+
+    def run(*arguments, stdin=film):
+        return subprocess.run([program, *map(str, arguments)], input=stdin, capture_output=True)
+
+    done = run(model, width, height)
+    check(done.returncode == 0, done.stderr)
+    last = re.findall(rb"^11: (\d+) at (\d+),(\d+), (\d+)x(\d+)$", done.stdout, re.MULTILINE)
+    check(len(last) == 1, done.stdout)
+    for found, right in zip(map(int, last[0][1:] if last else ()), (108, 30, 40, 36)):
+        check(abs(found - right) <= 8, last)  # a patch of the working size is 4 x 4
+    for wrong in ([], [weights], [weights, 0, 64], [weights, 64, "x"]):
+        done = run(*wrong)
+        check(done.returncode == 2 and b"objects: " in done.stderr or b"usage:" in done.stderr, wrong)
+    # Nothing, and less than a frame.
+    for stdin in (b"", b"text"):
+        done = run(weights, 64, 64, stdin=stdin)
+        check(done.returncode == 1 and done.stderr.startswith(b"objects: "), stdin, done.stderr)
+    check(run("absent", 64, 64).stderr.startswith(b"objects: absent"), "a model that is absent")
+
+
 # ---- covey_bench -------------------------------------------------------------------------
 
 
@@ -425,6 +458,7 @@ def main():
         check_segment(programs / "segment", weights, pathlib.Path(folder))
         check_adapt(programs / "adapt", weights, pathlib.Path(folder))
     check_stream(programs / "stream", weights)
+    check_objects(programs / "objects", weights)
     check_bench(programs / "covey_bench", weights)
     print(f"examples: {checks - failures} passed, {failures} failed")
     sys.exit(failures > 0)
