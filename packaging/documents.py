@@ -71,7 +71,8 @@ def install(folder: Path, include: Path | None, only: list[str], without: list[s
     }
     put = [source for source in places if (TOP / source).is_file()]
     if include is not None:
-        places["Include/covey.h"] = os.path.abspath(include / "covey.h")
+        for header in ("covey.h", "covey.hpp"):
+            places[f"Include/{header}"] = os.path.abspath(include / header)
     for source in put:
         to = Path(places[source])
         to.parent.mkdir(parents=True, exist_ok=True)
