@@ -167,6 +167,11 @@ typedef void (*covey_log_fn)(
 COVEY_API void covey_set_log(
     covey_log_fn log, void *user_data, covey_log_level level);
 
+/* "error", "warning", "info" or "debug".  These four and those below: static,
+ * as in the names of the enumerators, in lower case; "unknown" for a number that
+ * is none. */
+COVEY_API const char *covey_log_level_string(covey_log_level level);
+
 /* Enumerations take 32 bits in this interface: not with -fshort-enums. */
 typedef char covey_enumerations_take_32_bits[
     sizeof(covey_log_level) == 4 ? 1 : -1];
@@ -182,6 +187,9 @@ typedef enum covey_dtype {
                             /* model: but for the spatio-temporal block's    */
                             /* queries and keys, which stay F16              */
 } covey_dtype;
+
+/* "f32", "f16" or "q8". */
+COVEY_API const char *covey_dtype_string(covey_dtype dtype);
 
 typedef struct covey_model_options {
     uint32_t struct_size;
@@ -283,6 +291,9 @@ typedef enum covey_pixel_format {
                                 /* of it (P012, P016)                        */
 } covey_pixel_format;
 
+/* "rgb8", "nv12" and so on. */
+COVEY_API const char *covey_pixel_format_string(covey_pixel_format format);
+
 typedef struct covey_frame {
     uint32_t           struct_size;
     covey_pixel_format format;
@@ -293,6 +304,9 @@ typedef struct covey_frame {
                                              * 0: rows without padding       */
     int64_t            timestamp;           /* yours; returned with results  */
 } covey_frame;
+
+/* Zeroes the struct and sets struct_size.  Pass sizeof(covey_frame). */
+COVEY_API void covey_frame_init(covey_frame *frame, size_t struct_size);
 
 /* ---- Session: one video -------------------------------------------------- */
 
@@ -307,6 +321,9 @@ typedef enum covey_stage {
     COVEY_STAGE_ASSIGN  = 4,    /* every patch to its nearest centre         */
     COVEY_STAGE_TRAIN   = 5     /* losses and gradients, clip by clip        */
 } covey_stage;
+
+/* "encode", "cluster", "merge", "assign" or "train". */
+COVEY_API const char *covey_stage_string(covey_stage stage);
 
 /* `fraction` is of the stage in the call in progress, in [0,1]; stages 2 to 4
  * come shot by shot.  Return 0 to
@@ -330,6 +347,9 @@ typedef enum covey_mode {
                                  * rounding hardly change                    */
     COVEY_MODE_REFERENCE = 1    /* labels as the authors' code computes them */
 } covey_mode;
+
+/* "edge" or "reference". */
+COVEY_API const char *covey_mode_string(covey_mode mode);
 
 typedef enum covey_key_rounding {
     COVEY_KEYS_CEIL  = 0,       /* the mode's: ceil(T / key_stride) key
@@ -615,12 +635,23 @@ typedef struct covey_object {
                                              * covey_result_get_motion       */
 } covey_object;
 
+/* Zero the struct and set struct_size. */
+COVEY_API void covey_result_info_init(covey_result_info *info, size_t struct_size);
+COVEY_API void covey_object_init(covey_object *object, size_t struct_size);
+
 COVEY_API covey_status covey_result_get_info(
     const covey_result *result, covey_result_info *info);
 /* `index` in [0, object_count), by decreasing area.  Set object->struct_size.
  */
 COVEY_API covey_status covey_result_get_object(
     const covey_result *result, int32_t index, covey_object *object);
+/* All of them, by decreasing area.  `objects` is an array whose stride is
+ * objects[0].struct_size; that of the others need not be set.  With too small a
+ * capacity, ERROR_CAPACITY, and *out_count is set all the same; `objects` may be
+ * NULL with capacity 0. */
+COVEY_API covey_status covey_result_get_objects(
+    const covey_result *result, covey_object *objects, size_t capacity,
+    size_t *out_count);
 /* height x width ids without padding; borrowed from the result.  NULL only for
  * a NULL result. */
 COVEY_API const uint16_t *covey_result_labels(const covey_result *result);

@@ -238,9 +238,8 @@ public:
     {
         std::vector<covey_object> objects(static_cast<std::size_t>(info().object_count),
                                           sized<covey_object>());
-        for (std::size_t index = 0; index < objects.size(); index++)
-            check(covey_result_get_object(get(), static_cast<std::int32_t>(index),
-                                          &objects[index]));
+        std::size_t count = 0;
+        check(covey_result_get_objects(get(), objects.data(), objects.size(), &count));
         return objects;
     }
 

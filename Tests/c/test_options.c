@@ -244,6 +244,26 @@ static void test_init(void)
             if (!CHECK_INT(place.bytes[i], 0xCD)) break;
     }
     covey_session_options_init(NULL, sizeof place.options);
+
+    check_topic("other inits");
+    covey_frame frame;
+    covey_object object;
+    covey_result_info info;
+    memset(&frame, 0xCD, sizeof frame);
+    memset(&object, 0xCD, sizeof object);
+    memset(&info, 0xCD, sizeof info);
+    covey_frame_init(&frame, sizeof frame);
+    covey_object_init(&object, sizeof object);
+    covey_result_info_init(&info, sizeof info);
+    CHECK(frame.struct_size == sizeof frame && object.struct_size == sizeof object &&
+          info.struct_size == sizeof info);
+    frame.struct_size = object.struct_size = info.struct_size = 0;
+    for (size_t i = 0; i < sizeof frame; i++) CHECK_INT(((uint8_t *)&frame)[i], 0);
+    for (size_t i = 0; i < sizeof object; i++) CHECK_INT(((uint8_t *)&object)[i], 0);
+    for (size_t i = 0; i < sizeof info; i++) CHECK_INT(((uint8_t *)&info)[i], 0);
+    covey_frame_init(NULL, sizeof frame);
+    covey_object_init(NULL, sizeof object);
+    covey_result_info_init(NULL, sizeof info);
 }
 
 /* ---- What they do ---------------------------------------------------------- */

@@ -53,6 +53,37 @@ static void check_object(const covey_object *object, const uint16_t *labels,
 
 /* Run lengths, column by column, starting with zeros: drawn again, they give
  * the mask. */
+/* All in one call: the same as one by one, at a caller's stride, and none beyond. */
+static void check_all_objects(const covey_result *result, int32_t expected)
+{
+    struct { covey_object object; uint8_t beyond[24]; } *all, one;
+    const size_t count = (size_t)expected;
+    all = take((count + 1) * sizeof *all);
+    memset(all, 0x77, (count + 1) * sizeof *all);
+    all[0].object.struct_size = sizeof *all;
+    size_t found = 99;
+    CHECK_OK(covey_result_get_objects(result, &all[0].object, count + 1, &found));
+    CHECK_INT(found, count);
+    for (size_t i = 0; i < count; i++) {
+        memset(&one, 0x33, sizeof one);
+        one.object.struct_size = sizeof one;
+        CHECK_OK(covey_result_get_object(result, (int32_t)i, &one.object));
+        CHECK(memcmp(&one, &all[i], sizeof one) == 0);
+    }
+    const uint8_t *rest = (const uint8_t *)&all[count];
+    for (size_t i = count == 0 ? 4 : 0; i < sizeof *all; i++) CHECK_INT(rest[i], 0x77);
+    if (count > 0) {
+        found = 99;
+        CHECK_STATUS(covey_result_get_objects(result, NULL, 0, &found), COVEY_ERROR_CAPACITY);
+        CHECK_INT(found, count);
+        found = 99;
+        CHECK_STATUS(covey_result_get_objects(result, &all[0].object, count - 1, &found),
+                     COVEY_ERROR_CAPACITY);
+        CHECK_INT(found, count);
+    }
+    free(all);
+}
+
 static void check_rle(const covey_result *result, const uint16_t *labels,
                       const covey_result_info *info, int32_t id)
 {
@@ -228,6 +259,7 @@ static void check_result(const covey_result *result, covey_mask mask, float min_
         else CHECK(object.first_frame <= first_frames[object.id]);
     }
     free(seen);
+    check_all_objects(result, info.object_count);
     for (int32_t id = 0; id <= info.total_objects; id++) {
         check_rle(result, labels, &info, id);
         check_polygons(result, labels, &info, id);
@@ -285,6 +317,15 @@ static void test_refused(const subject *subject)
     CHECK_STATUS(covey_result_get_info(result, NULL), COVEY_ERROR_ARGUMENT);
     CHECK_STATUS(covey_result_get_object(NULL, 0, &object), COVEY_ERROR_ARGUMENT);
     CHECK_STATUS(covey_result_get_object(result, 0, NULL), COVEY_ERROR_ARGUMENT);
+    CHECK_STATUS(covey_result_get_objects(NULL, &object, 1, &count), COVEY_ERROR_ARGUMENT);
+    CHECK_STATUS(covey_result_get_objects(result, NULL, 1, &count), COVEY_ERROR_ARGUMENT);
+    CHECK_STATUS(covey_result_get_objects(result, &object, 1, NULL), COVEY_ERROR_ARGUMENT);
+    object.struct_size = 0;
+    CHECK_STATUS(covey_result_get_objects(result, &object, 1, &count), COVEY_ERROR_ARGUMENT);
+    object.struct_size = 5000;
+    CHECK_STATUS(covey_result_get_objects(result, &object, 1, &count), COVEY_ERROR_VERSION);
+    object.struct_size = sizeof object;
+    CHECK_INT(count, 77);
     CHECK(covey_result_labels(NULL) == NULL);
     CHECK(covey_result_labels(result) != NULL);
     CHECK(covey_result_labels(result) == covey_result_labels(result));

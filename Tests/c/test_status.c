@@ -53,6 +53,36 @@ static void test_status_strings(void)
         CHECK_TEXT(covey_status_string((covey_status)unknown[i]), "unknown status");
 }
 
+/* Every number from before the first to behind the last has the name that it has in
+ * covey.h, or none. */
+#define CHECK_NAMES(function, type, ...) do { \
+    const char *const names[] = { "unknown", __VA_ARGS__, "unknown" }; \
+    const int behind = (int)(sizeof names / sizeof *names); \
+    for (int number = -1; number < behind + 1; number++) { \
+        const int known = number + SHIFT_##type; \
+        CHECK_TEXT(function((type)number), \
+                   known > 0 && known < behind ? names[known] : "unknown"); \
+    } \
+} while (0)
+/* By how much the number is less than its place. */
+#define SHIFT_covey_log_level 0
+#define SHIFT_covey_dtype 0
+#define SHIFT_covey_pixel_format 0
+#define SHIFT_covey_stage 0
+#define SHIFT_covey_mode 1
+
+static void test_names(void)
+{
+    check_topic("names of enumerators");
+    CHECK_NAMES(covey_log_level_string, covey_log_level, "error", "warning", "info", "debug");
+    CHECK_NAMES(covey_dtype_string, covey_dtype, "f32", "f16", "q8");
+    CHECK_NAMES(covey_pixel_format_string, covey_pixel_format, "rgb8", "bgr8", "rgba8", "bgra8",
+                "gray8", "i420", "nv12", "yuyv", "p010");
+    CHECK_NAMES(covey_stage_string, covey_stage, "encode", "cluster", "merge", "assign", "train");
+    CHECK_NAMES(covey_mode_string, covey_mode, "edge", "reference");
+    CHECK(covey_mode_string(COVEY_MODE_EDGE) == covey_mode_string(COVEY_MODE_EDGE));
+}
+
 /* ---- Last error ---------------------------------------------------------- */
 
 static void *fresh_thread(void *argument)
@@ -156,6 +186,7 @@ void test_status(const subject *subject)
 {
     test_version();
     test_status_strings();
+    test_names();
     test_last_error(subject);
     test_log(subject);
 }

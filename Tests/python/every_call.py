@@ -55,6 +55,9 @@ WITH_STATUS = {name for name, (kind, *_) in FUNCTIONS.items() if kind == "covey_
 #: Those that cannot fail; here NULL is no error.
 OTHERS = {
     "covey_version", "covey_build_info", "covey_status_string", "covey_last_error",
+    "covey_log_level_string", "covey_dtype_string", "covey_pixel_format_string",
+    "covey_stage_string", "covey_mode_string", "covey_frame_init", "covey_object_init",
+    "covey_result_info_init",
     "covey_set_log", "covey_model_metadata_count", "covey_model_tensor_count",
     "covey_model_free", "covey_session_options_init", "covey_session_free",
     "covey_session_cancel", "covey_result_labels", "covey_result_get_confidence",
@@ -99,6 +102,12 @@ class World:
         return self.struct(
             "covey_session_options", threads=1, working_height=32, working_width=48,
             output=1, query_pool=1, tau=0.01, **settings)
+
+    def structs(self, kind, count):
+        """Of the first the size is the stride."""
+        many = (abi.STRUCTS[kind] * count)(self.struct(kind))
+        self.kept.append(many)
+        return ctypes.cast(many, ctypes.POINTER(abi.STRUCTS[kind]))
 
     def struct(self, kind, **fields):
         value = abi.sized(kind)
@@ -229,6 +238,8 @@ CALLS = {
     "covey_session_get_memory": lambda w: [w.session(1), w.struct("covey_memory")],
     "covey_result_get_info": lambda w: [w.result(), w.struct("covey_result_info")],
     "covey_result_get_object": lambda w: [w.result(), 0, w.struct("covey_object")],
+    "covey_result_get_objects": lambda w: [
+        w.result(), w.structs("covey_object", 64), 64, w.out(c_size_t)],
     "covey_result_get_rle": lambda w: [w.result(), 1, w.floats(), 1 << 16, w.out(c_size_t)],
     "covey_result_get_polygons": lambda w: [
         w.result(), 1, c_float(0), w.floats(), 1 << 14, w.out(c_size_t), w.floats(1 << 15),

@@ -45,6 +45,20 @@ public func covey_result_get_info(
 }
 
 @c @implementation
+public func covey_result_info_init(
+  _ info: UnsafeMutablePointer<covey_result_info>!, _ struct_size: Int
+) {
+  initialise(info, struct_size)
+}
+
+@c @implementation
+public func covey_object_init(
+  _ object: UnsafeMutablePointer<covey_object>!, _ struct_size: Int
+) {
+  initialise(object, struct_size)
+}
+
+@c @implementation
 public func covey_result_get_object(
   _ pointer: OpaquePointer!, _ index: Int32, _ object: UnsafeMutablePointer<covey_object>!
 ) -> covey_status {
@@ -55,23 +69,59 @@ public func covey_result_get_object(
       throw CoveyError(
         .argument, "index: expected 0 to less than \(result.regions.count), found \(index)")
     }
-    let region = result.regions[Int(index)]
-    let track = result.tracks[region.id - 1]
-    var filled = covey_object()
-    filled.id = Int32(region.id)
-    filled.area = Int64(region.area)
-    filled.x = Int32(region.x)
-    filled.y = Int32(region.y)
-    filled.width = Int32(region.width)
-    filled.height = Int32(region.height)
-    filled.centroid_x = Float(region.centroidX)
-    filled.centroid_y = Float(region.centroidY)
-    filled.confidence = Float(region.confidence)
-    filled.objectness = track.objectness
-    filled.first_frame = Int64(track.firstFrame)
-    (filled.motion_x, filled.motion_y) = (region.motion.x, region.motion.y)
-    try writeStruct(filled, to: object, "object", minimum: FirstSize.object)
+    try writeStruct(
+      covey_object(of: result, Int(index)), to: object, "object", minimum: FirstSize.object)
     return COVEY_OK
+  }
+}
+
+@c @implementation
+public func covey_result_get_objects(
+  _ pointer: OpaquePointer!, _ objects: UnsafeMutablePointer<covey_object>!, _ capacity: Int,
+  _ out_count: UnsafeMutablePointer<Int>!
+) -> covey_status {
+  reporting { () throws(CoveyError) in
+    let result = try result(pointer)
+    let out = try required(out_count, "out_count")
+    let count = result.regions.count
+    let room = capacity < 0 ? Int.max : capacity  // a size_t of 2^63 or more
+    if room > 0 {
+      try checkStruct(try required(objects, "objects"), "objects[0]", minimum: FirstSize.object)
+    }
+    out.pointee = count
+    guard count <= room else {
+      throw CoveyError(.capacity, "capacity: expected at least \(count), found \(capacity)")
+    }
+    guard count > 0, let objects else { return COVEY_OK }
+    let stride = Int(objects.pointee.struct_size)
+    for index in 0..<count {
+      let object = (UnsafeMutableRawPointer(objects) + index * stride)
+        .assumingMemoryBound(to: covey_object.self)
+      initialise(object, stride)
+      try writeStruct(
+        covey_object(of: result, index), to: object, "objects", minimum: FirstSize.object)
+    }
+    return COVEY_OK
+  }
+}
+
+extension covey_object {
+  fileprivate init(of result: FrameResult, _ index: Int) {
+    let region = result.regions[index]
+    self.init()
+    id = Int32(region.id)
+    area = Int64(region.area)
+    x = Int32(region.x)
+    y = Int32(region.y)
+    width = Int32(region.width)
+    height = Int32(region.height)
+    centroid_x = Float(region.centroidX)
+    centroid_y = Float(region.centroidY)
+    confidence = Float(region.confidence)
+    let track = result.tracks[region.id - 1]
+    objectness = track.objectness
+    first_frame = Int64(track.firstFrame)
+    (motion_x, motion_y) = (region.motion.x, region.motion.y)
   }
 }
 

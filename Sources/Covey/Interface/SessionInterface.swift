@@ -10,10 +10,12 @@ private func session(_ pointer: OpaquePointer?) throws(CoveyError) -> Session {
 public func covey_session_options_init(
   _ options: UnsafeMutablePointer<covey_session_options>!, _ struct_size: Int
 ) {
-  guard let options, struct_size >= 4, struct_size <= UInt32.max else { return }
-  let raw = UnsafeMutableRawPointer(options)
-  raw.initializeMemory(as: UInt8.self, repeating: 0, count: struct_size)
-  raw.storeBytes(of: UInt32(struct_size), as: UInt32.self)
+  initialise(options, struct_size)
+}
+
+@c @implementation
+public func covey_frame_init(_ frame: UnsafeMutablePointer<covey_frame>!, _ struct_size: Int) {
+  initialise(frame, struct_size)
 }
 
 @c @implementation

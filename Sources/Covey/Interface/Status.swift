@@ -78,7 +78,7 @@ public func covey_status_string(_ status: covey_status) -> UnsafePointer<CChar>!
     case COVEY_ERROR_STATE: "not possible in this state"
     default: "unknown status"
     }
-  return UnsafeRawPointer(text.utf8Start).assumingMemoryBound(to: CChar.self)
+  return cString(text)
 }
 
 @c @implementation

@@ -26,6 +26,14 @@ enum FirstSize {
   static let trainerInfo = 56
 }
 
+/// Zero, but for struct_size: everything at its default.
+func initialise<Struct: BitwiseCopyable>(_ pointer: UnsafeMutablePointer<Struct>?, _ size: Int) {
+  guard let pointer, size >= 4, size <= UInt32.max else { return }
+  let raw = UnsafeMutableRawPointer(pointer)
+  raw.initializeMemory(as: UInt8.self, repeating: 0, count: size)
+  raw.storeBytes(of: UInt32(size), as: UInt32.self)
+}
+
 /// Larger than any struct will ever be; what is beyond was never set.
 private let largestStruct = 4096
 

@@ -11,10 +11,7 @@ private func trainer(_ pointer: OpaquePointer?) throws(CoveyError) -> Trainer {
 public func covey_trainer_options_init(
   _ options: UnsafeMutablePointer<covey_trainer_options>!, _ struct_size: Int
 ) {
-  guard let options, struct_size >= 4, struct_size <= UInt32.max else { return }
-  let raw = UnsafeMutableRawPointer(options)
-  raw.initializeMemory(as: UInt8.self, repeating: 0, count: struct_size)
-  raw.storeBytes(of: UInt32(struct_size), as: UInt32.self)
+  initialise(options, struct_size)
 }
 
 @c @implementation

@@ -165,13 +165,14 @@ class Result:
     @cached_property
     def objects(self) -> tuple[Object, ...]:
         """The objects in this frame, by decreasing area."""
-        found = []
-        struct = abi.sized("covey_object")
+        # One at least: where there is none, nothing is written.
+        structs = (abi.STRUCTS["covey_object"] * max(self.object_count, 1))()
+        structs[0].struct_size = ctypes.sizeof(structs[0])
+        count = ctypes.c_size_t()
         with self._handle.using() as address:
-            for index in range(self.object_count):
-                check(lib().covey_result_get_object(address, index, ctypes.byref(struct)))
-                found.append(Object(**abi.values(struct)))
-        return tuple(found)
+            check(lib().covey_result_get_objects(
+                address, structs, self.object_count, ctypes.byref(count)))  # fmt: skip
+        return tuple(Object(**abi.values(struct)) for struct in structs[: count.value])
 
     def mask(self, object_id: int) -> NDArray[np.bool_]:
         """[height, width], True where ``object_id`` is."""
