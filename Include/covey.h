@@ -167,9 +167,8 @@ typedef void (*covey_log_fn)(
 COVEY_API void covey_set_log(
     covey_log_fn log, void *user_data, covey_log_level level);
 
-/* "error", "warning", "info" or "debug".  These four and those below: static,
- * as in the names of the enumerators, in lower case; "unknown" for a number that
- * is none. */
+/* "error", "warning", "info" or "debug": the enumerator's name in lower case.
+ * As of all such texts below: static, and "unknown" for a number that is none. */
 COVEY_API const char *covey_log_level_string(covey_log_level level);
 
 /* Enumerations take 32 bits in this interface: not with -fshort-enums. */
