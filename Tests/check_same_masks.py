@@ -40,7 +40,7 @@ def labels(command, model, size, film):
     with tempfile.TemporaryDirectory() as folder:
         done = subprocess.run(
             [*shlex.split(command), str(model), "-", folder, "--clusters", "--nearest",
-             "--working-size", size],
+             "--tau", "0.3", "--working-size", size],
             input=film, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
         )
         if done.returncode:
