@@ -1,7 +1,8 @@
 """Every command of README and docs runs, or stands with a reason in not_run.txt.
 
 Each document is a script of its own, in a folder like the checkout with the files that a
-reader is said to have, and, where it begins with `pip install`, in a new environment.
+reader is said to have, and, where it begins with `pip install`, in an environment of what that
+installs.
 """
 
 from __future__ import annotations
@@ -99,14 +100,23 @@ def folder(tmp_path, frames):
     return tmp_path
 
 
+@pytest.fixture(scope="module")
+def environments(tmp_path_factory):
+    """Of what a page installs first, the folder: pages that install the same share it."""
+    made = {}
+    return lambda install: made.setdefault(install, tmp_path_factory.mktemp("environment") / "new")
+
+
 @pytest.mark.parametrize("page", [page for page in COMMANDS if run_here(page)])
-def test_commands_run(page, folder):
+def test_commands_run(page, folder, environments):
     script = ["set -euo pipefail"]
     first = next((each.text for each in run_here(page) if each.text.startswith(("pip ", "covey "))), "")
     if first:
-        script.append("python3 -m venv new && . new/bin/activate")
-    if first.startswith("covey "):
-        script.append("pip install 'bindings/python[cli]'")  # as in the README
+        as_in_the_readme = "pip install 'bindings/python[cli]'"
+        new = environments(as_in_the_readme if first.startswith("covey ") else first)
+        script.append(f"[[ -d {new} ]] || python3 -m venv {new}; . {new}/bin/activate")
+        if first.startswith("covey "):
+            script.append(f"command -v {new}/bin/covey || {as_in_the_readme}")
     for each in run_here(page):
         text = each.text
         for long, short in SHORTER:
