@@ -187,8 +187,8 @@ api: $(LIB) $(STAMPS)/python ## the reference of the Python package, as HTML in 
 	  reading.clips training.choosing_tau writing.coco writing.images)
 	@echo "$(BUILD)/api/index.html"
 
-pictures: $(LIB) $(STAMPS)/python $(FILM) ## the pictures of README.md and docs/FIGURES.md
-	@tools/pictures.sh $(VENV)/bin/covey $(FILM) docs/pictures
+pictures: demo ## the pictures of README.md and docs/FIGURES.md
+	@tools/pictures.sh $(VENV)/bin/covey $(FILM) out/masks docs/pictures
 
 # ---- Benchmarks ------------------------------------------------------------
 

