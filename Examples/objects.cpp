@@ -23,10 +23,12 @@ try {
     covey::Session session(covey::Model(argv[1]), options);
 
     const auto show = [&] {
-        for (const covey::Result &result : session.results())
+        for (const covey::Result &result : session.results()) {
+            const auto frame = result.info().frame_index;
             for (const covey_object &thing : result.objects())
-                std::cout << result.info().frame_index << ": " << thing.id << " at " << thing.x << ','
-                          << thing.y << ", " << thing.width << 'x' << thing.height << '\n';
+                std::cout << frame << ": " << thing.id << " at " << thing.x << ',' << thing.y
+                          << ", " << thing.width << 'x' << thing.height << '\n';
+        }
     };
     std::vector<char> pixels(3 * std::size_t(width) * std::size_t(height));
     while (std::cin.read(pixels.data(), static_cast<std::streamsize>(pixels.size()))) {

@@ -106,7 +106,21 @@ struct Free {
     void operator()(covey_session *session) const noexcept { covey_session_free(session); }
     void operator()(covey_result *result) const noexcept { covey_result_free(result); }
 };
-template <typename Handle> using Owner = std::unique_ptr<Handle, Free>;
+
+/// What all handles have.
+template <typename Handle> class Owner {
+public:
+    Handle *get() const noexcept { return handle_.get(); }
+    explicit operator bool() const noexcept { return static_cast<bool>(handle_); }
+
+protected:
+    Owner() = default;
+    explicit Owner(Handle *owned) : handle_(owned) {}
+    void own(Handle *handle) { handle_.reset(handle); }
+
+private:
+    std::unique_ptr<Handle, Free> handle_;
+};
 } // namespace detail
 
 // ---- Frames -------------------------------------------------------------------
@@ -162,13 +176,13 @@ inline covey_frame frame(const cv::Mat &image, std::int64_t timestamp = 0)
 
 // ---- Model --------------------------------------------------------------------
 
-class Model {
+class Model : public detail::Owner<covey_model> {
 public:
     explicit Model(const std::string &path, const covey_model_options *options = nullptr)
     {
         covey_model *model = nullptr;
         check(covey_model_load(path.c_str(), options, &model));
-        handle_.reset(model);
+        own(model);
     }
 
     /// The bytes must outlive the model and its sessions, unless read_into_memory is set.
@@ -176,7 +190,7 @@ public:
     {
         covey_model *model = nullptr;
         check(covey_model_load_memory(data, size, options, &model));
-        handle_.reset(model);
+        own(model);
     }
 
     covey_model_info info() const
@@ -210,21 +224,15 @@ public:
         check(covey_estimate_memory(get(), options, width, height, frames, &memory));
         return memory;
     }
-
-    covey_model *get() const noexcept { return handle_.get(); }
-    explicit operator bool() const noexcept { return static_cast<bool>(handle_); }
-
-private:
-    detail::Owner<covey_model> handle_;
 };
 
 // ---- Result -------------------------------------------------------------------
 
 /// One frame.  Depends on nothing: it may outlive its session.
-class Result {
+class Result : public detail::Owner<covey_result> {
 public:
     Result() = default;
-    explicit Result(covey_result *owned) : handle_(owned) {}
+    explicit Result(covey_result *owned) : Owner(owned) {}
 
     covey_result_info info() const
     {
@@ -308,24 +316,18 @@ public:
                        const_cast<std::uint16_t *>(ids.data()));
     }
 #endif
-
-    covey_result *get() const noexcept { return handle_.get(); }
-    explicit operator bool() const noexcept { return static_cast<bool>(handle_); }
-
-private:
-    detail::Owner<covey_result> handle_;
 };
 
 // ---- Session ------------------------------------------------------------------
 
 /// One video.  Keeps its model alive.
-class Session {
+class Session : public detail::Owner<covey_session> {
 public:
     explicit Session(const Model &model, const covey_session_options *options = nullptr)
     {
         covey_session *session = nullptr;
         check(covey_session_create(model.get(), options, &session));
-        handle_.reset(session);
+        own(session);
     }
     Session(const Model &model, const covey_session_options &options) : Session(model, &options) {}
 
@@ -372,12 +374,6 @@ public:
         check(covey_session_get_memory(get(), &memory));
         return memory;
     }
-
-    covey_session *get() const noexcept { return handle_.get(); }
-    explicit operator bool() const noexcept { return static_cast<bool>(handle_); }
-
-private:
-    detail::Owner<covey_session> handle_;
 };
 
 class Session::Results {

@@ -84,22 +84,20 @@ public func covey_result_get_objects(
     let result = try result(pointer)
     let out = try required(out_count, "out_count")
     let count = result.regions.count
-    let room = capacity < 0 ? Int.max : capacity  // a size_t of 2^63 or more
+    let room = bounded(capacity)
+    var stride = 0
     if room > 0 {
-      try checkStruct(try required(objects, "objects"), "objects[0]", minimum: FirstSize.object)
+      stride = try checkStruct(
+        try required(objects, "objects"), "objects[0]", minimum: FirstSize.object)
     }
     out.pointee = count
     guard count <= room else {
       throw CoveyError(.capacity, "capacity: expected at least \(count), found \(capacity)")
     }
-    guard count > 0, let objects else { return COVEY_OK }
-    let stride = Int(objects.pointee.struct_size)
+    let raw = UnsafeMutableRawPointer(objects)
+    guard let raw else { return COVEY_OK }
     for index in 0..<count {
-      let object = (UnsafeMutableRawPointer(objects) + index * stride)
-        .assumingMemoryBound(to: covey_object.self)
-      initialise(object, stride)
-      try writeStruct(
-        covey_object(of: result, index), to: object, "objects", minimum: FirstSize.object)
+      fillStruct(covey_object(of: result, index), at: raw + index * stride, size: stride)
     }
     return COVEY_OK
   }
@@ -144,7 +142,7 @@ public func covey_result_get_rle(
       throw CoveyError(.argument, "object_id: expected 0 to 65535, found \(object_id)")
     }
     if capacity != 0 { _ = try required(counts, "counts") }
-    let room = capacity < 0 ? Int.max : capacity  // a size_t of 2^63 or more
+    let room = bounded(capacity)
     let needed = RunLength.counts(
       of: id, in: result.labels.base, width: result.width, height: result.height, into: counts,
       capacity: room)
@@ -184,12 +182,11 @@ public func covey_result_get_polygons(
       throw CoveyError(.unsupported, "outline: \(points) points, more than 2^32")
     }
     (outPoints.pointee, outRings.pointee) = (points, rings)
-    // A size_t of 2^63 or more is below 0 here.
-    guard point_capacity < 0 || points <= point_capacity else {
+    guard points <= bounded(point_capacity) else {
       throw CoveyError(
         .capacity, "point_capacity: expected at least \(points), found \(point_capacity)")
     }
-    guard ring_capacity < 0 || rings <= ring_capacity else {
+    guard rings <= bounded(ring_capacity) else {
       throw CoveyError(
         .capacity, "ring_capacity: expected at least \(rings), found \(ring_capacity)")
     }

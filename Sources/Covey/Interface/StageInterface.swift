@@ -30,7 +30,7 @@ public func covey_encode(
       throw CoveyError(.unsupported, "saliency: this model has no meaningful CLS token")
     }
     let needed = Int(grid.rows) * Int(grid.columns) * config.embedDim
-    guard let keys, capacity < 0 || capacity >= needed else {
+    guard let keys, bounded(capacity) >= needed else {
       throw CoveyError(.capacity, "capacity: expected at least \(needed), found \(capacity)")
     }
     let encoder = try FrameEncoder(

@@ -34,6 +34,9 @@ func initialise<Struct: BitwiseCopyable>(_ pointer: UnsafeMutablePointer<Struct>
   raw.storeBytes(of: UInt32(size), as: UInt32.self)
 }
 
+/// What a size_t of the caller says: one of 2^63 or more is below 0 here.
+func bounded(_ size: Int) -> Int { size < 0 ? Int.max : size }
+
 /// Larger than any struct will ever be; what is beyond was never set.
 private let largestStruct = 4096
 
@@ -79,10 +82,13 @@ func readStruct<Struct: BitwiseCopyable>(
 
 /// Whether `writeStruct` can fill a struct: for calls that must not fail after they
 /// have done what they do.
+///
+/// - Returns: its size as the caller knows it.
+@discardableResult
 func checkStruct<Struct: BitwiseCopyable>(
   _ pointer: UnsafePointer<Struct>, _ name: StaticString, minimum: Int
-) throws(CoveyError) {
-  _ = try structSize(UnsafeRawPointer(pointer), name, minimum: minimum)
+) throws(CoveyError) -> Int {
+  try structSize(UnsafeRawPointer(pointer), name, minimum: minimum)
 }
 
 /// Fills a struct of the caller as far as he knows it; what only he knows is
@@ -92,7 +98,13 @@ func writeStruct<Struct: BitwiseCopyable>(
   minimum: Int
 ) throws(CoveyError) {
   let raw = UnsafeMutableRawPointer(pointer)
-  let size = try structSize(raw, name, minimum: minimum)
+  fillStruct(value, at: raw, size: try structSize(raw, name, minimum: minimum))
+}
+
+/// The same of a size that was checked.
+func fillStruct<Struct: BitwiseCopyable>(
+  _ value: Struct, at raw: UnsafeMutableRawPointer, size: Int
+) {
   raw.initializeMemory(as: UInt8.self, repeating: 0, count: size)
   withUnsafeBytes(of: value) { bytes in
     raw.copyMemory(from: bytes.baseAddress!, byteCount: min(size, bytes.count))
